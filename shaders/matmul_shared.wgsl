@@ -1,0 +1,43 @@
+// Matrix product for hardware adapters: a workgroup of 16 x 16 threads stages a tile of both factors in workgroup
+// memory; every thread keeps ROWS x 4 * QUADS sums in registers.
+//{consts}
+const WIDE: u32 = QUADS * 4u;
+const TILE_M: u32 = 16u * ROWS;
+const TILE_N: u32 = 16u * WIDE;
+
+var<workgroup> left: array<f32, TILE_M * DEPTH>;
+var<workgroup> right: array<f32, TILE_N * DEPTH>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let m = space_rows();
+    let k_end = inner_extent();
+    let row0 = group.y * TILE_M;
+    let column0 = group.x * TILE_N;
+    let my_row = lane / 16u * ROWS;
+    let my_column = lane % 16u * WIDE;
+//{zero sums}
+    for (var k0 = 0u; k0 < k_end; k0 += DEPTH) {
+        for (var i = lane; i < TILE_M * DEPTH / 4u; i += 256u) {
+//{stage left}
+        }
+        for (var i = lane; i < TILE_N * DEPTH / 4u; i += 256u) {
+//{stage right}
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let l = k * TILE_M + my_row;
+            let r = k * TILE_N + my_column;
+//{products}
+        }
+        workgroupBarrier();
+    }
+//{keep sums}
+    for (var i = 0u; i < ROWS * QUADS; i++) {
+        let row = row0 + my_row + i / QUADS;
+        let c = column0 / 4u + my_column / 4u + i % QUADS;
+        if (row < m && c < dims.quads) {
+            body(row, c, sums[i]);
+        }
+    }
+}

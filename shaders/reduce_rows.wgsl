@@ -1,0 +1,32 @@
+// Reduces columns downwards: for each result row and each quad of columns, over rows a fixed distance apart.
+//{consts}
+
+//{if shared}
+var<workgroup> shares: array<vec4<f32>, LANES>;
+
+//{end}
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = (group.x + group.y * dims.wrap) * (WORKGROUP / LANES) + lane / LANES;
+    let quads = max(space_rows() * dims.quads, 1u);
+    let i = min(at, quads - 1u);
+    let row = i / dims.quads;
+    let c = i % dims.quads;
+    var sum = IDENTITY;
+    for (var t = lane % LANES; t < reduced_rows(); t += LANES) {
+        sum = combine(sum, value(row * dims.outer + t * dims.inner, c));
+    }
+//{if shared}
+    shares[lane] = sum;
+    for (var half_lanes = LANES / 2u; half_lanes > 0u; half_lanes /= 2u) {
+        workgroupBarrier();
+        if (lane < half_lanes) {
+            shares[lane] = combine(shares[lane], shares[lane + half_lanes]);
+        }
+    }
+    sum = shares[0];
+//{end}
+    if (lane % LANES == 0u && at < space_rows() * dims.quads) {
+        body(row, c, sum);
+    }
+}

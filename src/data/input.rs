@@ -1,0 +1,130 @@
+//! A binary file that is read from front to back, gzipped or not, where every way to end early is a typed error.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::element::Layout;
+use crate::{Error, Result};
+
+/// The most bytes read at once; a multiple of every element's width.
+pub(super) const PIECE: usize = 1 << 16;
+
+/// The first two bytes of every gzip file.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// An open file and how far it may be trusted.
+pub(super) struct Input {
+    path: PathBuf,
+    name: String,
+    reader: Box<dyn Read>,
+    /// The length in bytes; `None` for a gzipped file, whose length shows only at its end.
+    length: Option<u64>,
+}
+
+impl Input {
+    /// Opens the file at `path`, unpacking it if it begins as a gzip file does.
+    pub(super) fn open(path: &Path) -> Result<Input> {
+        let (mut file, length) = Input::file(path)?;
+        let gzipped = file.fill_buf().map_err(Error::io(path))?.starts_with(&GZIP);
+        let reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        Ok(Input::new(path, reader, (!gzipped).then_some(length)))
+    }
+
+    /// Opens the file at `path` as it is.
+    pub(super) fn open_plain(path: &Path) -> Result<Input> {
+        let (file, length) = Input::file(path)?;
+        Ok(Input::new(path, Box::new(file), Some(length)))
+    }
+
+    fn new(path: &Path, reader: Box<dyn Read>, length: Option<u64>) -> Input {
+        Input { path: path.to_path_buf(), name: path.display().to_string(), reader, length }
+    }
+
+    /// The open file and its length in bytes.
+    fn file(path: &Path) -> Result<(BufReader<File>, u64)> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let length = file.metadata().map_err(Error::io(path))?.len();
+        Ok((BufReader::new(file), length))
+    }
+
+    /// What errors call the file.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The length of the file in bytes; `None` if it is gzipped.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Fills `buffer` with the next bytes, which are the file's `part`.
+    pub(super) fn fill(&mut self, part: &str, buffer: &mut [u8]) -> Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.some(part, &mut buffer[filled..])? {
+                0 => {
+                    let found = format!("the end of the file after {filled} bytes of it");
+                    return Err(Error::data(self.place(part), found, format!("{} bytes", buffer.len())));
+                }
+                count => filled += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// All values of the table, which must take up the rest of the file.
+    ///
+    /// Memory grows with what the file really holds and never by what its header says.
+    pub(super) fn values(&mut self, layout: &Layout) -> Result<Vec<f32>> {
+        if let Some(length) = self.length {
+            layout.check_length(&self.name, length)?;
+        }
+        let width = layout.element.width();
+        let (mut values, mut piece, mut left) = (Vec::new(), vec![0; PIECE], layout.bytes);
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let bytes = &mut piece[..length];
+            let first = values.len();
+            self.fill(&format!("values from row {} on", first / layout.columns), bytes)?;
+            values.try_reserve(length / width).map_err(|e| {
+                let found = format!("{} x {} values: {e}", layout.rows, layout.columns);
+                Error::data(self.place("size"), found, "a table that fits in memory; stream a larger one")
+            })?;
+            values.resize(first + length / width, 0.0);
+            layout.decode(&self.name, first, bytes, &mut values[first..])?;
+            left -= length as u64;
+        }
+        if self.some("end", &mut [0])? != 0 {
+            let allowed = format!("the end of the file, after {} x {} values", layout.rows, layout.columns);
+            return Err(Error::data(self.place("end"), "more bytes", allowed));
+        }
+        Ok(values)
+    }
+
+    /// Reads at least one byte into `buffer`, or none at the end of the file.
+    fn some(&mut self, part: &str, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            match self.reader.read(buffer) {
+                Ok(count) => return Ok(count),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // For a gzipped file these kinds are the unpacker's words about the content, not the system's.
+                Err(e) if self.length.is_none() && bad_content(e.kind()) => {
+                    return Err(Error::data(self.place(part), e, "a whole, undamaged gzip file"));
+                }
+                Err(e) => return Err(Error::io(&self.path)(e)),
+            }
+        }
+    }
+
+    /// The name of a part of the file in errors.
+    fn place(&self, part: &str) -> String {
+        format!("{}: {part}", self.name)
+    }
+}
+
+fn bad_content(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData)
+}

@@ -1,0 +1,75 @@
+//! Data sets: the [`Source`] that training reads rows from, the in-memory [`Data`], and readers for IDX, NPY and CSV.
+//!
+//! Every data set is a table of `rows` x `columns` finite `f32`, row-major; one row is one example. Rows and columns
+//! are counted from 0, in errors as well; only the CSV reader, whose places are places in a text, counts from 1.
+
+mod csv;
+mod digits;
+mod element;
+mod idx;
+mod input;
+mod mnist;
+mod npy;
+mod npy_header;
+mod table;
+
+pub use self::csv::{CsvOptions, LabelColumn, read_csv};
+pub use digits::digits;
+pub use idx::{IdxFile, Scale, read_idx, read_idx_labels};
+pub use mnist::mnist;
+pub use npy::read_npy;
+pub use table::Data;
+
+use crate::{Error, Result};
+
+/// Rows of `f32` that can be read in any order. A data set larger than the GPU's memory, or the host's, is streamed
+/// through this trait; [`Data`] and [`IdxFile`] implement it.
+pub trait Source: Send + Sync {
+    /// The number of rows, at least 1.
+    fn rows(&self) -> usize;
+
+    /// The number of values in a row, at least 1.
+    fn columns(&self) -> usize;
+
+    /// Fills `out`, row-major, with the rows from `first_row` on; `out.len()` says how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] if `out.len()` is not a multiple of [`columns`](Source::columns), if the rows do not all exist,
+    /// or if a value is not finite; [`Error::Io`] if reading fails. What `out` holds is then unspecified.
+    fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()>;
+
+    /// What to call this data set in errors and logs: the file, mostly.
+    fn name(&self) -> &str;
+}
+
+/// Checks a [`Source::read`] of `length` values and returns the range of values it covers, counted over the table.
+fn span(source: &(impl Source + ?Sized), first_row: usize, length: usize) -> Result<std::ops::Range<usize>> {
+    let (rows, columns) = (source.rows(), source.columns());
+    if !length.is_multiple_of(columns) {
+        let allowed = format!("a multiple of the {columns} columns");
+        return Err(Error::data(format!("{}: length of the rows to read", source.name()), length, allowed));
+    }
+    let count = length / columns;
+    match first_row.checked_add(count) {
+        Some(end) if end <= rows => Ok(first_row * columns..end * columns),
+        _ => {
+            let found = format!("{count} rows from row {first_row} on");
+            Err(Error::data(format!("{}: rows to read", source.name()), found, format!("rows 0 to {}", rows - 1)))
+        }
+    }
+}
+
+/// The name of a cell in errors.
+fn cell(name: &str, row: usize, column: usize) -> String {
+    format!("{name}: row {row}, column {column}")
+}
+
+/// What a value must be.
+const FINITE: &str = "a finite number in the range of f32";
+
+/// The first characters of a text from a file, quoted: a file may hold a very long one.
+fn excerpt(text: &[u8]) -> String {
+    let start: String = String::from_utf8_lossy(text).chars().take(40).collect();
+    format!("{start:?}")
+}

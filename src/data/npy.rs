@@ -1,0 +1,59 @@
+//! NPY, NumPy's file of one array: a magic string, a version, a header in Python's notation, the values.
+
+use std::path::Path;
+
+use super::Data;
+use super::element::Layout;
+use super::input::Input;
+use super::npy_header::Header;
+use crate::{Error, Result};
+
+const MAGIC: [u8; 6] = *b"\x93NUMPY";
+
+/// Reads an NPY file (version 1.0, 2.0 or 3.0): rows are the first dimension, columns all others (n x 1 for an array of
+/// one dimension). Element types are f4, f8, u1, u2, u4, u8, i1, i2, i4 and i8, in either byte order; whole numbers
+/// past 2^24 are rounded to the nearest `f32`.
+///
+/// # Errors
+///
+/// [`Error::Io`] if the file cannot be read; [`Error::Data`] if it is not a well-formed NPY file of exactly the size
+/// its header says, if it holds another element type or an array in Fortran order, or if a value is not finite as
+/// `f32`.
+pub fn read_npy(path: impl AsRef<Path>) -> Result<Data> {
+    let mut input = Input::open_plain(path.as_ref())?;
+    let layout = read_header(&mut input)?;
+    let values = input.values(&layout)?;
+    Data::named(input.name(), layout.columns, values)
+}
+
+fn read_header(input: &mut Input) -> Result<Layout> {
+    let name = input.name().to_string();
+    let mut magic = MAGIC;
+    input.fill("magic string", &mut magic)?;
+    if magic != MAGIC {
+        let found = magic.escape_ascii();
+        return Err(Error::data(format!("{name}: magic string"), found, MAGIC.escape_ascii().to_string()));
+    }
+    let mut version = [0; 2];
+    input.fill("version", &mut version)?;
+    let mut word = [0; 4];
+    let used = match version {
+        [1, 0] => &mut word[..2],
+        [2 | 3, 0] => &mut word[..],
+        [major, minor] => {
+            return Err(Error::data(format!("{name}: version"), format!("{major}.{minor}"), "1.0, 2.0 or 3.0"));
+        }
+    };
+    input.fill("length of the header", used)?;
+    let start = (MAGIC.len() + version.len() + used.len()) as u64;
+    let length = u32::from_le_bytes(word);
+    let rest = input.length().unwrap_or(0).saturating_sub(start);
+    if u64::from(length) > rest {
+        let place = format!("{name}: length of the header in bytes");
+        return Err(Error::data(place, length, format!("at most {rest}, the bytes that follow")));
+    }
+    let mut text = vec![0; length as usize];
+    input.fill("header", &mut text)?;
+    let header = Header::parse(&name, &text)?;
+    Layout::new(&name, header.element, header.order, start + u64::from(length), &header.shape)
+}

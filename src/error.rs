@@ -1,0 +1,138 @@
+//! The one error type. Every variant names the place, the value that was found there and what is allowed.
+
+use std::path::PathBuf;
+
+/// What can go wrong in strait. Nothing reachable from outside panics: it ends up here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a file.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A data set, or a file that holds one, is not what it should be.
+    #[error("{place}: found {found}; allowed: {allowed}")]
+    Data {
+        /// The file and the place in it (header field, row and column), or the name of the data set.
+        place: String,
+        /// The value found there.
+        found: String,
+        /// What would have been accepted.
+        allowed: String,
+    },
+    /// A field of a spec or of the training options has a value that cannot work.
+    #[error("{field} is {value}; allowed: {allowed}")]
+    Spec {
+        /// The field, spelled as in the spec file, for example `encoder[1].units`.
+        field: String,
+        /// The value it had.
+        value: String,
+        /// What is allowed there.
+        allowed: String,
+    },
+    /// Two shapes do not fit each other in a node of the graph.
+    #[error("{op}: {left} does not fit {right}")]
+    Shape {
+        /// The operation or the node.
+        op: String,
+        /// One shape.
+        left: String,
+        /// The other shape, or the rule.
+        right: String,
+    },
+    /// A plan cannot fit this adapter. Nothing was allocated.
+    #[error("{what} needs {needs}, the adapter allows {allowed} ({limit})")]
+    Limit {
+        /// The tensor, buffer or kernel.
+        what: String,
+        /// What it needs.
+        needs: u64,
+        /// What the adapter allows.
+        allowed: u64,
+        /// The name of the limit.
+        limit: &'static str,
+    },
+    /// No adapter could be used.
+    #[error("no GPU adapter: tried {tried}; {advice}")]
+    NoAdapter {
+        /// The backends and adapters that were tried, with the reason each failed.
+        tried: String,
+        /// What to install or to change.
+        advice: String,
+    },
+    /// The device refused an operation or failed in it.
+    #[error("{op}: the device reports: {message}")]
+    Device {
+        /// What was being done.
+        op: String,
+        /// The device's message.
+        message: String,
+    },
+    /// The device is gone (driver reset, unplugged, or the host application said so).
+    #[error("the device was lost: {reason}")]
+    DeviceLost {
+        /// The reason the device gave.
+        reason: String,
+    },
+    /// A kernel's WGSL is not valid.
+    #[error("kernel {kernel}: {message}")]
+    Kernel {
+        /// The kernel.
+        kernel: String,
+        /// The compiler's message.
+        message: String,
+    },
+    /// Training produced a value that is not finite. The parameters are the last good ones.
+    #[error("step {step}: {term} is not finite; the parameters of step {step} were kept")]
+    Diverged {
+        /// The step, counted from 0, in which it happened.
+        step: u64,
+        /// The term of the objective that went bad, or `gradient`.
+        term: String,
+    },
+    /// A checkpoint or parameter file is not what it should be. Nothing was loaded.
+    #[error("{path}: {place}: found {found}; allowed: {allowed}", path = path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// The tensor or metadata key.
+        place: String,
+        /// What was found.
+        found: String,
+        /// What would have been accepted.
+        allowed: String,
+    },
+    /// An invariant of strait itself is broken. Please report it.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// strait's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A [`Error::Data`].
+    pub(crate) fn data(place: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> Error {
+        Error::Data { place: place.into(), found: found.to_string(), allowed: allowed.into() }
+    }
+
+    /// A [`Error::Spec`].
+    pub(crate) fn spec(field: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Error {
+        Error::Spec { field: field.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// A [`Error::Shape`].
+    pub(crate) fn shape(op: impl Into<String>, left: impl ToString, right: impl ToString) -> Error {
+        Error::Shape { op: op.into(), left: left.to_string(), right: right.to_string() }
+    }
+
+    /// An [`Error::Io`] at `path`.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+}

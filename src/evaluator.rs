@@ -1,0 +1,139 @@
+//! Evaluating a graph once on the GPU: for analysis, for checks, and for whoever builds graphs of their own.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Gpu, Program, Work};
+use crate::graph::{Arena, Graph, Layout, Sink};
+use crate::plan::{Recording, Role, Target};
+use crate::state::State;
+
+/// A graph on the GPU, with buffers of its own.
+#[derive(Debug)]
+pub struct Evaluator {
+    gpu: Gpu,
+    recording: Recording,
+    program: Program,
+    state: Buffer,
+}
+
+impl Evaluator {
+    /// Plans and compiles a graph for batches of up to `rows` rows.
+    ///
+    /// # Errors
+    /// As [`Recording::new`] and [`Program::new`].
+    pub fn new(gpu: &Gpu, graph: &Graph, rows: usize) -> Result<Evaluator> {
+        Evaluator::with_target(gpu, graph, Target::of(gpu, rows))
+    }
+
+    /// As [`Evaluator::new`], for a target of one's own.
+    ///
+    /// # Errors
+    /// As [`Evaluator::new`].
+    pub fn with_target(gpu: &Gpu, graph: &Graph, target: Target) -> Result<Evaluator> {
+        let recording = Recording::new(graph, target)?;
+        let state = gpu.buffer("state", 64)?;
+        let shared = BTreeMap::from([(Role::Flags, gpu.buffer("flags", 16)?)]);
+        let program = Program::new(gpu, &recording, &state, &shared)?;
+        Ok(Evaluator { gpu: gpu.clone(), recording, program, state })
+    }
+
+    /// The plan.
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// Writes the i-th batch: rows without padding.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where it does not fit.
+    pub fn input(&self, index: usize, values: &[f32]) -> Result<()> {
+        self.gpu.write(self.program.buffer(Role::Input(index))?, 0, bytemuck::cast_slice(values))
+    }
+
+    /// Writes the resident data set.
+    ///
+    /// # Errors
+    /// As [`Evaluator::input`].
+    pub fn data(&self, values: &[f32]) -> Result<()> {
+        self.gpu.write(self.program.buffer(Role::Data)?, 0, bytemuck::cast_slice(values))
+    }
+
+    /// Writes the trainable tensors, in the graph's order, as far as the plan reads them.
+    ///
+    /// # Errors
+    /// As [`Evaluator::input`].
+    pub fn params(&self, values: &[Vec<f32>]) -> Result<()> {
+        self.arena(Arena::Params, &Layout::new(&self.recording.graph.params).pack(&self.recording.graph.params, values))
+    }
+
+    /// Writes the frozen tensors, in the graph's order, as far as the plan reads them.
+    ///
+    /// # Errors
+    /// As [`Evaluator::input`].
+    pub fn constants(&self, values: &[Vec<f32>]) -> Result<()> {
+        let tensors = &self.recording.graph.constants;
+        self.role(Role::Constants, &Layout::new(tensors).pack(tensors, values))
+    }
+
+    /// Writes a whole arena, padding included.
+    ///
+    /// # Errors
+    /// As [`Evaluator::input`].
+    pub fn arena(&self, arena: Arena, values: &[f32]) -> Result<()> {
+        self.role(Role::Arena(arena), values)
+    }
+
+    /// Writes rows of the table of hyperparameters, four values each.
+    ///
+    /// # Errors
+    /// As [`Evaluator::input`].
+    pub fn table(&self, values: &[f32]) -> Result<()> {
+        self.role(Role::Table, values)
+    }
+
+    fn role(&self, role: Role, values: &[f32]) -> Result<()> {
+        match self.program.buffer(role) {
+            Ok(buffer) => self.gpu.write(buffer, 0, bytemuck::cast_slice(values)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Runs the graph for the given state.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the state has more rows than were planned for; as [`Gpu::submit`].
+    pub fn run(&self, state: State) -> Result<()> {
+        let most = self.recording.target.rows;
+        if state.rows as usize > most {
+            return Err(Error::spec("rows", state.rows, format!("at most the {most} rows planned for")));
+        }
+        self.gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
+        self.gpu.submit([Work::Run(&self.program)])
+    }
+
+    /// Reads what a sink received in a run with `rows` rows, without padding.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the graph has no such sink; as [`Gpu::read`].
+    pub fn sink(&self, sink: Sink, rows: usize) -> Result<Vec<f32>> {
+        let none = || Error::Internal(format!("the graph has no {sink:?}"));
+        let graph = &self.recording.graph;
+        let id = graph.sinks().iter().find(|(s, _)| *s == sink).map(|(_, id)| *id).ok_or_else(none)?;
+        let mut stores = self.recording.dispatches.iter().flat_map(|d| &d.stores);
+        let place = stores.find(|(n, _)| *n == id).map(|(_, place)| *place).ok_or_else(none)?;
+        let shape = graph.shape(id);
+        let (columns, packed) = (shape.columns(), matches!(sink, Sink::Output(_)));
+        let stride = if packed { columns } else { shape.stride() };
+        let count = shape.matrix_rows(rows) * stride;
+        let values = self.gpu.read(self.program.buffer(place.role)?, place.offset as usize / 4, count)?;
+        Ok(values.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
+    }
+}
+
+impl Target {
+    /// The target for batches of up to `rows` rows on a device, the resident data set no larger than a batch.
+    pub fn of(gpu: &Gpu, rows: usize) -> Target {
+        Target { kind: gpu.kind(), limits: gpu.limits(), rows, data_rows: rows, tile: None, optimise: true }
+    }
+}

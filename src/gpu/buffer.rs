@@ -1,0 +1,62 @@
+//! Buffers on the device.
+
+use super::context::Gpu;
+use crate::error::{Error, Result};
+
+/// A buffer on the device. Cloning gives another handle to the same memory.
+#[derive(Clone, Debug)]
+pub struct Buffer(pub(super) wgpu::Buffer);
+
+impl Buffer {
+    /// The host application's own buffer. It needs the usages STORAGE, COPY_SRC and COPY_DST as far as it is bound,
+    /// read or written.
+    pub fn adopt(buffer: wgpu::Buffer) -> Buffer {
+        Buffer(buffer)
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
+        let end = offset.checked_add(bytes);
+        if end.is_none_or(|end| end > self.bytes()) || offset % 4 != 0 || bytes % 4 != 0 {
+            let message = format!("bytes {offset} to {end:?} of a buffer of {} bytes", self.bytes());
+            return Err(Error::Device { op: op.into(), message });
+        }
+        Ok(())
+    }
+}
+
+impl Gpu {
+    /// A buffer of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where it is larger than the adapter allows, [`Error::Device`] where memory is short.
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::UNIFORM
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        self.buffer_for(label, bytes, usage)
+    }
+
+    pub(super) fn buffer_for(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+        let (needs, allowed) = (bytes.max(16).next_multiple_of(16), self.limits().buffer_bytes);
+        if needs > allowed {
+            return Err(Error::Limit { what: label.into(), needs, allowed, limit: "max_buffer_size" });
+        }
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size: needs, usage, mapped_at_creation: false };
+        self.scoped(label, |device| Buffer(device.create_buffer(&descriptor)))
+    }
+
+    /// Writes bytes before anything that is submitted later.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where they do not fit or are no whole words.
+    pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        buffer.check("write", offset, bytes.len() as u64)?;
+        self.scoped("write", |_| self.queue().write_buffer(&buffer.0, offset, bytes))
+    }
+}

@@ -1,0 +1,227 @@
+//! The context: choosing, creating or adopting a device, and turning what it complains about into errors.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::program::Pipeline;
+use crate::error::{Error, Result};
+use crate::plan::{AdapterKind, Limits};
+
+/// What a machine offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterSummary {
+    /// The adapter's name.
+    pub name: String,
+    /// The driver, with its version where it tells.
+    pub driver: String,
+    /// Vulkan, Metal or Dx12.
+    pub backend: String,
+    /// Whether it runs shaders on the CPU.
+    pub software: bool,
+}
+
+/// How to choose an adapter and which limits to ask of it.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, in any case; any adapter where it is `None`.
+    pub adapter: Option<String>,
+    /// Prefers an integrated adapter to a discrete one.
+    pub low_power: bool,
+    /// Asks for WebGPU's default limits rather than all that the adapter offers.
+    pub default_limits: bool,
+}
+
+/// A device to compute on. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    summary: AdapterSummary,
+    limits: Limits,
+    pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    troubles: Arc<Mutex<Troubles>>,
+}
+
+/// What the device reported outside any call of ours.
+#[derive(Default)]
+struct Troubles {
+    lost: Option<String>,
+    error: Option<String>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("adapter", &self.0.summary).field("limits", &self.0.limits).finish()
+    }
+}
+
+/// A lock whose data stays usable when a thread that held it panicked: all of it is valid after every statement.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn instance() -> wgpu::Instance {
+    let flags = wgpu::InstanceFlags::empty();
+    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    wgpu::Instance::new(wgpu::InstanceDescriptor { flags, backends: wgpu::Backends::PRIMARY, ..descriptor })
+}
+
+fn summarise(info: &wgpu::AdapterInfo) -> AdapterSummary {
+    AdapterSummary {
+        name: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+        backend: format!("{:?}", info.backend),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+    }
+}
+
+impl Gpu {
+    /// The best adapter of this machine: hardware before software, discrete before integrated.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] where there is none, [`Error::Device`] where it gives no device.
+    pub fn new() -> Result<Gpu> {
+        Gpu::with(&GpuOptions::default())
+    }
+
+    /// The best adapter that fits the options.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub fn with(options: &GpuOptions) -> Result<Gpu> {
+        pollster::block_on(Gpu::with_async(options))
+    }
+
+    /// As [`Gpu::with`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn with_async(options: &GpuOptions) -> Result<Gpu> {
+        let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+        let seen: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
+        let wanted = options.adapter.as_ref().map(|name| name.to_lowercase());
+        let fits = |a: &wgpu::Adapter| wanted.as_ref().is_none_or(|w| a.get_info().name.to_lowercase().contains(w));
+        let rank = |a: &wgpu::Adapter| match (a.get_info().device_type, options.low_power) {
+            (wgpu::DeviceType::DiscreteGpu, false) | (wgpu::DeviceType::IntegratedGpu, true) => 0,
+            (wgpu::DeviceType::DiscreteGpu, true) | (wgpu::DeviceType::IntegratedGpu, false) => 1,
+            (wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other, _) => 2,
+            (wgpu::DeviceType::Cpu, _) => 3,
+        };
+        let Some(adapter) = adapters.into_iter().filter(fits).min_by_key(rank) else {
+            let tried = match seen.as_slice() {
+                [] => "Vulkan, Metal and DX12; no adapter answered".to_string(),
+                seen => format!("{} (none has the name {:?})", seen.join(", "), options.adapter),
+            };
+            let advice = "install a driver (on Linux, mesa-vulkan-drivers gives one that runs on any machine)";
+            return Err(Error::NoAdapter { tried, advice: advice.into() });
+        };
+        let limits = if options.default_limits { wgpu::Limits::default() } else { adapter.limits() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("strait"),
+            required_limits: limits,
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let failed =
+            |e: wgpu::RequestDeviceError| Error::Device { op: "request_device".into(), message: e.to_string() };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(failed)?;
+        let gpu = Gpu::adopt(device, queue);
+        let troubles = gpu.0.troubles.clone();
+        gpu.0.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            log::error!("the device reports: {error}");
+            lock(&troubles).error.get_or_insert(error.to_string());
+        }));
+        let troubles = gpu.0.troubles.clone();
+        gpu.0.device.set_device_lost_callback(move |reason, message| {
+            lock(&troubles).lost.get_or_insert(format!("{reason:?}: {message}"));
+        });
+        log::info!("computing on {}", gpu.0.summary.name);
+        Ok(gpu)
+    }
+
+    /// Computes on the host application's own device. Its error and device-lost handlers are left alone: let the
+    /// host's device-lost callback call [`Gpu::device_lost`].
+    pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        let offered = device.limits();
+        let limits = Limits {
+            binding_bytes: offered.max_storage_buffer_binding_size.min(1 << 31),
+            buffer_bytes: offered.max_buffer_size,
+            workgroups: offered.max_compute_workgroups_per_dimension,
+            storage_buffers: (offered.max_storage_buffers_per_shader_stage as usize).saturating_sub(1).min(7),
+        };
+        let summary = summarise(&device.adapter_info());
+        let (pipelines, troubles) = Default::default();
+        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, troubles }))
+    }
+
+    /// Every adapter of this machine.
+    pub fn adapters() -> Vec<AdapterSummary> {
+        let adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY));
+        adapters.iter().map(|a| summarise(&a.get_info())).collect()
+    }
+
+    /// The adapter in use.
+    pub fn adapter(&self) -> &AdapterSummary {
+        &self.0.summary
+    }
+
+    /// How its kernels are chosen.
+    pub fn kind(&self) -> AdapterKind {
+        if self.0.summary.software { AdapterKind::Software } else { AdapterKind::Hardware }
+    }
+
+    /// The limits that plans must keep.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// The device, for a host that shares it.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The queue, for a host that shares it.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// Tells strait that the device is gone; every later call then fails with [`Error::DeviceLost`].
+    pub fn device_lost(&self, reason: impl Into<String>) {
+        lock(&self.0.troubles).lost.get_or_insert(reason.into());
+    }
+
+    pub(super) fn pipelines(&self) -> MutexGuard<'_, HashMap<String, Arc<Pipeline>>> {
+        lock(&self.0.pipelines)
+    }
+
+    /// Fails where the device is lost or has reported an error that belongs to no call.
+    pub fn check(&self) -> Result<()> {
+        let mut troubles = lock(&self.0.troubles);
+        if let Some(reason) = &troubles.lost {
+            return Err(Error::DeviceLost { reason: reason.clone() });
+        }
+        match troubles.error.take() {
+            Some(message) => Err(Error::Device { op: "an earlier operation".into(), message }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs calls to wgpu and returns the first error that the device reports in them.
+    pub(super) fn scoped<R>(&self, op: &str, calls: impl FnOnce(&wgpu::Device) -> R) -> Result<R> {
+        self.check()?;
+        let device = &self.0.device;
+        let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
+        let mut guards: Vec<_> = filters.map(|f| device.push_error_scope(f)).into();
+        let result = calls(device);
+        let mut found = None;
+        while let Some(guard) = guards.pop() {
+            found = pollster::block_on(guard.pop()).or(found);
+        }
+        match found {
+            Some(error) => Err(Error::Device { op: op.to_string(), message: error.to_string() }),
+            None => Ok(result),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The GPU: the only module that names wgpu. It creates or adopts a device, holds buffers, realises recordings and
+//! replays them.
+
+mod buffer;
+mod context;
+mod program;
+mod readback;
+
+pub use buffer::Buffer;
+pub use context::{AdapterSummary, Gpu, GpuOptions};
+pub use program::{Program, Work};
+pub use readback::Readback;

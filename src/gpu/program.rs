@@ -1,0 +1,247 @@
+//! Programs: recordings with their pipelines, buffers and bind groups made once, replayed any number of times.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::context::Gpu;
+use crate::error::{Error, Result};
+use crate::kernel::{self, Reflection, Space};
+use crate::plan::{Place, Recording, Role};
+
+/// A compiled kernel.
+pub(super) struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// A recording, ready to run.
+#[derive(Debug)]
+pub struct Program {
+    commands: Vec<Command>,
+    buffers: BTreeMap<Role, Buffer>,
+}
+
+struct Command {
+    pipeline: Arc<Pipeline>,
+    bindings: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Command({:?})", self.workgroups)
+    }
+}
+
+/// Something to submit.
+#[derive(Clone, Copy, Debug)]
+pub enum Work<'a> {
+    /// Runs a program once.
+    Run(&'a Program),
+    /// Copies one buffer over another of the same size.
+    Copy(&'a Buffer, &'a Buffer),
+}
+
+/// Bytes between the dimensions of two dispatches: WebGPU's default alignment of uniform offsets.
+const DIMS_STRIDE: u64 = 256;
+
+impl Program {
+    /// Compiles a recording and allocates what is not in `shared`. Dispatch 0 of its bindings is always `state`.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] where a kernel is not valid, [`Error::Limit`] or [`Error::Device`] where memory is short.
+    pub fn new(gpu: &Gpu, recording: &Recording, state: &Buffer, shared: &BTreeMap<Role, Buffer>) -> Result<Program> {
+        let mut buffers = BTreeMap::new();
+        for (role, bytes) in &recording.buffers {
+            let buffer = match shared.get(role) {
+                Some(buffer) if buffer.bytes() < *bytes => {
+                    let (needs, allowed) = (*bytes, buffer.bytes());
+                    return Err(Error::Limit { what: format!("{role:?}"), needs, allowed, limit: "shared buffer" });
+                }
+                Some(buffer) => buffer.clone(),
+                None => gpu.buffer(&format!("{role:?}"), *bytes)?,
+            };
+            buffers.insert(*role, buffer);
+        }
+        if let Some(flags) = shared.get(&Role::Flags) {
+            buffers.insert(Role::Flags, flags.clone());
+        }
+        let dims = gpu.buffer("dims", DIMS_STRIDE * recording.dispatches.len() as u64)?;
+        let mut commands = Vec::with_capacity(recording.dispatches.len());
+        for (i, dispatch) in recording.dispatches.iter().enumerate() {
+            let offset = i as u64 * DIMS_STRIDE;
+            gpu.write(&dims, offset, bytemuck::cast_slice(&dispatch.dims))?;
+            let pipeline = gpu.pipeline(&dispatch.label, &dispatch.wgsl)?;
+            let mut entries = vec![state.whole(0), range(&dims, 1, offset, DIMS_STRIDE)];
+            for (b, place) in dispatch.bindings.iter().enumerate() {
+                let buffer = buffers.get(&place.role).ok_or_else(|| missing(place))?;
+                entries.push(range(buffer, b as u32 + 2, place.offset, place.bytes));
+            }
+            commands.push(gpu.command(&dispatch.label, pipeline, &entries, dispatch.workgroups)?);
+        }
+        Ok(Program { commands, buffers })
+    }
+
+    /// The program that ends a step (shaders/finish.wgsl): reports `terms` and moves on to the next batch.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn finish(
+        gpu: &Gpu,
+        state: &Buffer,
+        terms: &Buffer,
+        ring: &Buffer,
+        flags: &Buffer,
+        count: u32,
+    ) -> Result<Program> {
+        let dims = gpu.buffer("finish dims", 16)?;
+        gpu.write(&dims, 0, bytemuck::cast_slice(&[count]))?;
+        let pipeline = gpu.pipeline("finish", &kernel::finish())?;
+        let entries = [state.whole(0), terms.whole(1), ring.whole(2), flags.whole(3), dims.whole(4)];
+        let commands = vec![gpu.command("finish", pipeline, &entries, [1, 1, 1])?];
+        Ok(Program { commands, buffers: BTreeMap::new() })
+    }
+
+    /// The buffer of a role.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the recording has none.
+    pub fn buffer(&self, role: Role) -> Result<&Buffer> {
+        self.buffers.get(&role).ok_or_else(|| Error::Internal(format!("the recording has no {role:?}")))
+    }
+
+    /// Dispatches in one run.
+    pub fn dispatches(&self) -> usize {
+        self.commands.len()
+    }
+}
+
+fn missing(place: &Place) -> Error {
+    Error::Internal(format!("no buffer for {:?}", place.role))
+}
+
+fn range(buffer: &Buffer, binding: u32, offset: u64, bytes: u64) -> wgpu::BindGroupEntry<'_> {
+    let size = std::num::NonZeroU64::new(bytes);
+    let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.0, offset, size });
+    wgpu::BindGroupEntry { binding, resource }
+}
+
+impl Buffer {
+    fn whole(&self, binding: u32) -> wgpu::BindGroupEntry<'_> {
+        wgpu::BindGroupEntry { binding, resource: self.0.as_entire_binding() }
+    }
+}
+
+impl Gpu {
+    /// The compiled form of a kernel's text, made on first use.
+    fn pipeline(&self, label: &str, wgsl: &str) -> Result<Arc<Pipeline>> {
+        if let Some(pipeline) = self.pipelines().get(wgsl) {
+            return Ok(pipeline.clone());
+        }
+        let reflection = kernel::reflect(label, wgsl)?;
+        let made = self.scoped(label, |device| compile(device, label, reflection));
+        let made = made.map_err(|e| Error::Kernel { kernel: label.into(), message: e.to_string() })?;
+        let made = Arc::new(made);
+        self.pipelines().insert(wgsl.to_string(), made.clone());
+        Ok(made)
+    }
+
+    fn command(
+        &self,
+        label: &str,
+        pipeline: Arc<Pipeline>,
+        entries: &[wgpu::BindGroupEntry<'_>],
+        workgroups: [u32; 3],
+    ) -> Result<Command> {
+        let layout = &pipeline.layout;
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout, entries };
+        let bindings = self.scoped(label, |device| device.create_bind_group(&descriptor))?;
+        Ok(Command { pipeline, bindings, workgroups })
+    }
+
+    /// Submits work in order. Consecutive programs share one compute pass.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device refuses it, [`Error::DeviceLost`] where it is gone.
+    pub fn submit<'a>(&self, work: impl IntoIterator<Item = Work<'a>>) -> Result<()> {
+        self.scoped("submit", |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut work = work.into_iter().peekable();
+            while let Some(next) = work.next() {
+                match next {
+                    Work::Copy(from, to) => {
+                        encoder.copy_buffer_to_buffer(&from.0, 0, &to.0, 0, from.bytes().min(to.bytes()));
+                    }
+                    Work::Run(first) => {
+                        let mut pass = encoder.begin_compute_pass(&Default::default());
+                        let mut program = first;
+                        loop {
+                            for command in &program.commands {
+                                let [x, y, z] = command.workgroups;
+                                pass.set_pipeline(&command.pipeline.pipeline);
+                                pass.set_bind_group(0, &command.bindings, &[]);
+                                pass.dispatch_workgroups(x, y, z);
+                            }
+                            match work.next_if(|w| matches!(w, Work::Run(_))) {
+                                Some(Work::Run(next)) => program = next,
+                                _ => break,
+                            }
+                        }
+                    }
+                }
+            }
+            self.queue().submit([encoder.finish()]);
+        })
+    }
+
+    /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// [`Error::Device`] or [`Error::DeviceLost`].
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.device().poll(wgpu::PollType::wait_indefinitely());
+        polled.map_err(|e| Error::Device { op: "wait".into(), message: e.to_string() })?;
+        self.check()
+    }
+}
+
+fn compile(device: &wgpu::Device, label: &str, reflection: Reflection) -> Pipeline {
+    let entries: Vec<_> = reflection.bindings.iter().map(layout_entry).collect();
+    let layout =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&layout)],
+        ..Default::default()
+    });
+    let source = wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(reflection.module));
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(label),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: None,
+        // Every kernel writes workgroup memory before it reads it.
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
+        cache: None,
+    });
+    Pipeline { pipeline, layout }
+}
+
+fn layout_entry(binding: &kernel::Binding) -> wgpu::BindGroupLayoutEntry {
+    let ty = match binding.space {
+        Space::Uniform => wgpu::BufferBindingType::Uniform,
+        Space::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Space::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding: binding.index,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}

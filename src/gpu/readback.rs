@@ -1,0 +1,170 @@
+//! Reading back: a staging buffer that is made once, and a copy out of the GPU that can be waited for or awaited.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use super::buffer::Buffer;
+use super::context::{Gpu, lock};
+use crate::error::{Error, Result};
+
+/// A staging buffer for one copy at a time.
+#[derive(Debug)]
+pub struct Readback {
+    gpu: Gpu,
+    staging: Buffer,
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    bytes: u64,
+    shared: Arc<Mutex<Shared>>,
+    submission: wgpu::SubmissionIndex,
+    waiter: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    done: Option<std::result::Result<(), String>>,
+    waker: Option<Waker>,
+}
+
+impl Readback {
+    /// Room for `bytes`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn new(gpu: &Gpu, bytes: u64) -> Result<Readback> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        Ok(Readback { gpu: gpu.clone(), staging: gpu.buffer_for("readback", bytes, usage)?, pending: None })
+    }
+
+    /// Whether a copy is under way.
+    pub fn busy(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Copies `bytes` from `offset` on, behind everything submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the range does not fit or a copy is under way.
+    pub fn start(&mut self, from: &Buffer, offset: u64, bytes: u64) -> Result<()> {
+        if self.busy() || bytes > self.staging.bytes() {
+            let message = format!("{bytes} bytes into a staging buffer of {}", self.staging.bytes());
+            return Err(Error::Device { op: "read".into(), message });
+        }
+        let gpu = self.gpu.clone();
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let submission = gpu.scoped("read", |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&from.0, offset, &self.staging.0, 0, bytes);
+            let submission = gpu.queue().submit([encoder.finish()]);
+            let told = shared.clone();
+            self.staging.0.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+                let mut shared = lock(&told);
+                shared.done = Some(result.map_err(|e| e.to_string()));
+                shared.waker.take().map(Waker::wake);
+            });
+            submission
+        })?;
+        self.pending = Some(Pending { bytes, shared, submission, waiter: false });
+        Ok(())
+    }
+
+    /// The bytes, if they have arrived; never blocks.
+    ///
+    /// # Errors
+    /// [`Error::Device`] or [`Error::DeviceLost`] where the copy failed.
+    pub fn take(&mut self) -> Result<Option<Vec<u8>>> {
+        let _ = self.gpu.device().poll(wgpu::PollType::Poll);
+        self.arrived()
+    }
+
+    /// Waits for the bytes.
+    ///
+    /// # Errors
+    /// As [`Readback::take`].
+    pub fn wait(&mut self) -> Result<Vec<u8>> {
+        if let Some(pending) = &self.pending {
+            let submission_index = Some(pending.submission.clone());
+            let polled = self.gpu.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+            polled.map_err(|e| Error::Device { op: "read".into(), message: e.to_string() })?;
+        }
+        let nothing = || Error::Device { op: "read".into(), message: "the copy did not arrive".into() };
+        self.arrived()?.ok_or_else(nothing)
+    }
+
+    /// The bytes as a future. Whatever executor polls it: a thread waits for the device and wakes it.
+    pub fn arrive(&mut self) -> impl Future<Output = Result<Vec<u8>>> + Send {
+        Arrival(self)
+    }
+
+    fn arrived(&mut self) -> Result<Option<Vec<u8>>> {
+        self.gpu.check()?;
+        let Some(pending) = &self.pending else { return Ok(None) };
+        let Some(done) = lock(&pending.shared).done.take() else { return Ok(None) };
+        let bytes = pending.bytes;
+        self.pending = None;
+        let fail = |message: String| Error::Device { op: "read".into(), message };
+        done.map_err(fail)?;
+        let view = self.staging.0.get_mapped_range(0..bytes).map_err(|e| fail(e.to_string()))?;
+        let copy = view.to_vec();
+        drop(view);
+        self.staging.0.unmap();
+        Ok(Some(copy))
+    }
+}
+
+struct Arrival<'a>(&'a mut Readback);
+
+impl Future for Arrival<'_> {
+    type Output = Result<Vec<u8>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.arrived() {
+            Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
+            Err(error) => return Poll::Ready(Err(error)),
+            Ok(None) => {}
+        }
+        let device = self.0.gpu.device().clone();
+        let Some(pending) = &mut self.0.pending else {
+            return Poll::Ready(Err(Error::Device { op: "read".into(), message: "no copy was started".into() }));
+        };
+        let mut shared = lock(&pending.shared);
+        if shared.done.is_some() {
+            context.waker().wake_by_ref();
+        }
+        shared.waker = Some(context.waker().clone());
+        drop(shared);
+        if !pending.waiter {
+            pending.waiter = true;
+            let submission_index = Some(pending.submission.clone());
+            std::thread::spawn(move || device.poll(wgpu::PollType::Wait { submission_index, timeout: None }));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Readback {
+    fn drop(&mut self) {
+        // A map that is under way would otherwise outlive its owner.
+        if self.pending.is_some() {
+            self.staging.0.unmap();
+        }
+    }
+}
+
+impl Gpu {
+    /// Reads f32 values back and waits for them.
+    ///
+    /// # Errors
+    /// As [`Readback::wait`].
+    pub fn read(&self, buffer: &Buffer, first: usize, count: usize) -> Result<Vec<f32>> {
+        let bytes = count as u64 * 4;
+        let mut readback = Readback::new(self, bytes)?;
+        readback.start(buffer, first as u64 * 4, bytes)?;
+        Ok(bytemuck::pod_collect_to_vec(&readback.wait()?))
+    }
+}

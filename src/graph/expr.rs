@@ -1,0 +1,368 @@
+//! Scalar expressions: what a `Map` node computes for one element, and their symbolic derivatives.
+//!
+//! The same expression is printed as WGSL, evaluated on the CPU in f32 and f64, and differentiated, as often as one
+//! likes: activations, losses, penalties and corruptions are nothing but functions that build one.
+
+use std::ops;
+use std::sync::Arc;
+
+use super::function::Function;
+
+/// A two-argument operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a − b
+    Sub,
+    /// a · b
+    Mul,
+    /// a / b
+    Div,
+    /// The larger of both.
+    Max,
+    /// The smaller of both.
+    Min,
+}
+
+/// A comparison, for [`Expr::select`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compare {
+    /// a < b
+    Less,
+    /// a <= b
+    LessEqual,
+    /// a == b
+    Equal,
+}
+
+/// What a random draw is distributed like. Draws depend on (seed, stream, step, row, column) alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Distribution {
+    /// Uniform on [0, 1), a multiple of 2^-24: the same bits on every adapter.
+    Uniform,
+    /// Standard normal.
+    Normal,
+}
+
+/// A scalar expression over the inputs of a map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr(pub(crate) Arc<Kind>);
+
+/// The forms of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// The element of the i-th input.
+    Input(usize),
+    /// The value of the whole expression: only in derivatives, where it saves keeping the inputs.
+    Output,
+    Const(f64),
+    /// Rows in the current batch.
+    Rows,
+    Unary(Function, Expr),
+    Binary(Binary, Expr, Expr),
+    /// `if a (compare) b { then } else { otherwise }`
+    Select(Compare, [Expr; 4]),
+    Random(Distribution, u32),
+    /// `value`, a function of `argument` whose derivative is `slope`, written in terms of `Output`.
+    Through {
+        value: Expr,
+        argument: Expr,
+        slope: Expr,
+    },
+}
+
+impl Expr {
+    /// The element of the i-th input.
+    pub fn input(i: usize) -> Expr {
+        Expr(Arc::new(Kind::Input(i)))
+    }
+
+    /// A constant.
+    pub fn constant(value: f64) -> Expr {
+        Expr(Arc::new(Kind::Const(value)))
+    }
+
+    /// The number of rows in the current batch, for means over it.
+    pub fn rows() -> Expr {
+        Expr(Arc::new(Kind::Rows))
+    }
+
+    /// The expression's own value; see [`Expr::through_output`].
+    fn output() -> Expr {
+        Expr(Arc::new(Kind::Output))
+    }
+
+    /// A fresh random draw for every element and step; `stream` keeps draws of different places apart.
+    pub fn random(distribution: Distribution, stream: u32) -> Expr {
+        Expr(Arc::new(Kind::Random(distribution, stream)))
+    }
+
+    /// `value`, declared to be a function of `argument` with a derivative that can be had from the value itself.
+    /// Then backward passes need not keep the argument.
+    pub fn through_output(value: Expr, argument: &Expr, slope: impl FnOnce(&Expr) -> Expr) -> Expr {
+        let slope = slope(&Expr::output());
+        Expr(Arc::new(Kind::Through { value, argument: argument.clone(), slope }))
+    }
+
+    /// `f(self)`.
+    pub fn apply(&self, f: Function) -> Expr {
+        if let Some(v) = self.as_const() {
+            return Expr::constant(f.eval(v));
+        }
+        Expr(Arc::new(Kind::Unary(f, self.clone())))
+    }
+
+    /// `if self (compare) other { then } else { otherwise }`.
+    pub fn select(&self, compare: Compare, other: &Expr, then: impl Into<Expr>, otherwise: impl Into<Expr>) -> Expr {
+        let (then, otherwise) = (then.into(), otherwise.into());
+        if then == otherwise {
+            return then;
+        }
+        Expr(Arc::new(Kind::Select(compare, [self.clone(), other.clone(), then, otherwise])))
+    }
+
+    /// `if self > 0 { then } else { otherwise }`.
+    pub fn if_positive(&self, then: impl Into<Expr>, otherwise: impl Into<Expr>) -> Expr {
+        Expr::constant(0.0).select(Compare::Less, self, then, otherwise)
+    }
+
+    /// The larger of both.
+    pub fn max(&self, other: impl Into<Expr>) -> Expr {
+        binary(Binary::Max, self.clone(), other.into())
+    }
+
+    /// The smaller of both.
+    pub fn min(&self, other: impl Into<Expr>) -> Expr {
+        binary(Binary::Min, self.clone(), other.into())
+    }
+
+    /// `self²`.
+    pub fn square(&self) -> Expr {
+        self * self
+    }
+
+    /// e to the power of the value.
+    pub fn exp(&self) -> Expr {
+        self.apply(Function::Exp)
+    }
+
+    /// Natural logarithm.
+    pub fn log(&self) -> Expr {
+        self.apply(Function::Log)
+    }
+
+    /// log(1 + value), accurate near 0.
+    pub fn log1p(&self) -> Expr {
+        self.apply(Function::Log1p)
+    }
+
+    /// exp(value) − 1, accurate near 0.
+    pub fn expm1(&self) -> Expr {
+        self.apply(Function::Expm1)
+    }
+
+    /// Square root.
+    pub fn sqrt(&self) -> Expr {
+        self.apply(Function::Sqrt)
+    }
+
+    /// Absolute value.
+    pub fn abs(&self) -> Expr {
+        self.apply(Function::Abs)
+    }
+
+    /// Hyperbolic tangent.
+    pub fn tanh(&self) -> Expr {
+        self.apply(Function::Tanh)
+    }
+
+    /// 1 / (1 + exp(−value)).
+    pub fn sigmoid(&self) -> Expr {
+        self.apply(Function::Sigmoid)
+    }
+
+    /// log(1 + exp(value)).
+    pub fn softplus(&self) -> Expr {
+        self.apply(Function::Softplus)
+    }
+
+    /// Sine.
+    pub fn sin(&self) -> Expr {
+        self.apply(Function::Sin)
+    }
+
+    /// Cosine.
+    pub fn cos(&self) -> Expr {
+        self.apply(Function::Cos)
+    }
+
+    /// The value, where it is a constant.
+    pub(crate) fn as_const(&self) -> Option<f64> {
+        match *self.0 {
+            Kind::Const(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The direct parts of the expression, the slope of a `Through` left out.
+    pub(crate) fn parts(&self) -> Vec<&Expr> {
+        match &*self.0 {
+            Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) => vec![],
+            Kind::Unary(_, a) => vec![a],
+            Kind::Binary(_, a, b) => vec![a, b],
+            Kind::Select(_, parts) => parts.iter().collect(),
+            Kind::Through { value, .. } => vec![value],
+        }
+    }
+
+    /// Whether `test` holds for the expression or any part of it.
+    pub(crate) fn any(&self, test: &dyn Fn(&Kind) -> bool) -> bool {
+        test(&self.0) || self.parts().into_iter().any(|p| p.any(test))
+    }
+
+    /// The expression with every input replaced by `input(i)` and `Output` by `output`.
+    pub(crate) fn substitute(&self, input: &dyn Fn(usize) -> Expr, output: Option<&Expr>) -> Expr {
+        let sub = |e: &Expr| e.substitute(input, output);
+        match &*self.0 {
+            Kind::Input(i) => input(*i),
+            Kind::Output => output.unwrap_or(self).clone(),
+            Kind::Const(_) | Kind::Rows | Kind::Random(..) => self.clone(),
+            Kind::Unary(f, a) => sub(a).apply(*f),
+            Kind::Binary(op, a, b) => binary(*op, sub(a), sub(b)),
+            Kind::Select(c, [a, b, t, o]) => sub(a).select(*c, &sub(b), sub(t), sub(o)),
+            // The slope speaks of its own output, not of the one that is being replaced.
+            Kind::Through { value, argument, slope } => {
+                let slope = slope.clone();
+                Expr(Arc::new(Kind::Through { value: sub(value), argument: sub(argument), slope }))
+            }
+        }
+    }
+
+    /// The derivative with respect to the i-th input. Where the outermost operation allows it, the result is written
+    /// in terms of [`Kind::Output`], the value of `self`.
+    pub(crate) fn derivative(&self, i: usize) -> Expr {
+        self.derive(i, &Expr::output())
+    }
+
+    /// `value` is what may stand for the value of `self`.
+    fn derive(&self, i: usize, value: &Expr) -> Expr {
+        // Below the root an expression is its own value.
+        let inner = |e: &Expr| e.derive(i, e);
+        let zero = || Expr::constant(0.0);
+        match &*self.0 {
+            Kind::Input(j) => Expr::constant(if *j == i { 1.0 } else { 0.0 }),
+            Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Output => zero(),
+            Kind::Unary(f, a) => match inner(a) {
+                d if d.is_zero() => d,
+                d => f.derivative(a, value) * d,
+            },
+            Kind::Binary(op, a, b) => {
+                let (da, db) = (inner(a), inner(b));
+                match op {
+                    Binary::Add => da + db,
+                    Binary::Sub => da - db,
+                    Binary::Mul => da * b + db * a,
+                    Binary::Div if db.is_zero() => da / b,
+                    Binary::Div => (da - db * value) / b,
+                    Binary::Max => a.select(Compare::Less, b, db, da),
+                    Binary::Min => a.select(Compare::Less, b, da, db),
+                }
+            }
+            Kind::Select(c, [a, b, t, o]) => a.select(*c, b, inner(t), inner(o)),
+            Kind::Through { argument, slope, .. } => match inner(argument) {
+                d if d.is_zero() => d,
+                d => slope.substitute(&Expr::input, Some(value)) * d,
+            },
+        }
+    }
+
+    fn is_zero(&self) -> bool {
+        self.as_const() == Some(0.0)
+    }
+}
+
+/// Builds a binary operation, leaving out what does nothing: derivatives are full of zeros and ones.
+fn binary(op: Binary, a: Expr, b: Expr) -> Expr {
+    match (op, a.as_const(), b.as_const()) {
+        (_, Some(x), Some(y)) => return Expr::constant(eval_binary(op, x, y)),
+        (Binary::Add, Some(0.0), _) | (Binary::Mul, Some(1.0), _) => return b,
+        (Binary::Add | Binary::Sub, _, Some(0.0)) | (Binary::Mul | Binary::Div, _, Some(1.0)) => return a,
+        (Binary::Mul | Binary::Div, Some(0.0), _) | (Binary::Mul, _, Some(0.0)) => return Expr::constant(0.0),
+        _ => {}
+    }
+    Expr(Arc::new(Kind::Binary(op, a, b)))
+}
+
+/// The operation itself, for any number type.
+pub(crate) fn eval_binary<R: super::Real>(op: Binary, a: R, b: R) -> R {
+    match op {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::Max if a < b => b,
+        Binary::Max => a,
+        Binary::Min if b < a => b,
+        Binary::Min => a,
+    }
+}
+
+impl From<f64> for Expr {
+    fn from(value: f64) -> Expr {
+        Expr::constant(value)
+    }
+}
+
+impl From<&Expr> for Expr {
+    fn from(e: &Expr) -> Expr {
+        e.clone()
+    }
+}
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $op:expr) => {
+        impl<B: Into<Expr>> ops::$trait<B> for Expr {
+            type Output = Expr;
+            fn $method(self, other: B) -> Expr {
+                binary($op, self, other.into())
+            }
+        }
+        impl<B: Into<Expr>> ops::$trait<B> for &Expr {
+            type Output = Expr;
+            fn $method(self, other: B) -> Expr {
+                binary($op, self.clone(), other.into())
+            }
+        }
+        impl ops::$trait<Expr> for f64 {
+            type Output = Expr;
+            fn $method(self, other: Expr) -> Expr {
+                binary($op, Expr::constant(self), other)
+            }
+        }
+        impl ops::$trait<&Expr> for f64 {
+            type Output = Expr;
+            fn $method(self, other: &Expr) -> Expr {
+                binary($op, Expr::constant(self), other.clone())
+            }
+        }
+    };
+}
+operator!(Add, add, Binary::Add);
+operator!(Sub, sub, Binary::Sub);
+operator!(Mul, mul, Binary::Mul);
+operator!(Div, div, Binary::Div);
+
+impl ops::Neg for Expr {
+    type Output = Expr;
+    fn neg(self) -> Expr {
+        Expr::constant(-1.0) * self
+    }
+}
+
+impl ops::Neg for &Expr {
+    type Output = Expr;
+    fn neg(self) -> Expr {
+        Expr::constant(-1.0) * self
+    }
+}

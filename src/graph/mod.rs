@@ -1,0 +1,19 @@
+//! The graph: a model, its losses and its penalties as very few kinds of node, a set that is closed under
+//! differentiation. Everything else in strait is a function that builds nodes here.
+
+mod check;
+mod expr;
+mod function;
+mod gradient;
+mod layout;
+mod node;
+mod real;
+mod shape;
+
+pub use expr::{Binary, Compare, Distribution, Expr};
+pub(crate) use expr::{Kind, eval_binary};
+pub use function::Function;
+pub use layout::Layout;
+pub use node::{Arena, Graph, Node, NodeId, Op, Over, Reduction, Sink, Tensor};
+pub use real::Real;
+pub use shape::{Access, Shape};

@@ -1,0 +1,449 @@
+//! The graph itself: its kinds of node and the functions that add them, each with its shape rule.
+
+use super::expr::Expr;
+use super::layout::Layout;
+use super::shape::{Access, Shape};
+use crate::error::{Error, Result};
+
+/// A node of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(crate) usize);
+
+/// What a reduction does with the values it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// The largest of them. Its gradient goes to every place where it is reached.
+    Max,
+}
+
+/// What a reduction runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// The last dimension, which becomes 1.
+    Columns,
+    /// The batch and every dimension but the last.
+    Rows,
+    /// The batch alone.
+    Batch,
+    /// Every dimension but the batch and the last.
+    Blocks,
+}
+
+/// A set of tensors that live in one buffer at the same offsets in each (see [`Layout`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Arena {
+    /// Trainable values.
+    Params,
+    /// Their gradients.
+    Grads,
+    /// The optimizer's first moments.
+    First,
+    /// The optimizer's second moments.
+    Second,
+    /// The best parameters on the validation split so far.
+    Best,
+}
+
+/// The kinds of node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The i-th batch that the caller provides.
+    Input(usize),
+    /// Rows of the resident data set: the current batch, through the epoch's permutation where `shuffled`.
+    Gather {
+        /// Whether rows are taken in permuted order.
+        shuffled: bool,
+    },
+    /// The i-th trainable tensor.
+    Param(usize),
+    /// The i-th frozen tensor.
+    Constant(usize),
+    /// A whole arena, as a matrix.
+    Arena(Arena),
+    /// A column of the current step's row in the table of hyperparameters.
+    Table(usize),
+    /// The same value everywhere.
+    Fill(f64),
+    /// An expression of each element of the inputs, which are repeated to fill the shape.
+    Map {
+        /// What is computed.
+        expr: Expr,
+        /// What it is computed from.
+        inputs: Vec<NodeId>,
+    },
+    /// A reduction.
+    Reduce {
+        /// What is done with the values.
+        op: Reduction,
+        /// Over which dimensions.
+        over: Over,
+        /// What is reduced.
+        input: NodeId,
+    },
+    /// The product of two matrices (tensors seen as matrices: the last dimension gives the columns).
+    MatMul {
+        /// The left matrix,
+        a: NodeId,
+        /// and the right one.
+        b: NodeId,
+        /// Whether the left one is transposed,
+        ta: bool,
+        /// and whether the right one is.
+        tb: bool,
+    },
+    /// The same values in another shape.
+    View(NodeId),
+}
+
+/// A node: what it computes and the shape of the result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// The shape of the result.
+    pub shape: Shape,
+    /// What people call it; may be empty.
+    pub name: String,
+}
+
+impl Node {
+    /// The nodes this one reads.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match &self.op {
+            Op::Map { inputs, .. } => inputs.clone(),
+            Op::Reduce { input, .. } | Op::View(input) => vec![*input],
+            Op::MatMul { a, b, .. } => vec![*a, *b],
+            _ => vec![],
+        }
+    }
+}
+
+/// Where a result goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sink {
+    /// The gradient of the i-th trainable tensor.
+    Gradient(usize),
+    /// The i-th term of the objective: a scalar that is watched for non-finite values and reported.
+    Term(usize),
+    /// The i-th result for the caller.
+    Output(usize),
+    /// A new value of a whole arena, element by element; elements that would not be finite are left alone and
+    /// reported, and nothing is written once a step went bad.
+    Update(Arena),
+}
+
+/// A named tensor that outlives a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name, for example `encoder.0.weight`.
+    pub name: String,
+    /// Its shape; never batched.
+    pub shape: Shape,
+}
+
+/// Nodes in the order they were added, which is an order they can be computed in.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) sinks: Vec<(Sink, NodeId)>,
+    pub(crate) params: Vec<Tensor>,
+    pub(crate) constants: Vec<Tensor>,
+    pub(crate) terms: Vec<String>,
+    scope: String,
+}
+
+impl Graph {
+    /// An empty graph over the given trainable and frozen tensors.
+    pub fn new(params: Vec<Tensor>, constants: Vec<Tensor>) -> Graph {
+        Graph { params, constants, ..Graph::default() }
+    }
+
+    /// The node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The shape of a node.
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        &self.nodes[id.0].shape
+    }
+
+    /// The nodes with their ids.
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i), n))
+    }
+
+    /// Where results go.
+    pub fn sinks(&self) -> &[(Sink, NodeId)] {
+        &self.sinks
+    }
+
+    /// How people may call a node in a message: its number, its name, its operation.
+    pub fn describe(&self, id: NodeId) -> String {
+        let node = self.node(id);
+        let op = match &node.op {
+            Op::Map { .. } => "map",
+            Op::Reduce { .. } => "reduce",
+            Op::MatMul { .. } => "matmul",
+            Op::View(_) => "view",
+            _ => "leaf",
+        };
+        format!("node {} {}({op})", id.0, if node.name.is_empty() { String::new() } else { node.name.clone() + " " })
+    }
+
+    /// Names the nodes added from here on.
+    pub fn set_scope(&mut self, name: impl Into<String>) {
+        self.scope = name.into();
+    }
+
+    fn push(&mut self, op: Op, shape: Shape) -> NodeId {
+        self.nodes.push(Node { op, shape, name: self.scope.clone() });
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// A batch from the caller: `columns` values a row.
+    pub fn input(&mut self, index: usize, columns: usize) -> NodeId {
+        self.push(Op::Input(index), Shape::batched(&[columns]))
+    }
+
+    /// The current batch of the resident data set.
+    pub fn gather(&mut self, columns: usize, shuffled: bool) -> NodeId {
+        self.push(Op::Gather { shuffled }, Shape::batched(&[columns]))
+    }
+
+    /// The i-th trainable tensor.
+    pub fn param(&mut self, index: usize) -> Result<NodeId> {
+        let tensor = self.params.get(index).ok_or_else(|| Error::Internal(format!("no parameter {index}")))?;
+        let shape = tensor.shape.clone();
+        Ok(self.push(Op::Param(index), shape))
+    }
+
+    /// The i-th frozen tensor.
+    pub fn constant(&mut self, index: usize) -> Result<NodeId> {
+        let tensor = self.constants.get(index).ok_or_else(|| Error::Internal(format!("no constant {index}")))?;
+        let shape = tensor.shape.clone();
+        Ok(self.push(Op::Constant(index), shape))
+    }
+
+    /// A whole arena, laid out for the graph's trainable tensors.
+    pub fn arena(&mut self, arena: Arena) -> NodeId {
+        let shape = Layout::new(&self.params).matrix();
+        self.push(Op::Arena(arena), shape)
+    }
+
+    /// A column of the current step's hyperparameters, as a scalar.
+    pub fn table(&mut self, column: usize) -> NodeId {
+        self.push(Op::Table(column), Shape::scalar())
+    }
+
+    /// The same value everywhere.
+    pub fn fill(&mut self, value: f64, shape: Shape) -> NodeId {
+        self.push(Op::Fill(value), shape)
+    }
+
+    /// `f` of each element, the inputs repeated to fill their common shape.
+    pub fn map<const N: usize>(&mut self, inputs: [NodeId; N], f: impl FnOnce([Expr; N]) -> Expr) -> Result<NodeId> {
+        self.map_expr(f(std::array::from_fn(Expr::input)), &inputs)
+    }
+
+    /// A map by its expression.
+    pub fn map_expr(&mut self, expr: Expr, inputs: &[NodeId]) -> Result<NodeId> {
+        let mut shape = Shape::scalar();
+        for &input in inputs {
+            let other = self.shape(input);
+            shape = shape
+                .broadcast(other)
+                .ok_or_else(|| Error::shape(format!("map reading {}", self.describe(input)), other, &shape))?;
+        }
+        self.map_to(expr, inputs, shape)
+    }
+
+    /// A map whose inputs are repeated to fill `shape`.
+    pub fn map_to(&mut self, expr: Expr, inputs: &[NodeId], shape: Shape) -> Result<NodeId> {
+        // Copies of small tensors and constants are read through, not computed apart; then what is not used goes.
+        let mut flat: Vec<NodeId> = Vec::new();
+        let mut parts: Vec<Expr> = Vec::new();
+        let mut place = |id: NodeId| {
+            let at = flat.iter().position(|&f| f == id).unwrap_or(flat.len());
+            if at == flat.len() {
+                flat.push(id);
+            }
+            Expr::input(at)
+        };
+        for (i, &input) in inputs.iter().enumerate() {
+            if !expr.any(&|k| *k == super::expr::Kind::Input(i)) {
+                parts.push(Expr::constant(0.0));
+                continue;
+            }
+            let part = match &self.nodes[input.0] {
+                Node { op: Op::Fill(v), .. } => Expr::constant(*v),
+                node @ Node { op: Op::Map { expr, inputs }, .. } if self.reads_through(node, &shape) => {
+                    let inner: Vec<Expr> = inputs.iter().map(|&id| place(id)).collect();
+                    expr.substitute(&|i| inner[i].clone(), None)
+                }
+                _ => place(input),
+            };
+            parts.push(part);
+        }
+        let expr = expr.substitute(&|i| parts[i].clone(), None);
+        if let Some(value) = expr.as_const() {
+            return Ok(self.fill(value, shape));
+        }
+        for &input in &flat {
+            if Access::new(self.shape(input), &shape).is_none() {
+                return Err(Error::shape(format!("map reading {}", self.describe(input)), self.shape(input), &shape));
+            }
+        }
+        // Substitution may have folded an input away.
+        let used: Vec<usize> = (0..flat.len()).filter(|&i| expr.any(&|k| *k == super::expr::Kind::Input(i))).collect();
+        let rank = |i: usize| Expr::input(used.iter().position(|&u| u == i).unwrap_or(0));
+        let expr = expr.substitute(&rank, None);
+        let inputs = used.into_iter().map(|i| flat[i]).collect();
+        Ok(self.push(Op::Map { expr, inputs }, shape))
+    }
+
+    /// Whether a map is a mere repetition of smaller tensors, cheap enough to be repeated wherever it is read.
+    fn reads_through(&self, node: &Node, space: &Shape) -> bool {
+        let Op::Map { expr, inputs } = &node.op else { return false };
+        let plain = |k: &super::expr::Kind| matches!(k, super::expr::Kind::Unary(..) | super::expr::Kind::Random(..));
+        !expr.any(&plain)
+            && !inputs.is_empty()
+            && inputs.iter().all(|&i| *self.shape(i) != node.shape && Access::new(self.shape(i), space).is_some())
+    }
+
+    /// Reduces `input`.
+    pub fn reduce(&mut self, op: Reduction, over: Over, input: NodeId) -> NodeId {
+        let from = self.shape(input).clone();
+        let shape = reduced(&from, over);
+        if shape.elements(1) == from.elements(1) && shape.batched == from.batched {
+            return self.view_as(input, shape);
+        }
+        self.push(Op::Reduce { op, over, input }, shape)
+    }
+
+    /// The sum over `over`.
+    pub fn sum(&mut self, over: Over, input: NodeId) -> NodeId {
+        self.reduce(Reduction::Sum, over, input)
+    }
+
+    /// The sum over everything, as a scalar.
+    pub fn sum_all(&mut self, input: NodeId) -> NodeId {
+        let rows = self.sum(Over::Columns, input);
+        let all = self.sum(Over::Rows, rows);
+        self.view_as(all, Shape::scalar())
+    }
+
+    /// The sum over everything but the batch, divided by the number of rows: the reduction most losses use.
+    pub fn batch_mean(&mut self, input: NodeId) -> Result<NodeId> {
+        let sum = self.sum_all(input);
+        self.map([sum], |[s]| s / Expr::rows())
+    }
+
+    /// Sums `input` until it has `shape`, which must repeat to fill the shape of `input`.
+    pub(crate) fn sum_to(&mut self, mut input: NodeId, shape: &Shape) -> Result<NodeId> {
+        let from = self.shape(input).clone();
+        if !shape.broadcasts_to(&from) {
+            return Err(Error::shape(format!("sum of {}", self.describe(input)), &from, shape));
+        }
+        if from.columns() != shape.columns() {
+            input = self.sum(Over::Columns, input);
+        }
+        if from.batched && !shape.batched {
+            let over = if shape.blocks() == 1 { Over::Rows } else { Over::Batch };
+            input = self.sum(over, input);
+        }
+        if self.shape(input).blocks() != shape.blocks() {
+            if shape.blocks() != 1 {
+                return Err(Error::shape(format!("sum of {}", self.describe(input)), &from, shape));
+            }
+            let over = if shape.batched { Over::Blocks } else { Over::Rows };
+            input = self.sum(over, input);
+        }
+        Ok(self.view_as(input, shape.clone()))
+    }
+
+    /// The matrix product of `a` and `b`, each transposed where said.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the inner dimensions differ, or where the result would have as many columns as the
+    /// batch has rows.
+    pub fn matmul(&mut self, a: NodeId, b: NodeId, ta: bool, tb: bool) -> Result<NodeId> {
+        let (left, right) = (self.shape(a), self.shape(b));
+        let shape = product_shape(left, right, ta, tb).ok_or_else(|| {
+            let t = |t: bool| if t { " transposed" } else { "" };
+            let op = format!("matmul of {}{} and {}{}", self.describe(a), t(ta), self.describe(b), t(tb));
+            Error::shape(op, left, right)
+        })?;
+        Ok(self.push(Op::MatMul { a, b, ta, tb }, shape))
+    }
+
+    /// The same values in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the number of values differs.
+    pub fn view(&mut self, input: NodeId, shape: Shape) -> Result<NodeId> {
+        let from = self.shape(input);
+        if from.batched != shape.batched || from.elements(1) != shape.elements(1) {
+            return Err(Error::shape(format!("view of {}", self.describe(input)), from, &shape));
+        }
+        Ok(self.view_as(input, shape))
+    }
+
+    fn view_as(&mut self, input: NodeId, shape: Shape) -> NodeId {
+        if *self.shape(input) == shape { input } else { self.push(Op::View(input), shape) }
+    }
+
+    /// Sends the value of a node somewhere.
+    pub fn sink(&mut self, sink: Sink, node: NodeId) {
+        self.sinks.push((sink, node));
+    }
+
+    /// Sends a scalar to be reported and watched under `name`.
+    pub fn term(&mut self, name: &str, node: NodeId) {
+        self.sinks.push((Sink::Term(self.terms.len()), node));
+        self.terms.push(name.to_string());
+    }
+}
+
+/// The shape of a reduction's result.
+pub(crate) fn reduced(from: &Shape, over: Over) -> Shape {
+    let columns = &from.dims[from.dims.len().saturating_sub(1)..];
+    match over {
+        Over::Columns if from.dims.is_empty() => from.clone(),
+        Over::Columns => {
+            let mut dims = from.dims.clone();
+            if let Some(last) = dims.last_mut() {
+                *last = 1;
+            }
+            Shape { batched: from.batched, dims }
+        }
+        Over::Rows => Shape::fixed(columns),
+        Over::Batch => Shape::fixed(&from.dims),
+        Over::Blocks => Shape { batched: from.batched, dims: columns.to_vec() },
+    }
+}
+
+/// The shape of a matrix product, where the factors fit.
+pub(crate) fn product_shape(a: &Shape, b: &Shape, ta: bool, tb: bool) -> Option<Shape> {
+    let columns = |b: &Shape| if b.batched { None } else { Some(if tb { b.blocks() } else { b.columns() }) };
+    let inner_b = |b: &Shape| if tb { b.columns() } else { b.blocks() };
+    if a.dims.is_empty() || b.dims.is_empty() {
+        return None;
+    }
+    if !ta {
+        // Rows stay rows: [.., k] x [k, n].
+        let n = columns(b)?;
+        let mut dims = a.lead().to_vec();
+        dims.push(n);
+        return (a.columns() == inner_b(b)).then_some(Shape { batched: a.batched, dims });
+    }
+    if !tb {
+        // Both sum over the same rows, the batch included: [.., m]' x [.., n].
+        let fits = a.batched == b.batched && a.blocks() == b.blocks();
+        return fits.then(|| Shape::fixed(&[a.columns(), b.columns()]));
+    }
+    let n = columns(b)?;
+    (!a.batched && a.blocks() == b.columns()).then(|| Shape::fixed(&[a.columns(), n]))
+}

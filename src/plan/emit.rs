@@ -1,0 +1,478 @@
+//! Emission: the WGSL of one dispatch, with its bindings, dimensions and grid.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use super::fuse::{Group, in_register, is_leaf, reduction, root};
+use super::slots::Places;
+use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
+use crate::error::{Error, Result};
+use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
+use crate::graph::{Function, Sink};
+use crate::kernel::{Schedule, Tile};
+
+/// How a storage range is declared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Element {
+    /// Four neighbouring columns.
+    Quad,
+    /// One value: for rows without padding.
+    Single,
+    /// Flags.
+    Atomic,
+}
+
+struct Bound {
+    place: Place,
+    element: Element,
+    name: String,
+    written: bool,
+}
+
+/// A dispatch in the making.
+struct Emitter<'a> {
+    graph: &'a Graph,
+    places: &'a Places,
+    bound: Vec<Bound>,
+    dims: Vec<(String, u32)>,
+    functions: String,
+    loads: Vec<(NodeId, Place)>,
+}
+
+/// One WGSL function in the making: values at (`row`, `c`) of a space.
+struct Body<'a> {
+    space: &'a Shape,
+    /// The dimension that holds the space's quads.
+    quads: &'static str,
+    lines: String,
+    values: BTreeMap<NodeId, String>,
+    known: HashMap<String, String>,
+}
+
+/// Builds the dispatch of a group.
+pub(super) fn dispatch(graph: &Graph, group: &Group, places: &Places, target: &Target) -> Result<Dispatch> {
+    let mut e = Emitter { graph, places, bound: vec![], dims: vec![], functions: String::new(), loads: vec![] };
+    let schedule = e.anchor(group, target)?;
+    let stores = e.body(group)?;
+    let space = &group.space;
+    let quads = space.stride() / 4;
+    let (workgroups, wrap) = schedule.grid(space.matrix_rows(target.rows), quads, target.limits.workgroups);
+    e.dim("quads", quads);
+    e.dim("columns", space.columns());
+    e.dim("blocks", space.blocks());
+    e.dims.push(("wrap".into(), wrap));
+    e.extent("space_rows", "blocks", space.batched);
+
+    let mut head = String::from("struct Dims {\n");
+    e.dims.iter().for_each(|(name, _)| head.extend(["    ", name, ": u32,\n"]));
+    head.push_str("}\n@group(0) @binding(0) var<uniform> state: State;\n");
+    head.push_str("@group(0) @binding(1) var<uniform> dims: Dims;\n");
+    for (i, b) in e.bound.iter().enumerate() {
+        let access = if b.written { "read_write" } else { "read" };
+        let element = match b.element {
+            Element::Quad => "vec4<f32>",
+            Element::Single => "f32",
+            Element::Atomic => "atomic<u32>",
+        };
+        let _ = writeln!(head, "@group(0) @binding({}) var<storage, {access}> {}: array<{element}>;", i + 2, b.name);
+    }
+    head.push_str(&e.functions);
+    let nodes: Vec<NodeId> = group.nodes().collect();
+    let named = nodes.iter().rev().map(|&id| graph.node(id).name.as_str()).find(|n| !n.is_empty());
+    let traffic = e
+        .bound
+        .iter()
+        .map(|b| {
+            b.place.bytes
+                * (1 + u64::from(b.written && b.element == Element::Quad && e.loads.iter().any(|(_, p)| *p == b.place)))
+        })
+        .sum();
+    Ok(Dispatch {
+        label: format!("{} ({})", named.unwrap_or("-"), schedule.name()),
+        wgsl: schedule.source(&head),
+        schedule,
+        bindings: e.bound.iter().map(|b| b.place).collect(),
+        dims: e.dims.iter().map(|d| d.1).collect(),
+        workgroups,
+        cost: Cost { flops: flops(graph, group, target.rows), bytes: traffic },
+        nodes,
+        stores,
+        loads: e.loads,
+    })
+}
+
+/// Two operations for every product of the group's matrix product.
+fn flops(graph: &Graph, group: &Group, rows: usize) -> u64 {
+    let Some(Op::MatMul { a, ta, .. }) = group.anchor.map(|id| &graph.node(id).op) else { return 0 };
+    let a = graph.shape(*a);
+    let inner = if *ta { a.matrix_rows(rows) } else { a.columns() };
+    2 * group.space.elements(rows) as u64 * inner as u64
+}
+
+impl Emitter<'_> {
+    fn dim(&mut self, name: impl Into<String>, value: usize) {
+        self.dims.push((name.into(), value as u32));
+    }
+
+    /// A function that gives an extent which may grow with the batch.
+    fn extent(&mut self, function: &str, dim: &str, batched: bool) {
+        let rows = if batched { "state.rows * " } else { "" };
+        let _ = writeln!(self.functions, "fn {function}() -> u32 {{ return {rows}dims.{dim}; }}");
+    }
+
+    fn place(&self, id: NodeId) -> Result<Place> {
+        let missing = || Error::Internal(format!("{} has no place", self.graph.describe(id)));
+        self.places.of.get(&root(self.graph, id)).copied().ok_or_else(missing)
+    }
+
+    /// Binds a place and returns its name in the kernel.
+    fn bind(&mut self, place: Place, element: Element, write: bool) -> String {
+        if let Some(b) = self.bound.iter_mut().find(|b| b.place == place && b.element == element) {
+            b.written |= write;
+            return b.name.clone();
+        }
+        let name = format!("in{}", self.bound.len());
+        self.bound.push(Bound { place, element, name: name.clone(), written: write });
+        name
+    }
+
+    fn bind_load(&mut self, id: NodeId, element: Element) -> Result<String> {
+        let (home, place) = (root(self.graph, id), self.place(id)?);
+        if !self.loads.contains(&(home, place)) {
+            self.loads.push((home, place));
+        }
+        Ok(self.bind(place, element, false))
+    }
+
+    /// Declares what the group's anchor needs and chooses how its work is shared.
+    fn anchor(&mut self, group: &Group, target: &Target) -> Result<Schedule> {
+        let Some(anchor) = group.anchor else { return Ok(Schedule::Map) };
+        if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
+            // The kernel's text calls the factors by these names, even where both are the same tensor.
+            for (id, name) in [(a, "in0"), (b, "in1")] {
+                let place = self.place(id)?;
+                self.loads.push((root(self.graph, id), place));
+                self.bound.push(Bound { place, element: Element::Quad, name: name.into(), written: false });
+            }
+            let (left, right) = (self.graph.shape(a).clone(), self.graph.shape(b).clone());
+            self.dim("a_quads", left.stride() / 4);
+            self.dim("b_quads", right.stride() / 4);
+            self.dim("b_rows", right.blocks());
+            self.dim("inner", if ta { left.blocks() } else { left.columns() });
+            self.extent("inner_extent", "inner", ta && left.batched);
+            self.functions.push_str("fn a_extent() -> u32 { return space_rows(); }\n");
+            self.functions.push_str("fn b_extent() -> u32 { return dims.b_rows; }\n");
+            let tile = target.tile.unwrap_or_else(|| choose_tile(target, &group.space));
+            return Ok(Schedule::MatMul { tile, ta, tb });
+        }
+        let (op, over, input) = reduction(self.graph, anchor)
+            .ok_or_else(|| Error::Internal(format!("{} is no anchor", self.graph.describe(anchor))))?;
+        let (identity, combine) = match op {
+            Reduction::Sum => ("0.0", "a + b"),
+            Reduction::Max => ("-3.4028235e38", "max(a, b)"),
+        };
+        let _ = writeln!(self.functions, "const IDENTITY: T = T({identity});");
+        let _ = writeln!(self.functions, "fn combine(a: T, b: T) -> T {{ return {combine}; }}");
+        let from = self.graph.shape(input).clone();
+        let by_columns = over == Over::Columns;
+        let mut body = Body::new(&from, if by_columns { "dims.from_quads" } else { "dims.quads" });
+        let value = self.value(&mut body, input)?;
+        self.function("value", "", &body.lines, Some(&value));
+        let outputs = group.space.matrix_rows(target.rows);
+        if by_columns {
+            self.dim("from_quads", from.stride() / 4);
+            self.dim("from_columns", from.columns());
+            return Ok(Schedule::ReduceColumns { lanes: choose_lanes(target, outputs, from.stride() / 4) });
+        }
+        let (outer, inner, count, batched) = match over {
+            Over::Blocks => (from.blocks(), 1, from.blocks(), false),
+            Over::Batch => (1, from.blocks(), 1, from.batched),
+            _ => (0, 1, from.blocks(), from.batched),
+        };
+        self.dim("outer", outer);
+        self.dim("inner", inner);
+        self.dim("reduced", count);
+        self.extent("reduced_rows", "reduced", batched);
+        let count = count * if batched { target.rows } else { 1 };
+        Ok(Schedule::ReduceRows { lanes: choose_lanes(target, outputs * group.space.stride() / 4, count) })
+    }
+
+    /// The function that computes the group's elementwise nodes and stores what others need.
+    fn body(&mut self, group: &Group) -> Result<Vec<(NodeId, Place)>> {
+        let mut body = Body::new(&group.space, "dims.quads");
+        if let Some(anchor) = group.anchor {
+            body.values.insert(anchor, "anchor".into());
+        }
+        let mut stored = Vec::new();
+        let mut stores = String::new();
+        for id in group.anchor.iter().chain(&group.body).copied() {
+            let value = self.value(&mut body, id)?;
+            if let Some(&place) = self.places.of.get(&id) {
+                self.store(&mut stores, id, place, &value);
+                stored.push((id, place));
+            }
+        }
+        body.lines.push_str(&stores);
+        self.function("body", if group.anchor.is_some() { ", anchor: T" } else { "" }, &body.lines, None);
+        Ok(stored)
+    }
+
+    fn function(&mut self, name: &str, extra: &str, lines: &str, result: Option<&str>) {
+        let (arrow, end) = match result {
+            Some(value) => (" -> T", format!("    return {value};\n")),
+            None => ("", String::new()),
+        };
+        let _ = write!(self.functions, "fn {name}(row: u32, c: u32{extra}){arrow} {{\n{lines}{end}}}\n");
+    }
+
+    fn store(&mut self, out: &mut String, id: NodeId, place: Place, value: &str) {
+        let columns = self.graph.shape(id).columns();
+        match self.places.sinks.get(&id) {
+            Some(Sink::Update(_)) => {
+                let name = self.bind(place, Element::Quad, true);
+                let flags = self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true);
+                let _ = writeln!(out, "    let bad_{name} = not_finite({value});");
+                let _ = writeln!(out, "    if (any(bad_{name})) {{\n        atomicMax(&{flags}[0], 1u);\n    }}");
+                let _ = writeln!(out, "    if (state.halted == 0u) {{");
+                let _ = writeln!(out, "        let at = row * dims.quads + c;");
+                let _ = writeln!(out, "        {name}[at] = select({value}, {name}[at], bad_{name});\n    }}");
+            }
+            Some(Sink::Output(_)) if columns % 4 != 0 => {
+                let name = self.bind(place, Element::Single, true);
+                let _ = writeln!(out, "    for (var l = 0u; l < 4u && c * 4u + l < dims.columns; l++) {{");
+                let _ = writeln!(out, "        {name}[row * dims.columns + c * 4u + l] = {value}[l];\n    }}");
+            }
+            _ => {
+                let name = self.bind(place, Element::Quad, true);
+                let kept = "vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(dims.columns)";
+                let _ = writeln!(out, "    {name}[row * dims.quads + c] = select(T(), {value}, {kept});");
+            }
+        }
+    }
+
+    /// The name of a node's value at (row, c), computed or read on first use.
+    fn value(&mut self, body: &mut Body, id: NodeId) -> Result<String> {
+        if let Some(name) = body.values.get(&id) {
+            return Ok(name.clone());
+        }
+        let node = self.graph.node(id);
+        let text = match &node.op {
+            Op::Map { expr, inputs } => {
+                let mut names = Vec::with_capacity(inputs.len());
+                for &input in inputs {
+                    names.push(self.operand(body, input, &node.shape)?);
+                }
+                return self.remember(body, id, expr, &names);
+            }
+            Op::Fill(v) => format!("T({})", literal(*v)?),
+            Op::Gather { shuffled } => {
+                let row = if *shuffled { "permute(state.first_row + row)" } else { "(state.first_row + row)" };
+                let bytes = super::slots::packed_bytes(self.data_elements());
+                self.packed(Place { role: Role::Data, offset: 0, bytes }, row, node.shape.columns())
+            }
+            Op::Input(i) if !is_leaf(self.graph, id) => {
+                let bytes = self.input_bytes(*i);
+                self.packed(Place { role: Role::Input(*i), offset: 0, bytes }, "row", node.shape.columns())
+            }
+            Op::View(input) if super::fuse::alias(self.graph, id).is_none() => self.reshaped(*input, &node.shape)?,
+            _ => return self.operand(body, id, body.space),
+        };
+        let name = body.line(text);
+        body.values.insert(id, name.clone());
+        Ok(name)
+    }
+
+    fn data_elements(&self) -> usize {
+        self.places.buffers.iter().find(|(r, _)| *r == Role::Data).map_or(0, |(_, bytes)| *bytes as usize / 4)
+    }
+
+    fn input_bytes(&self, i: usize) -> u64 {
+        self.places.buffers.iter().find(|(r, _)| *r == Role::Input(i)).map_or(16, |(_, bytes)| *bytes)
+    }
+
+    /// A value as a node of shape `space` reads it: from a register, or from memory.
+    fn operand(&mut self, body: &mut Body, id: NodeId, space: &Shape) -> Result<String> {
+        let home = root(self.graph, id);
+        let computed_here = body.values.contains_key(&home) || !self.places.of.contains_key(&home);
+        if computed_here && in_register(self.graph, id, space) {
+            return self.value(body, home);
+        }
+        if let Op::Table(column) = self.graph.node(id).op {
+            let name = self.bind_load(id, Element::Quad)?;
+            let lane = ["x", "y", "z", "w"].get(column).copied().unwrap_or("x");
+            return Ok(body.line(format!("T({name}[state.table_row].{lane})")));
+        }
+        let shape = self.graph.shape(id);
+        let access = Access::new(shape, space)
+            .ok_or_else(|| Error::shape(format!("reading {}", self.graph.describe(id)), shape, space))?;
+        let name = self.bind_load(id, Element::Quad)?;
+        let row = self.row(access);
+        let text = match (access.splat, row.as_str()) {
+            (true, row) => format!("T({name}[{row}].x)"),
+            (false, "0u") => format!("{name}[c]"),
+            (false, row) => format!("{name}[{row} * {} + c]", body.quads),
+        };
+        Ok(body.line(text))
+    }
+
+    /// The text of a tensor's matrix row.
+    fn row(&mut self, access: Access) -> String {
+        if access.same_row {
+            return "row".into();
+        }
+        let mut parts = Vec::new();
+        let blocks = self.dim_for("block_rows_", access.space_blocks);
+        if access.batch_stride > 0 {
+            let stride = self.dim_for("row_stride_", access.batch_stride);
+            parts.push(format!("row / {blocks} * {stride}"));
+        }
+        if access.modulus > 1 {
+            let divisor = self.dim_for("row_divisor_", access.divisor);
+            let modulus = self.dim_for("row_modulus_", access.modulus);
+            parts.push(format!("row % {blocks} / {divisor} % {modulus}"));
+        }
+        match parts.as_slice() {
+            [] => "0u".into(),
+            parts => format!("({})", parts.join(" + ")),
+        }
+    }
+
+    /// The name of a dimension that has this value: an existing one with the same stem, or a new one.
+    fn dim_for(&mut self, stem: &str, value: usize) -> String {
+        if let Some((name, _)) = self.dims.iter().find(|(n, v)| n.starts_with(stem) && *v == value as u32) {
+            return format!("dims.{name}");
+        }
+        let name = format!("{stem}{}", self.dims.len());
+        self.dim(name.clone(), value);
+        format!("dims.{name}")
+    }
+
+    /// Four values of a row without padding. Lanes past the end of the row hold whatever comes next: they are never
+    /// stored or summed.
+    fn packed(&mut self, place: Place, row: &str, columns: usize) -> String {
+        if columns % 4 == 0 {
+            let name = self.bind(place, Element::Quad, false);
+            let quads = self.dim_for("packed_quads_", columns / 4);
+            return format!("{name}[{row} * {quads} + c]");
+        }
+        let name = self.bind(place, Element::Single, false);
+        let width = self.dim_for("packed_columns_", columns);
+        let start = format!("{row} * {width} + c * 4u");
+        format!("vec4<f32>({name}[{start}], {name}[{start} + 1u], {name}[{start} + 2u], {name}[{start} + 3u])")
+    }
+
+    /// Four values of a tensor whose rows are cut differently.
+    fn reshaped(&mut self, input: NodeId, to: &Shape) -> Result<String> {
+        let from = self.graph.shape(input).clone();
+        let name = self.bind_load(input, Element::Single)?;
+        let width = self.dim_for("view_columns_", to.columns());
+        let (old_width, old_stride) =
+            (self.dim_for("viewed_columns_", from.columns()), self.dim_for("viewed_stride_", from.stride()));
+        let lanes = (0..4).map(|l| {
+            let at = format!("(row * {width} + c * 4u + {l}u)");
+            format!("{name}[{at} / {old_width} * {old_stride} + {at} % {old_width}]")
+        });
+        Ok(format!("vec4<f32>({})", lanes.collect::<Vec<_>>().join(", ")))
+    }
+
+    fn remember(&mut self, body: &mut Body, id: NodeId, expr: &Expr, inputs: &[String]) -> Result<String> {
+        let name = body.expr(expr, inputs)?;
+        body.values.insert(id, name.clone());
+        Ok(name)
+    }
+}
+
+impl<'a> Body<'a> {
+    fn new(space: &'a Shape, quads: &'static str) -> Body<'a> {
+        Body { space, quads, lines: String::new(), values: BTreeMap::new(), known: HashMap::new() }
+    }
+
+    /// Adds `let name = text`, unless the same text is there already.
+    fn line(&mut self, text: String) -> String {
+        if let Some(name) = self.known.get(&text) {
+            return name.clone();
+        }
+        let name = format!("v{}", self.known.len());
+        let _ = writeln!(self.lines, "    let {name} = {text};");
+        self.known.insert(text, name.clone());
+        name
+    }
+
+    fn expr(&mut self, expr: &Expr, inputs: &[String]) -> Result<String> {
+        let text = match &*expr.0 {
+            Kind::Input(i) => return Ok(inputs[*i].clone()),
+            Kind::Through { value, .. } => return self.expr(value, inputs),
+            Kind::Output => return Err(Error::Internal("an output outside a derivative".into())),
+            Kind::Const(v) => return Ok(format!("T({})", literal(*v)?)),
+            Kind::Rows => "T(f32(state.rows))".into(),
+            Kind::Unary(f, a) => call(*f, &self.expr(a, inputs)?),
+            Kind::Binary(op, a, b) => {
+                let (a, b) = (self.expr(a, inputs)?, self.expr(b, inputs)?);
+                match op {
+                    Binary::Add => format!("{a} + {b}"),
+                    Binary::Sub => format!("{a} - {b}"),
+                    Binary::Mul => format!("{a} * {b}"),
+                    Binary::Div => format!("{a} / {b}"),
+                    Binary::Max => format!("max({a}, {b})"),
+                    Binary::Min => format!("min({a}, {b})"),
+                }
+            }
+            Kind::Select(compare, [a, b, then, otherwise]) => {
+                let sign = match compare {
+                    Compare::Less => "<",
+                    Compare::LessEqual => "<=",
+                    Compare::Equal => "==",
+                };
+                let (a, b) = (self.expr(a, inputs)?, self.expr(b, inputs)?);
+                let (then, otherwise) = (self.expr(then, inputs)?, self.expr(otherwise, inputs)?);
+                format!("select({otherwise}, {then}, {a} {sign} {b})")
+            }
+            Kind::Random(Distribution::Uniform, stream) => format!("random_uniform(row, c, {stream}u)"),
+            Kind::Random(Distribution::Normal, stream) => format!("random_normal(row, c, {stream}u)"),
+        };
+        Ok(self.line(text))
+    }
+}
+
+fn call(f: Function, argument: &str) -> String {
+    format!("{}({argument})", f.name())
+}
+
+/// A number as WGSL.
+fn literal(value: f64) -> Result<String> {
+    let narrow = value as f32;
+    if !narrow.is_finite() {
+        return Err(Error::Internal(format!("the constant {value} is not a finite f32")));
+    }
+    Ok(format!("{narrow:?}"))
+}
+
+/// The tile for a product of this shape: a function of adapter kind and shape alone, nothing is timed.
+fn choose_tile(target: &Target, space: &Shape) -> Tile {
+    let (rows, quads) = (space.matrix_rows(target.rows), space.stride() / 4);
+    match target.kind {
+        AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
+        AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
+        AdapterKind::Software => {
+            // Relative speed of the tiles when they are full.
+            let tiles = [(8, 4, 1.0), (8, 2, 0.8), (4, 2, 0.65), (4, 1, 0.5)];
+            let time = |&(r, q, speed): &(usize, usize, f64)| {
+                let vectors = (rows.div_ceil(r) * quads.div_ceil(q)).div_ceil(8);
+                vectors.next_multiple_of(2) as f64 * (r * q) as f64 / speed
+            };
+            let best = tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+            best.map_or(Tile::Registers { rows: 4, quads: 1 }, |&(rows, quads, _)| Tile::Registers { rows, quads })
+        }
+    }
+}
+
+/// Threads that share one result of a reduction of `count` steps.
+fn choose_lanes(target: &Target, outputs: usize, count: usize) -> u32 {
+    match target.kind {
+        AdapterKind::Software if outputs < 32 && count >= 2048 => 64,
+        AdapterKind::Software => 1,
+        AdapterKind::Hardware if count >= 4096 && outputs < 1024 => 256,
+        AdapterKind::Hardware if count >= 32 => 64,
+        AdapterKind::Hardware => 1,
+    }
+}

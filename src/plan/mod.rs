@@ -1,0 +1,213 @@
+//! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
+//!
+//! graph -> [`fuse`] (which nodes share a dispatch) -> [`slots`] (where every value lies) -> [`emit`] (the WGSL of
+//! each dispatch) -> [`Recording`].
+
+mod emit;
+mod explain;
+mod fuse;
+mod slots;
+
+use crate::error::{Error, Result};
+use crate::graph::{Arena, Graph, NodeId};
+use crate::kernel::{self, Schedule};
+
+pub use fuse::Group;
+
+/// What an adapter is like, as far as the choice of kernels goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AdapterKind {
+    /// Runs shaders on the CPU: few fat dispatches, registers, no barriers.
+    Software,
+    /// A GPU: many threads, workgroup memory.
+    Hardware,
+}
+
+/// The limits a plan must keep: those of WebGPU that strait can meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one storage binding.
+    pub binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Workgroups in one dimension of a dispatch.
+    pub workgroups: u32,
+    /// Storage buffers in one dispatch.
+    pub storage_buffers: usize,
+}
+
+impl Limits {
+    /// What every WebGPU implementation offers, one storage buffer kept as a margin.
+    pub const DEFAULT: Limits =
+        Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, workgroups: 65_535, storage_buffers: 7 };
+}
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// The kind of adapter.
+    pub kind: AdapterKind,
+    /// Its limits.
+    pub limits: Limits,
+    /// The largest batch.
+    pub rows: usize,
+    /// Rows of the resident data set that fit its buffer; 0 where none is read.
+    pub data_rows: usize,
+    /// Uses this tile for every matrix product: for the suites that try them all.
+    pub tile: Option<kernel::Tile>,
+    /// Whether neighbouring nodes may share a dispatch and values may share memory.
+    pub optimise: bool,
+}
+
+/// What a buffer is for. Buffers of one role are shared by all recordings of a session, but for slots, inputs,
+/// outputs, dimensions and terms, which belong to one recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Trainable tensors, or something of the same layout.
+    Arena(Arena),
+    /// Frozen tensors.
+    Constants,
+    /// The resident data set, rows without padding.
+    Data,
+    /// Hyperparameters by step.
+    Table,
+    /// Terms of the objective, 256 bytes apart.
+    Terms,
+    /// The i-th batch of the caller, rows without padding.
+    Input(usize),
+    /// The i-th result for the caller, rows without padding.
+    Output(usize),
+    /// Values that pass between dispatches.
+    Slot(usize),
+    /// Set where an update met a value that is not finite.
+    Flags,
+}
+
+/// A range of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The buffer.
+    pub role: Role,
+    /// The first byte.
+    pub offset: u64,
+    /// The number of bytes.
+    pub bytes: u64,
+}
+
+/// One dispatch: a kernel, what it is bound to, and what it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// A name for people.
+    pub label: String,
+    /// The kernel's text.
+    pub wgsl: String,
+    /// How its threads share the work.
+    pub schedule: Schedule,
+    /// Storage ranges, bound from binding 2 on (0 is the state, 1 the dimensions).
+    pub bindings: Vec<Place>,
+    /// The dimensions, in the order the kernel declares them.
+    pub dims: Vec<u32>,
+    /// Workgroups.
+    pub workgroups: [u32; 3],
+    /// The nodes it computes, in order.
+    pub nodes: Vec<NodeId>,
+    /// The values it leaves behind, and where.
+    pub stores: Vec<(NodeId, Place)>,
+    /// The values it finds, and where.
+    pub loads: Vec<(NodeId, Place)>,
+    /// Floating-point operations of its matrix product, and bytes it must move at least.
+    pub cost: Cost,
+}
+
+/// What a dispatch costs at the largest batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations of matrix products.
+    pub flops: u64,
+    /// Bytes read and written, each once.
+    pub bytes: u64,
+}
+
+/// A planned graph.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The graph it computes.
+    pub graph: Graph,
+    /// What it was planned for.
+    pub target: Target,
+    /// Dispatches in order.
+    pub dispatches: Vec<Dispatch>,
+    /// Every buffer it touches, with the bytes it needs there.
+    pub buffers: Vec<(Role, u64)>,
+}
+
+impl Recording {
+    /// Plans a graph.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or [`Error::Internal`] where the graph is not sound, [`Error::Limit`] where a tensor or a
+    /// dispatch does not fit the target. Nothing is allocated.
+    pub fn new(graph: &Graph, target: Target) -> Result<Recording> {
+        let graph = fuse::prepare(graph)?;
+        graph.check()?;
+        let groups = fuse::groups(&graph, &target);
+        let places = slots::places(&graph, &groups, &target)?;
+        let mut dispatches = Vec::with_capacity(groups.len());
+        for group in &groups {
+            dispatches.push(emit::dispatch(&graph, group, &places, &target)?);
+        }
+        let recording = Recording { graph, target, dispatches, buffers: places.buffers };
+        recording.check()?;
+        Ok(recording)
+    }
+
+    /// Bytes of the buffers that belong to this recording alone.
+    pub fn own_bytes(&self) -> u64 {
+        let own = |role: &Role| matches!(role, Role::Slot(_) | Role::Input(_) | Role::Output(_) | Role::Terms);
+        self.buffers.iter().filter(|(role, _)| own(role)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Checks limits and that nothing reads an arena after its update.
+    fn check(&self) -> Result<()> {
+        let limits = &self.target.limits;
+        for (role, bytes) in &self.buffers {
+            let over = |limit, allowed| Error::Limit { what: format!("{role:?}"), needs: *bytes, allowed, limit };
+            if *bytes > limits.buffer_bytes {
+                return Err(over("max_buffer_size", limits.buffer_bytes));
+            }
+        }
+        let mut updated: Vec<Role> = Vec::new();
+        for dispatch in &self.dispatches {
+            let over = |needs: u64, allowed: u64, limit| Error::Limit {
+                what: format!("dispatch {}", dispatch.label),
+                needs,
+                allowed,
+                limit,
+            };
+            for place in &dispatch.bindings {
+                if place.bytes > limits.binding_bytes {
+                    let what = format!("dispatch {}: {:?}", dispatch.label, place.role);
+                    let (allowed, limit) = (limits.binding_bytes, "max_storage_buffer_binding_size");
+                    return Err(Error::Limit { what, needs: place.bytes, allowed, limit });
+                }
+            }
+            if dispatch.bindings.len() > limits.storage_buffers {
+                let (needs, allowed) = (dispatch.bindings.len() as u64, limits.storage_buffers as u64);
+                return Err(over(needs, allowed, "max_storage_buffers_per_shader_stage"));
+            }
+            if let Some(&groups) = dispatch.workgroups.iter().find(|&&g| g > limits.workgroups) {
+                return Err(over(groups.into(), limits.workgroups.into(), "max_compute_workgroups_per_dimension"));
+            }
+            if let Some((id, _)) = dispatch.loads.iter().find(|(_, p)| updated.contains(&p.role)) {
+                return Err(Error::Internal(format!("{} is read after its update", self.graph.describe(*id))));
+            }
+            for (_, place) in &dispatch.stores {
+                let update = dispatch.loads.iter().any(|(_, l)| l.role == place.role);
+                if update || matches!(place.role, Role::Arena(a) if a != Arena::Grads) {
+                    updated.push(place.role);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! The interpreter of the graph: every node in plain loops, generic over f32 and f64.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Real, Reduction, Shape};
+use crate::graph::{Sink, eval_binary};
+use crate::random::{Draw, permute};
+
+/// Everything a step reads from outside the graph. Tensors are row-major without padding.
+#[derive(Clone, Debug, Default)]
+pub struct Environment<R> {
+    /// Rows in the batch.
+    pub rows: usize,
+    /// Batches by number.
+    pub inputs: Vec<Vec<R>>,
+    /// The resident data set.
+    pub data: Vec<R>,
+    /// The row of the data set at which the batch starts.
+    pub first_row: usize,
+    /// The epoch, which keys the permutation.
+    pub epoch: u32,
+    /// Trainable tensors.
+    pub params: Vec<Vec<R>>,
+    /// Frozen tensors.
+    pub constants: Vec<Vec<R>>,
+    /// Whole arenas, with the padding of their [`Layout`].
+    pub arenas: BTreeMap<Arena, Vec<R>>,
+    /// The current step's hyperparameters.
+    pub table: Vec<R>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The step.
+    pub step: u32,
+}
+
+/// The values of nodes, by number.
+pub type Values<R> = BTreeMap<NodeId, Vec<R>>;
+
+/// Evaluates all nodes that the sinks need.
+///
+/// # Errors
+/// [`Error::Internal`] where the environment lacks something.
+pub fn evaluate<R: Real>(graph: &Graph, env: &Environment<R>) -> Result<Values<R>> {
+    let mut needed = vec![false; graph.nodes.len()];
+    for (_, id) in graph.sinks() {
+        needed[id.0] = true;
+    }
+    for (id, node) in graph.nodes().rev() {
+        if needed[id.0] {
+            node.inputs().iter().for_each(|i| needed[i.0] = true);
+        }
+    }
+    let mut values = Values::new();
+    for (id, _) in graph.nodes() {
+        if needed[id.0] {
+            let value = evaluate_node(graph, env, id, &values)?;
+            values.insert(id, value);
+        }
+    }
+    Ok(values)
+}
+
+impl<R: Real> Environment<R> {
+    /// The value that a sink received.
+    pub fn sink<'a>(&self, graph: &Graph, values: &'a Values<R>, sink: Sink) -> Option<&'a [R]> {
+        let (_, id) = graph.sinks().iter().find(|(s, _)| *s == sink)?;
+        values.get(id).map(Vec::as_slice)
+    }
+}
+
+/// Evaluates one node from the values of those it reads.
+///
+/// # Errors
+/// [`Error::Internal`] where the environment or `values` lacks something.
+pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, values: &Values<R>) -> Result<Vec<R>> {
+    let node = graph.node(id);
+    let missing = |what: &str| Error::Internal(format!("{}: {what} is missing", graph.describe(id)));
+    let get = |id: NodeId| values.get(&id).ok_or_else(|| missing("an input"));
+    let length = node.shape.elements(env.rows);
+    let value = match &node.op {
+        Op::Input(i) => env.inputs.get(*i).cloned().ok_or_else(|| missing("the batch"))?,
+        Op::Gather { shuffled } => gather(env, node.shape.columns(), *shuffled).ok_or_else(|| missing("a row"))?,
+        Op::Param(i) => env.params.get(*i).cloned().ok_or_else(|| missing("the parameter"))?,
+        Op::Constant(i) => env.constants.get(*i).cloned().ok_or_else(|| missing("the constant"))?,
+        Op::Arena(arena) => env.arenas.get(arena).cloned().ok_or_else(|| missing("the arena"))?,
+        Op::Table(i) => vec![*env.table.get(*i).ok_or_else(|| missing("the table"))?],
+        Op::Fill(v) => vec![R::of(*v); length],
+        Op::View(input) => get(*input)?.clone(),
+        Op::Map { expr, inputs } => {
+            let mut read = Vec::with_capacity(inputs.len());
+            for &input in inputs {
+                let access = Access::new(graph.shape(input), &node.shape).ok_or_else(|| missing("an access"))?;
+                read.push((get(input)?, access, graph.shape(input).columns()));
+            }
+            map(expr, &read, &node.shape, env)
+        }
+        Op::Reduce { op, over, input } => reduce(*op, *over, get(*input)?, graph.shape(*input), env.rows, length),
+        Op::MatMul { a, b, ta, tb } => {
+            let (ca, cb) = (graph.shape(*a).columns(), graph.shape(*b).columns());
+            matmul(get(*a)?, ca, *ta, get(*b)?, cb, *tb)
+        }
+    };
+    if value.len() != length {
+        return Err(missing(&format!("a value of length {length} (found {})", value.len())));
+    }
+    Ok(value)
+}
+
+fn gather<R: Real>(env: &Environment<R>, columns: usize, shuffled: bool) -> Option<Vec<R>> {
+    let count = env.data.len() / columns;
+    let mut batch = Vec::with_capacity(env.rows * columns);
+    for row in env.first_row..env.first_row + env.rows {
+        let row = if shuffled { permute(row as u32, count as u32, env.seed, env.epoch) as usize } else { row };
+        batch.extend_from_slice(env.data.get(row * columns..(row + 1) * columns)?);
+    }
+    Some(batch)
+}
+
+fn map<R: Real>(expr: &Expr, read: &[(&Vec<R>, Access, usize)], shape: &Shape, env: &Environment<R>) -> Vec<R> {
+    let columns = shape.columns();
+    let mut out = Vec::with_capacity(shape.elements(env.rows));
+    for row in 0..shape.matrix_rows(env.rows) {
+        for column in 0..columns {
+            let input = |i: usize| {
+                let (values, access, width) = &read[i];
+                values[access.row(row) * width + if access.splat { 0 } else { column }]
+            };
+            let draw = |distribution, stream| {
+                let draw = Draw { seed: env.seed, stream, step: env.step };
+                match distribution {
+                    Distribution::Uniform => draw.uniform(row, column),
+                    Distribution::Normal => draw.normal(row, column),
+                }
+            };
+            out.push(eval_expr(expr, &input, env.rows, &draw));
+        }
+    }
+    out
+}
+
+/// Evaluates an expression for one element.
+pub fn eval_expr<R: Real>(
+    expr: &Expr,
+    input: &dyn Fn(usize) -> R,
+    rows: usize,
+    draw: &dyn Fn(Distribution, u32) -> f64,
+) -> R {
+    let eval = |e: &Expr| eval_expr(e, input, rows, draw);
+    match &*expr.0 {
+        Kind::Input(i) => input(*i),
+        Kind::Output => R::NAN,
+        Kind::Const(v) => R::of(*v),
+        Kind::Rows => R::of(rows as f64),
+        Kind::Unary(f, a) => f.eval(eval(a)),
+        Kind::Binary(op, a, b) => eval_binary(*op, eval(a), eval(b)),
+        Kind::Select(compare, [a, b, then, otherwise]) => {
+            let (a, b) = (eval(a), eval(b));
+            let holds = match compare {
+                crate::graph::Compare::Less => a < b,
+                crate::graph::Compare::LessEqual => a <= b,
+                crate::graph::Compare::Equal => a == b,
+            };
+            eval(if holds { then } else { otherwise })
+        }
+        Kind::Random(distribution, stream) => R::of(draw(*distribution, *stream)),
+        Kind::Through { value, .. } => eval(value),
+    }
+}
+
+fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: usize, length: usize) -> Vec<R> {
+    let columns = from.columns();
+    let blocks = from.blocks();
+    let mut out: Vec<Option<R>> = vec![None; length];
+    for row in 0..from.matrix_rows(rows) {
+        for column in 0..columns {
+            let at = match over {
+                Over::Columns => row,
+                Over::Rows => column,
+                Over::Batch => row % blocks * columns + column,
+                Over::Blocks => row / blocks * columns + column,
+            };
+            let v = input[row * columns + column];
+            out[at] = Some(match (out[at], op) {
+                (None, _) => v,
+                (Some(sum), Reduction::Sum) => sum + v,
+                (Some(top), Reduction::Max) => eval_binary(crate::graph::Binary::Max, top, v),
+            });
+        }
+    }
+    out.into_iter().map(|v| v.unwrap_or(R::of(0.0))).collect()
+}
+
+/// op(A) op(B) for row-major matrices with `ca` and `cb` columns.
+fn matmul<R: Real>(a: &[R], ca: usize, ta: bool, b: &[R], cb: usize, tb: bool) -> Vec<R> {
+    let (ra, rb) = (a.len() / ca, b.len() / cb);
+    let (m, k) = if ta { (ca, ra) } else { (ra, ca) };
+    let n = if tb { rb } else { cb };
+    let mut out = vec![R::of(0.0); m * n];
+    for i in 0..m {
+        let row = &mut out[i * n..(i + 1) * n];
+        for l in 0..k {
+            let x = if ta { a[l * ca + i] } else { a[i * ca + l] };
+            for (j, sum) in row.iter_mut().enumerate() {
+                *sum = *sum + x * if tb { b[j * cb + l] } else { b[l * cb + j] };
+            }
+        }
+    }
+    out
+}

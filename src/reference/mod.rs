@@ -1,0 +1,5 @@
+//! The reference: interpreters on the CPU, in f32 and f64, that say what the GPU ought to compute.
+
+mod graph;
+
+pub use graph::{Environment, Values, eval_expr, evaluate, evaluate_node};

@@ -1,0 +1,63 @@
+//! What several suites share: a device at WebGPU's default limits, made inputs, and the comparison of two results.
+#![allow(dead_code, reason = "every suite uses a part of it")]
+
+use strait::evaluator::Evaluator;
+use strait::gpu::{Gpu, GpuOptions};
+use strait::graph::{Graph, Sink};
+use strait::plan::Target;
+use strait::random::Draw;
+use strait::reference::{Environment, evaluate};
+use strait::state::State;
+
+/// A device at WebGPU's default limits. Without an adapter the suite fails.
+pub fn gpu() -> Gpu {
+    Gpu::with(&GpuOptions { default_limits: true, ..GpuOptions::default() }).expect("an adapter")
+}
+
+/// `count` values drawn uniformly from an interval, the same ones for the same stream.
+pub fn values(stream: u32, count: usize, (low, high): (f64, f64)) -> Vec<f32> {
+    let draw = Draw { seed: 7, stream, step: 0 };
+    (0..count).map(|i| (low + (high - low) * draw.uniform(i / 4, i % 4)) as f32).collect()
+}
+
+/// Runs a graph on the GPU and in the f32 interpreter, on the same made inputs, and returns each sink's values from
+/// both, the GPU's first.
+pub fn both(gpu: &Gpu, graph: &Graph, target: Target, env: &Environment<f32>) -> Vec<(Sink, Vec<f32>, Vec<f32>)> {
+    let evaluator = Evaluator::with_target(gpu, graph, target).expect("a plan");
+    for (i, input) in env.inputs.iter().enumerate() {
+        evaluator.input(i, input).expect("an input");
+    }
+    if !env.data.is_empty() {
+        evaluator.data(&env.data).expect("the data");
+    }
+    evaluator.params(&env.params).expect("the parameters");
+    evaluator.constants(&env.constants).expect("the constants");
+    for (arena, values) in &env.arenas {
+        evaluator.arena(*arena, values).expect("an arena");
+    }
+    if !env.table.is_empty() {
+        evaluator.table(&env.table).expect("the table");
+    }
+    let columns = graph.nodes().find(|(_, n)| matches!(n.op, strait::graph::Op::Gather { .. }));
+    let count = columns.map_or(env.rows, |(_, n)| env.data.len() / n.shape.columns());
+    let state = State {
+        step: env.step,
+        first_row: env.first_row as u32,
+        epoch: env.epoch,
+        count: count as u32,
+        ..State::once(env.rows, env.seed)
+    };
+    evaluator.run(state).expect("a run");
+    let expected = evaluate(graph, env).expect("the reference");
+    let sinks = graph.sinks().iter();
+    sinks.map(|&(sink, id)| (sink, evaluator.sink(sink, env.rows).expect("a result"), expected[&id].clone())).collect()
+}
+
+/// The squared distance of two vectors over the squared length of the second.
+pub fn squared_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square = |v: f64| v * v;
+    let error: f64 = found.iter().zip(expected).map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
+    let scale: f64 = expected.iter().map(|&e| square(f64::from(e))).sum();
+    error / scale.max(1e-30)
+}
