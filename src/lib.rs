@@ -1,12 +1,19 @@
 //! strait
+pub mod analysis;
 pub mod data;
 pub mod error;
 pub mod evaluator;
 pub mod gpu;
 pub mod graph;
 pub mod kernel;
+pub mod model;
 pub mod plan;
 pub mod random;
 pub mod reference;
 pub mod state;
+pub mod train;
+pub use data::{Data, Source};
 pub use error::{Error, Result};
+pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
+pub use model::{Activation, Corruption, Init, Layer, Loss, Scaling, Spec};
+pub use train::{Decay, EarlyStopping, Fit, Optimizer, Progress, Schedule, Session, Stop, Training};

@@ -1,16 +1,18 @@
 //! A data set in host memory.
 
+use std::sync::Arc;
+
 use super::{FINITE, Source, cell, span};
 use crate::{Error, Result};
 
 /// A table of `rows` x `columns` finite `f32` in host memory, row-major, with an optional label for each row.
 ///
-/// It has at least one row and one column.
+/// It has at least one row and one column. Clones share the values.
 #[derive(Clone)]
 pub struct Data {
     name: String,
     columns: usize,
-    values: Vec<f32>,
+    values: Arc<Vec<f32>>,
     labels: Option<Vec<u32>>,
 }
 
@@ -43,7 +45,7 @@ impl Data {
             let allowed = format!("a multiple of the {columns} columns, and at least one row");
             return Err(Error::data(format!("{name}: number of values"), values.len(), allowed));
         }
-        let data = Data { name: name.to_string(), columns, values, labels: None };
+        let data = Data { name: name.to_string(), columns, values: Arc::new(values), labels: None };
         data.finite()
     }
 
@@ -116,7 +118,7 @@ impl Data {
             let allowed = format!("a row that leaves both parts at least one of the {} rows", self.rows());
             return Err(Error::data(format!("{}: row to split at", self.name), row, allowed));
         }
-        let values = self.values.split_off(row * self.columns);
+        let values = Arc::new(Arc::make_mut(&mut self.values).split_off(row * self.columns));
         let labels = self.labels.as_mut().map(|l| l.split_off(row));
         let rest = Data { name: self.name.clone(), columns: self.columns, values, labels };
         Ok((self, rest))
@@ -144,7 +146,7 @@ impl Data {
             values.extend_from_slice(row_values);
         }
         let labels = self.labels.as_ref().map(|all| rows.iter().map(|&row| all[row]).collect());
-        Ok(Data { name: self.name.clone(), columns: self.columns, values, labels })
+        Ok(Data { name: self.name.clone(), columns: self.columns, values: Arc::new(values), labels })
     }
 
     /// The smallest and the largest value of the table.
@@ -158,7 +160,7 @@ impl Data {
     ///
     /// [`Error::Data`] if `f` returns a value that is not finite.
     pub fn map(mut self, mut f: impl FnMut(f32) -> f32) -> Result<Data> {
-        self.values.iter_mut().for_each(|v| *v = f(*v));
+        Arc::make_mut(&mut self.values).iter_mut().for_each(|v| *v = f(*v));
         self.finite()
     }
 
@@ -224,5 +226,17 @@ impl std::fmt::Debug for Data {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let labels = if self.labels.is_some() { ", labelled" } else { "" };
         write!(f, "Data({}: {} x {}{labels})", self.name, self.rows(), self.columns)
+    }
+}
+
+impl From<Data> for Arc<dyn Source> {
+    fn from(data: Data) -> Arc<dyn Source> {
+        Arc::new(data)
+    }
+}
+
+impl From<&Data> for Arc<dyn Source> {
+    fn from(data: &Data) -> Arc<dyn Source> {
+        Arc::new(data.clone())
     }
 }

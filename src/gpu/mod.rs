@@ -9,4 +9,6 @@ mod readback;
 pub use buffer::Buffer;
 pub use context::{AdapterSummary, Gpu, GpuOptions};
 pub use program::{Program, Work};
-pub use readback::Readback;
+pub use readback::{Readback, Wait};
+/// The wgpu that strait is built on, so that a host shares the same version.
+pub use wgpu;

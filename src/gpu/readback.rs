@@ -1,6 +1,7 @@
 //! Reading back: a staging buffer that is made once, and a copy out of the GPU that can be waited for or awaited.
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -8,6 +9,15 @@ use std::task::{Context, Poll, Waker};
 use super::buffer::Buffer;
 use super::context::{Gpu, lock};
 use crate::error::{Error, Result};
+
+/// How to wait for the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Blocks the calling thread.
+    Block,
+    /// Gives the thread back until the device is done.
+    Await,
+}
 
 /// A staging buffer for one copy at a time.
 #[derive(Debug)]
@@ -46,11 +56,12 @@ impl Readback {
         self.pending.is_some()
     }
 
-    /// Copies `bytes` from `offset` on, behind everything submitted so far.
+    /// Copies ranges of buffers, one after the other, behind everything submitted so far.
     ///
     /// # Errors
-    /// [`Error::Device`] where the range does not fit or a copy is under way.
-    pub fn start(&mut self, from: &Buffer, offset: u64, bytes: u64) -> Result<()> {
+    /// [`Error::Device`] where a range does not fit or a copy is under way.
+    pub fn start(&mut self, parts: &[(&Buffer, Range<u64>)]) -> Result<()> {
+        let bytes = parts.iter().map(|(_, range)| range.end.saturating_sub(range.start)).sum();
         if self.busy() || bytes > self.staging.bytes() {
             let message = format!("{bytes} bytes into a staging buffer of {}", self.staging.bytes());
             return Err(Error::Device { op: "read".into(), message });
@@ -59,7 +70,12 @@ impl Readback {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let submission = gpu.scoped("read", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(&from.0, offset, &self.staging.0, 0, bytes);
+            let mut at = 0;
+            for (from, range) in parts {
+                let length = range.end.saturating_sub(range.start);
+                encoder.copy_buffer_to_buffer(&from.0, range.start, &self.staging.0, at, length);
+                at += length;
+            }
             let submission = gpu.queue().submit([encoder.finish()]);
             let told = shared.clone();
             self.staging.0.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
@@ -94,6 +110,17 @@ impl Readback {
         }
         let nothing = || Error::Device { op: "read".into(), message: "the copy did not arrive".into() };
         self.arrived()?.ok_or_else(nothing)
+    }
+
+    /// Waits for the bytes, blocking the thread or awaiting them.
+    ///
+    /// # Errors
+    /// As [`Readback::take`].
+    pub async fn finish(&mut self, how: Wait) -> Result<Vec<u8>> {
+        match how {
+            Wait::Block => self.wait(),
+            Wait::Await => self.arrive().await,
+        }
     }
 
     /// The bytes as a future. Whatever executor polls it: a thread waits for the device and wakes it.
@@ -164,7 +191,8 @@ impl Gpu {
     pub fn read(&self, buffer: &Buffer, first: usize, count: usize) -> Result<Vec<f32>> {
         let bytes = count as u64 * 4;
         let mut readback = Readback::new(self, bytes)?;
-        readback.start(buffer, first as u64 * 4, bytes)?;
+        let start = first as u64 * 4;
+        readback.start(&[(buffer, start..start + bytes)])?;
         Ok(bytemuck::pod_collect_to_vec(&readback.wait()?))
     }
 }

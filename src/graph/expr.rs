@@ -277,6 +277,11 @@ impl Expr {
         }
     }
 
+    /// Whether the value differs from element to element without any input.
+    pub(crate) fn is_random(&self) -> bool {
+        self.any(&|k| matches!(k, Kind::Random(..)))
+    }
+
     fn is_zero(&self) -> bool {
         self.as_const() == Some(0.0)
     }

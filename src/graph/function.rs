@@ -1,7 +1,7 @@
 //! The scalar functions that are not built from others: one table with their reference, their derivative and where
 //! they may be tested. Their WGSL is in shaders/scalar.wgsl, under the same names.
 
-use super::expr::{Compare, Expr};
+use super::expr::{Compare, Expr, Kind};
 use super::real::Real;
 
 /// A function of one number. Everything else (activations among them) is an expression over these.
@@ -89,6 +89,8 @@ impl Function {
             Function::Cos => -x.sin(),
             Function::Tanh => 1.0 - y.square(),
             Function::Sigmoid => y * (1.0 - y),
+            // Within a larger expression the argument is at hand.
+            Function::Softplus if *y.0 != Kind::Output => x.sigmoid(),
             Function::Softplus => -(-y).expm1(),
             Function::Log1p => 1.0 / (1.0 + x),
             Function::Expm1 => y + 1.0,

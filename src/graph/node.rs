@@ -1,6 +1,6 @@
 //! The graph itself: its kinds of node and the functions that add them, each with its shape rule.
 
-use super::expr::Expr;
+use super::expr::{Expr, Kind};
 use super::layout::Layout;
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};
@@ -180,6 +180,11 @@ impl Graph {
         &self.sinks
     }
 
+    /// The names of the terms, by number.
+    pub fn terms(&self) -> &[String] {
+        &self.terms
+    }
+
     /// How people may call a node in a message: its number, its name, its operation.
     pub fn describe(&self, id: NodeId) -> String {
         let node = self.node(id);
@@ -273,7 +278,7 @@ impl Graph {
             Expr::input(at)
         };
         for (i, &input) in inputs.iter().enumerate() {
-            if !expr.any(&|k| *k == super::expr::Kind::Input(i)) {
+            if !expr.any(&|k| *k == Kind::Input(i)) {
                 parts.push(Expr::constant(0.0));
                 continue;
             }
@@ -297,7 +302,7 @@ impl Graph {
             }
         }
         // Substitution may have folded an input away.
-        let used: Vec<usize> = (0..flat.len()).filter(|&i| expr.any(&|k| *k == super::expr::Kind::Input(i))).collect();
+        let used: Vec<usize> = (0..flat.len()).filter(|&i| expr.any(&|k| *k == Kind::Input(i))).collect();
         let rank = |i: usize| Expr::input(used.iter().position(|&u| u == i).unwrap_or(0));
         let expr = expr.substitute(&rank, None);
         let inputs = used.into_iter().map(|i| flat[i]).collect();
@@ -307,9 +312,7 @@ impl Graph {
     /// Whether a map is a mere repetition of smaller tensors, cheap enough to be repeated wherever it is read.
     fn reads_through(&self, node: &Node, space: &Shape) -> bool {
         let Op::Map { expr, inputs } = &node.op else { return false };
-        let plain = |k: &super::expr::Kind| matches!(k, super::expr::Kind::Unary(..) | super::expr::Kind::Random(..));
-        !expr.any(&plain)
-            && !inputs.is_empty()
+        !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Random(..)))
             && inputs.iter().all(|&i| *self.shape(i) != node.shape && Access::new(self.shape(i), space).is_some())
     }
 
@@ -392,7 +395,17 @@ impl Graph {
     }
 
     fn view_as(&mut self, input: NodeId, shape: Shape) -> NodeId {
-        if *self.shape(input) == shape { input } else { self.push(Op::View(input), shape) }
+        if *self.shape(input) == shape {
+            return input;
+        }
+        // What reads no tensor has no memory to be seen in another shape.
+        match self.node(input).op.clone() {
+            op @ Op::Fill(_) => self.push(op, shape),
+            Op::Map { expr, inputs } if inputs.is_empty() && !expr.is_random() => {
+                self.push(Op::Map { expr, inputs }, shape)
+            }
+            _ => self.push(Op::View(input), shape),
+        }
     }
 
     /// Sends the value of a node somewhere.

@@ -209,7 +209,10 @@ fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
         gathers += usize::from(matches!(graph.node(id).op, Op::Gather { .. } | Op::Input(_)));
         for input in graph.node(id).inputs() {
             let home = root(graph, input);
-            if !own.contains(&home) && !read.contains(&home) {
+            // All columns of the table lie in one buffer.
+            let table = |id: NodeId| matches!(graph.node(id).op, Op::Table(_));
+            let known = read.contains(&home) || (table(home) && read.iter().any(|&r| table(r)));
+            if !own.contains(&home) && !known {
                 read.push(home);
             }
         }

@@ -1,0 +1,239 @@
+//! The spec: an autoencoder as plain data, readable as TOML and JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Corruption, Init, Loss};
+use crate::error::{Error, Result};
+
+/// One dense layer: activation(x W + b).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// Its width.
+    pub units: usize,
+    /// What it applies to its pre-activations.
+    #[serde(default)]
+    pub activation: Activation,
+    /// How its weights start.
+    #[serde(default)]
+    pub init: Init,
+}
+
+/// What is done to every input before the model sees it; learned from the training data, saved with the model and
+/// undone by reconstructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// Nothing.
+    #[default]
+    None,
+    /// Each feature to [0, 1] by its smallest and largest training value. A constant feature becomes 0.
+    Unit,
+    /// Each feature to mean 0 and standard deviation 1 over the training data. A constant feature becomes 0.
+    Standardise,
+}
+
+/// An autoencoder: minimise L(x, g(f(x))) ("Deep Learning", equation 14.1), with f the encoder and g the decoder.
+///
+/// ```
+/// use strait::{Activation, Loss, Spec};
+///
+/// let spec = Spec::symmetric(&[64, 256, 8], Activation::Elu).loss(Loss::Bernoulli).gaussian_corruption(0.2);
+/// spec.check()?;
+/// assert_eq!(Spec::from_toml(&spec.to_toml()?)?, spec);
+/// # Ok::<(), strait::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Features of a row.
+    pub input: usize,
+    /// The loss of a reconstruction.
+    #[serde(default)]
+    pub loss: Loss,
+    /// Whether each decoder layer uses the transposed weights of the encoder layer that mirrors it. Biases are not
+    /// tied.
+    #[serde(default)]
+    pub tied: bool,
+    /// λ of ½ λ Σ ||W||² over all weights (tied ones once; biases never), added to the loss.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// What is done to every input first.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// How the input is corrupted in training.
+    #[serde(default)]
+    pub corruption: Corruption,
+    /// From the input to the code.
+    pub encoder: Vec<Layer>,
+    /// From the code to the reconstruction; its last layer is as wide as the input.
+    pub decoder: Vec<Layer>,
+}
+
+impl Spec {
+    /// An encoder through the given widths (the first is the input's, the last the code's) and a decoder that mirrors
+    /// it. `activation` follows every layer but the code's and the last, which have none.
+    pub fn symmetric(widths: &[usize], activation: Activation) -> Spec {
+        let layer = |units: usize, plain: bool| Layer {
+            units,
+            activation: if plain { Activation::Identity } else { activation },
+            init: Init::He,
+        };
+        let last = widths.len().saturating_sub(1);
+        Spec {
+            input: widths.first().copied().unwrap_or(0),
+            loss: Loss::Mse,
+            tied: false,
+            weight_decay: 0.0,
+            scaling: Scaling::None,
+            corruption: Corruption::None,
+            encoder: (1..=last).map(|i| layer(widths[i], i == last)).collect(),
+            decoder: (0..last).rev().map(|i| layer(widths[i], i == 0)).collect(),
+        }
+    }
+
+    /// The same with this loss.
+    pub fn loss(self, loss: Loss) -> Spec {
+        Spec { loss, ..self }
+    }
+
+    /// The same with tied weights.
+    pub fn tied(self) -> Spec {
+        Spec { tied: true, ..self }
+    }
+
+    /// The same with this weight decay.
+    pub fn weight_decay(self, weight_decay: f64) -> Spec {
+        Spec { weight_decay, ..self }
+    }
+
+    /// The same with this scaling.
+    pub fn scaling(self, scaling: Scaling) -> Spec {
+        Spec { scaling, ..self }
+    }
+
+    /// The same with normal noise of standard deviation `sigma` on the input.
+    pub fn gaussian_corruption(self, sigma: f64) -> Spec {
+        Spec { corruption: Corruption::Gaussian { sigma }, ..self }
+    }
+
+    /// The same with each input set to zero with this probability.
+    pub fn masking_corruption(self, probability: f64) -> Spec {
+        Spec { corruption: Corruption::Masking { probability, rescale: false }, ..self }
+    }
+
+    /// The same with this activation on the code.
+    pub fn code_activation(mut self, activation: Activation) -> Spec {
+        if let Some(code) = self.encoder.last_mut() {
+            code.activation = activation;
+        }
+        self
+    }
+
+    /// The same with this initialisation in every layer.
+    pub fn init(mut self, init: Init) -> Spec {
+        self.encoder.iter_mut().chain(&mut self.decoder).for_each(|layer| layer.init = init);
+        self
+    }
+
+    /// Width of the code.
+    pub fn code(&self) -> usize {
+        self.encoder.last().map_or(self.input, |layer| layer.units)
+    }
+
+    /// Reads a spec.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the line, for what is not TOML, an unknown field or a wrong type; see [`Spec::check`].
+    pub fn from_toml(text: &str) -> Result<Spec> {
+        let spec: Spec =
+            toml::from_str(text).map_err(|e| Error::spec("spec", e.to_string().trim(), "a spec in TOML"))?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Writes a spec.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where a number has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::spec("spec", e, "what TOML can hold"))
+    }
+
+    /// Reads a spec.
+    ///
+    /// # Errors
+    /// As [`Spec::from_toml`].
+    pub fn from_json(text: &str) -> Result<Spec> {
+        let spec: Spec = serde_json::from_str(text).map_err(|e| Error::spec("spec", e, "a spec in JSON"))?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// Writes a spec.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where a number has no form in JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| Error::spec("spec", e, "what JSON can hold"))
+    }
+
+    /// Checks that the spec can work.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the field, its value and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        /// The largest width: 2^20 units, far beyond what an adapter's buffers hold.
+        const WIDEST: usize = 1 << 20;
+        let width = |field: String, units: usize| match units {
+            1..=WIDEST => Ok(()),
+            _ => Err(Error::spec(field, units, format!("1 to {WIDEST}"))),
+        };
+        width("input".into(), self.input)?;
+        for (name, layers) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
+            if layers.is_empty() {
+                return Err(Error::spec(name, "empty", "at least one layer"));
+            }
+            for (i, layer) in layers.iter().enumerate() {
+                width(format!("{name}[{i}].units"), layer.units)?;
+            }
+        }
+        let last = self.decoder.len() - 1;
+        let output = &self.decoder[last];
+        if output.units != self.input {
+            let allowed = format!("{}, the width of the input", self.input);
+            return Err(Error::spec(format!("decoder[{last}].units"), output.units, allowed));
+        }
+        if self.loss == Loss::Bernoulli && output.activation != Activation::Identity {
+            let allowed = "identity: the Bernoulli loss takes logits";
+            return Err(Error::spec(format!("decoder[{last}].activation"), output.activation.name(), allowed));
+        }
+        if self.loss == Loss::Bernoulli && self.scaling == Scaling::Standardise {
+            return Err(Error::spec("scaling", "standardise", "none or unit: the Bernoulli loss needs data in [0, 1]"));
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(Error::spec("weight_decay", self.weight_decay, "a finite number, 0 or more"));
+        }
+        self.corruption.check()?;
+        if self.tied {
+            self.check_tied()?;
+        }
+        Ok(())
+    }
+
+    fn check_tied(&self) -> Result<()> {
+        if self.decoder.len() != self.encoder.len() {
+            let allowed = format!("{}, as many as the encoder has: the weights are tied", self.encoder.len());
+            return Err(Error::spec("decoder (number of layers)", self.decoder.len(), allowed));
+        }
+        for (i, layer) in self.decoder.iter().enumerate() {
+            let mirrored = self.encoder.len() - 1 - i;
+            let wanted = if mirrored == 0 { self.input } else { self.encoder[mirrored - 1].units };
+            if layer.units != wanted {
+                let allowed = format!("{wanted}, the input of encoder[{mirrored}]: the weights are tied");
+                return Err(Error::spec(format!("decoder[{i}].units"), layer.units, allowed));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,258 @@
+//! Checkpoints: safetensors files with the spec, the training options and everything a run needs to go on bit for
+//! bit in another process. Files are written beside their place, synced and renamed.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::feed::Position;
+use super::{Session, Training};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Arena, Tensor};
+use crate::model::{Network, Spec};
+use crate::plan::Role;
+
+/// The version of the files written here; readers refuse a newer one.
+const VERSION: u64 = 1;
+
+/// The moments a checkpoint may hold, with the prefix of their tensors' names.
+const MOMENTS: [(Arena, &str); 2] = [(Arena::First, "optimizer.first."), (Arena::Second, "optimizer.second.")];
+
+/// Where a run stands, as metadata.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Run {
+    training: Training,
+    step: u64,
+    position: Position,
+}
+
+/// A file's tensors by name, as f32, with their shapes.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+impl Session {
+    /// Writes the model: parameters, scaling and spec. Anything that reads safetensors can read it; weights are
+    /// [in, out].
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Device`] where the parameters cannot be read back. The file is whole or untouched.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.write(path.as_ref(), None)
+    }
+
+    /// Writes the model and the state of its training, so that [`Session::resume`] goes on as if nothing had
+    /// happened.
+    ///
+    /// # Errors
+    /// As [`Session::save`].
+    pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
+        let position = self.trainer.as_ref().map(|t| t.feed.position()).or(self.resume).unwrap_or_default();
+        self.write(path.as_ref(), Some(Run { training: self.training, step: self.step, position }))
+    }
+
+    fn write(&self, path: &Path, run: Option<Run>) -> Result<()> {
+        let json = |e: serde_json::Error| Error::Internal(format!("metadata: {e}"));
+        let mut metadata = std::collections::HashMap::from([
+            ("strait.version".to_string(), VERSION.to_string()),
+            ("strait.spec".to_string(), self.spec().to_json()?),
+        ]);
+        let mut tensors = named("", self.network.params(), self.parameters()?);
+        if self.scaled {
+            tensors.extend(named("", self.network.constants(), self.constants()?));
+        }
+        if let Some(run) = run {
+            metadata.insert("strait.run".into(), serde_json::to_string(&run).map_err(json)?);
+            for (arena, prefix) in MOMENTS {
+                if self.shared.contains_key(&Role::Arena(arena)) {
+                    tensors.extend(named(prefix, self.network.params(), self.read_arena(arena)?));
+                }
+            }
+        }
+        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+            .iter()
+            .map(|(n, (dims, values))| (n, dims, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let mut views = Vec::with_capacity(bytes.len());
+        for (name, dims, bytes) in &bytes {
+            let view = TensorView::new(Dtype::F32, dims.to_vec(), bytes);
+            views.push((name.as_str(), view.map_err(|e| Error::Internal(format!("{name}: {e}")))?));
+        }
+        let file = safetensors::serialize(views, Some(metadata));
+        replace(path, &file.map_err(|e| Error::Internal(format!("safetensors: {e}")))?)
+    }
+
+    /// Reads a model that [`Session::save`] or [`Session::checkpoint`] wrote, to be used or trained afresh.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the tensor or metadata key where the file is not what it should be; [`Error::Io`].
+    pub fn open(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Session> {
+        Session::read(gpu, path.as_ref(), false)
+    }
+
+    /// Reads a checkpoint so that [`Session::fit`] goes on where it was written: on the same data, adapter and driver
+    /// the parameters end up the same to the bit.
+    ///
+    /// # Errors
+    /// As [`Session::open`], also where the file holds no state of training.
+    pub fn resume(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Session> {
+        Session::read(gpu, path.as_ref(), true)
+    }
+
+    fn read(gpu: &Gpu, path: &Path, resume: bool) -> Result<Session> {
+        let fail = failure(path);
+        let (mut tensors, metadata) = load(path)?;
+        let key = |key: &str| metadata.get(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
+        let version = key("strait.version")?;
+        if version.parse::<u64>().ok().is_none_or(|v| v == 0 || v > VERSION) {
+            return Err(fail("strait.version", version, &format!("1 to {VERSION}")));
+        }
+        let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
+        let run: Option<Run> = match metadata.get("strait.run") {
+            Some(text) => {
+                let parsed = serde_json::from_str(text);
+                Some(parsed.map_err(|e| fail("strait.run", &e.to_string(), "the state of a run"))?)
+            }
+            None if resume => {
+                return Err(fail("strait.run", "nothing", "the state of a run: this file holds a model only"));
+            }
+            None => None,
+        };
+        // Everything is checked before anything is allocated on the device.
+        let network = Network::new(&spec)?;
+        let params = take(path, "", network.params(), &mut tensors)?;
+        let scaling = network.constants().iter().any(|t| tensors.contains_key(&t.name));
+        let constants = if scaling { take(path, "", network.constants(), &mut tensors)? } else { vec![] };
+        let training = run.as_ref().map_or_else(Training::default, |run| run.training);
+        training.check().map_err(|e| fail("strait.run", &e.to_string(), "options that can work"))?;
+        let mut moments = Vec::new();
+        if let (Some(_), true) = (&run, resume) {
+            let (first, second) = training.optimizer.moments();
+            for ((arena, prefix), wanted) in MOMENTS.into_iter().zip([first, second]) {
+                if wanted && tensors.keys().any(|name| name.starts_with(prefix)) {
+                    moments.push((arena, take(path, prefix, network.params(), &mut tensors)?));
+                }
+            }
+        }
+        if let Some(name) = tensors.keys().find(|name| !name.starts_with("optimizer.")) {
+            return Err(fail(name, "a tensor", "the tensors of the spec alone"));
+        }
+        let mut session = Session::new(gpu, &spec, training)?;
+        session.set_parameters(&params)?;
+        if scaling {
+            session.set_constants(&constants)?;
+        }
+        if let (Some(run), true) = (run, resume) {
+            (session.step, session.resume) = (run.step, Some(run.position));
+            let bytes = session.shared(Role::Arena(Arena::Params))?.bytes();
+            for (arena, values) in moments {
+                session.shared.insert(Role::Arena(arena), gpu.buffer(&format!("{arena:?}"), bytes)?);
+                session.write_arena(arena, &values)?;
+            }
+        }
+        Ok(session)
+    }
+
+    /// Replaces the parameters by those of a safetensors file from anywhere, found by name and shape; other tensors
+    /// in it are left alone.
+    ///
+    /// # Errors
+    /// As [`Session::open`]. Where it fails nothing was changed.
+    pub fn load_parameters(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let (mut tensors, _) = load(path.as_ref())?;
+        let values = take(path.as_ref(), "", self.network.params(), &mut tensors)?;
+        self.set_parameters(&values)
+    }
+}
+
+fn named(prefix: &str, tensors: &[Tensor], values: Vec<Vec<f32>>) -> Tensors {
+    let named = |(tensor, values): (&Tensor, Vec<f32>)| {
+        (format!("{prefix}{}", tensor.name), (tensor.shape.dims.clone(), values))
+    };
+    tensors.iter().zip(values).map(named).collect()
+}
+
+/// Takes the named tensors out of a file's, checking shapes and values.
+fn take(path: &Path, prefix: &str, wanted: &[Tensor], tensors: &mut Tensors) -> Result<Vec<Vec<f32>>> {
+    let fail = failure(path);
+    let mut taken = Vec::with_capacity(wanted.len());
+    for tensor in wanted {
+        let name = format!("{prefix}{}", tensor.name);
+        let (dims, values) = tensors.remove(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
+        if dims != tensor.shape.dims {
+            return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {:?}", tensor.shape.dims)));
+        }
+        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+            return Err(fail(&name, &bad.to_string(), "finite numbers"));
+        }
+        taken.push(values);
+    }
+    Ok(taken)
+}
+
+fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
+    move |place, found, allowed| Error::Checkpoint {
+        path: path.to_path_buf(),
+        place: place.into(),
+        found: found.into(),
+        allowed: allowed.into(),
+    }
+}
+
+/// All tensors and metadata of a file.
+fn load(path: &Path) -> Result<(Tensors, std::collections::HashMap<String, String>)> {
+    let fail = failure(path);
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let refuse = |e: safetensors::SafeTensorError| fail("header", &e.to_string(), "a safetensors file");
+    unique_names(&bytes).map_err(|name| fail(&name, "the name twice", "every name once"))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(refuse)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(refuse)?;
+    let mut tensors = Tensors::new();
+    for (name, view) in file.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(fail(&name, &format!("dtype {:?}", view.dtype()), "dtype F32"));
+        }
+        let (words, _) = view.data().as_chunks::<4>();
+        let values = words.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        tensors.insert(name, (view.shape().to_vec(), values));
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+/// Fails with a name that the header gives twice: a JSON reader would keep one of the two and say nothing.
+fn unique_names(bytes: &[u8]) -> std::result::Result<(), String> {
+    struct Names;
+    impl<'de> serde::de::Visitor<'de> for Names {
+        type Value = Option<String>;
+        fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+            let mut seen = std::collections::HashSet::new();
+            let mut twice = None;
+            while let Some((name, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                if !seen.insert(name.clone()) {
+                    twice.get_or_insert(name);
+                }
+            }
+            Ok(twice)
+        }
+    }
+    let length = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
+    let end = usize::try_from(length).ok().and_then(|n| n.checked_add(8)).filter(|&e| e <= bytes.len());
+    let Some(header) = end.map(|end| &bytes[8..end]) else { return Ok(()) };
+    let twice = serde::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_slice(header), Names);
+    twice.ok().flatten().map_or(Ok(()), Err)
+}
+
+/// Writes a file beside its place, syncs it and moves it there.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
+    file.persist(path).map_err(|e| Error::Io { path: path.to_path_buf(), source: e.error })?;
+    Ok(())
+}

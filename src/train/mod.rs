@@ -1,0 +1,18 @@
+//! Training and using a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
+
+mod checkpoint;
+mod feed;
+mod fit;
+mod infer;
+mod optimizer;
+mod options;
+mod progress;
+mod schedule;
+mod session;
+
+pub use infer::Attached;
+pub use optimizer::Optimizer;
+pub use options::{EarlyStopping, Training};
+pub use progress::{Fit, Progress, Stop};
+pub use schedule::{Decay, Schedule};
+pub use session::Session;

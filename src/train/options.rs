@@ -1,0 +1,106 @@
+//! How to train: everything about a run that is not the model.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Optimizer, Schedule};
+use crate::error::{Error, Result};
+
+/// When to stop before the last epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// The part of the data, taken from its end, that is held out for validation.
+    pub validation: f64,
+    /// Epochs without a better validation loss before training stops and the best parameters come back.
+    pub patience: u64,
+    /// What counts as better: lower by more than this.
+    #[serde(default)]
+    pub min_delta: f64,
+}
+
+/// How to train.
+///
+/// ```
+/// use strait::Training;
+///
+/// let training = Training { epochs: 100, batch: 50, ..Training::default() };
+/// training.check()?;
+/// # Ok::<(), strait::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Training {
+    /// How parameters follow their gradients.
+    pub optimizer: Optimizer,
+    /// The learning rate before its schedule.
+    pub learning_rate: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// The largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// Rows in a batch; no more than the data has.
+    pub batch: usize,
+    /// Passes over the data.
+    pub epochs: u64,
+    /// Takes the rows of each epoch in a fresh, seeded order.
+    pub shuffle: bool,
+    /// Leaves out the last batch of an epoch where it is smaller.
+    pub drop_last: bool,
+    /// Seeds initial weights, the order of rows and every random draw.
+    pub seed: u64,
+    /// When to stop early.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Bytes of GPU memory the training data may take; what is larger is streamed in chunks.
+    pub data_budget: u64,
+}
+
+impl Default for Training {
+    fn default() -> Training {
+        Training {
+            optimizer: Optimizer::ADAM,
+            learning_rate: 1e-3,
+            schedule: Schedule::default(),
+            clip_norm: None,
+            batch: 128,
+            epochs: 10,
+            shuffle: true,
+            drop_last: false,
+            seed: 0,
+            early_stopping: None,
+            data_budget: 1 << 30,
+        }
+    }
+}
+
+impl Training {
+    /// Checks that the options can work.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the field, its value and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let above = |field: &str, value: f64| match value {
+            v if v.is_finite() && v > 0.0 => Ok(()),
+            v => Err(Error::spec(field, v, "a finite number above 0")),
+        };
+        above("learning_rate", self.learning_rate)?;
+        if let Some(norm) = self.clip_norm {
+            above("clip_norm", norm)?;
+        }
+        if self.batch == 0 {
+            return Err(Error::spec("batch", 0, "1 or more"));
+        }
+        if let Some(early) = self.early_stopping {
+            if !(early.validation > 0.0 && early.validation < 1.0) {
+                return Err(Error::spec("early_stopping.validation", early.validation, "between 0 and 1"));
+            }
+            if early.patience == 0 {
+                return Err(Error::spec("early_stopping.patience", 0, "1 or more"));
+            }
+            if !(early.min_delta.is_finite() && early.min_delta >= 0.0) {
+                return Err(Error::spec("early_stopping.min_delta", early.min_delta, "a finite number, 0 or more"));
+            }
+        }
+        self.schedule.check()?;
+        self.optimizer.check()
+    }
+}

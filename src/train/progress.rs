@@ -1,0 +1,54 @@
+//! What training reports.
+
+use std::time::Duration;
+
+/// The state of a run at a report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Whole passes over the data.
+    pub epoch: u64,
+    /// The objective: the sum of the terms, each the mean over the steps since the last report.
+    pub loss: f64,
+    /// The terms by name.
+    pub terms: Vec<(String, f64)>,
+    /// The objective on the validation rows, where this report ends an epoch and there are any.
+    pub validation: Option<f64>,
+    /// The learning rate of the last step.
+    pub learning_rate: f64,
+    /// Training rows a second since the last report.
+    pub rows_per_second: f64,
+    /// Time since training began.
+    pub elapsed: Duration,
+}
+
+/// Why training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All epochs are done.
+    Done,
+    /// The validation loss did not improve; the best parameters are back.
+    Early,
+    /// The callback said so; the parameters are those of the last step.
+    Cancelled,
+}
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// Every report.
+    pub history: Vec<Progress>,
+    /// Steps taken.
+    pub steps: u64,
+    /// Why it ended.
+    pub stop: Stop,
+    /// The best objective on the validation rows.
+    pub best_validation: Option<f64>,
+    /// Time from the call of `fit` to the end of the first step.
+    pub first_step: Duration,
+    /// Time of the whole run.
+    pub elapsed: Duration,
+}

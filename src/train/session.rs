@@ -1,0 +1,283 @@
+//! The session: a model on the GPU, ready to be trained and used.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::feed::{Feed, Part, Position, scan};
+use super::fit::Trainer;
+use super::infer::Inference;
+use super::{EarlyStopping, Training};
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Gpu};
+use crate::graph::{Arena, Layout, Tensor};
+use crate::kernel::{RING, TERMS};
+use crate::model::{Loss, Network, Purpose, Scaling, Spec};
+use crate::plan::Role;
+
+/// A model on the GPU. Everything it learns stays there; the host sends commands and reads reports.
+///
+/// ```no_run
+/// use strait::{data, Activation, Gpu, Session, Spec, Training};
+///
+/// let (train, test) = data::digits()?.split_at(1500)?;
+/// let spec = Spec::symmetric(&[64, 256, 8], Activation::Elu);
+/// let mut session = Session::new(&Gpu::new()?, &spec, Training { epochs: 20, ..Training::default() })?;
+/// session.fit(&train)?;
+/// let codes = session.encode(test.values())?;
+/// assert_eq!(codes.len(), test.rows() * 8);
+/// # Ok::<(), strait::Error>(())
+/// ```
+pub struct Session {
+    pub(super) gpu: Gpu,
+    pub(super) network: Network,
+    pub(super) training: Training,
+    /// Buffers that outlive a step and are shared by all programs.
+    pub(super) shared: BTreeMap<Role, Buffer>,
+    pub(super) ring: Buffer,
+    pub(super) state: Buffer,
+    /// Whether the scaling of the input is known.
+    pub(super) scaled: bool,
+    /// Steps submitted.
+    pub(super) step: u64,
+    /// Where a resumed run goes on.
+    pub(super) resume: Option<Position>,
+    pub(super) trainer: Option<Trainer>,
+    pub(super) inference: BTreeMap<Purpose, Inference>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let spec = self.network.spec();
+        f.debug_struct("Session").field("gpu", &self.gpu).field("spec", spec).field("step", &self.step).finish()
+    }
+}
+
+impl Session {
+    /// A model with fresh weights, a function of spec and seed.
+    ///
+    /// # Errors
+    /// As [`Spec::check`] and [`Training::check`]; [`Error::Limit`] where the adapter cannot hold the model.
+    pub fn new(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
+        training.check()?;
+        let network = Network::new(spec)?;
+        let layout = Layout::new(network.params());
+        let mut shared = BTreeMap::new();
+        let arena = |bytes: u64, what: &str| match bytes > gpu.limits().binding_bytes {
+            false => gpu.buffer(what, bytes),
+            true => {
+                let allowed = gpu.limits().binding_bytes;
+                let limit = "max_storage_buffer_binding_size";
+                Err(Error::Limit { what: what.into(), needs: bytes, allowed, limit })
+            }
+        };
+        shared.insert(Role::Arena(Arena::Params), arena(layout.bytes, "the parameters")?);
+        if !network.constants().is_empty() {
+            let bytes = Layout::new(network.constants()).bytes;
+            shared.insert(Role::Constants, arena(bytes, "the frozen tensors")?);
+        }
+        shared.insert(Role::Table, gpu.buffer("table", RING as u64 * 16)?);
+        shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
+        let scaled = spec.scaling == Scaling::None;
+        let session = Session {
+            gpu: gpu.clone(),
+            ring: gpu.buffer("ring", (RING * TERMS * 4) as u64)?,
+            state: gpu.buffer("state", 64)?,
+            network,
+            training,
+            shared,
+            scaled,
+            step: 0,
+            resume: None,
+            trainer: None,
+            inference: BTreeMap::new(),
+        };
+        session.write_arena(Arena::Params, &session.network.initial(training.seed))?;
+        Ok(session)
+    }
+
+    /// The spec.
+    pub fn spec(&self) -> &Spec {
+        self.network.spec()
+    }
+
+    /// The training options.
+    pub fn training(&self) -> &Training {
+        &self.training
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Steps submitted so far.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// The trainable tensors by name: `encoder.0.weight` [in, out], `encoder.0.bias` [out] and so on.
+    pub fn tensors(&self) -> &[Tensor] {
+        self.network.params()
+    }
+
+    /// Reads the trainable tensors back, row-major, in the order of [`Session::tensors`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] or [`Error::DeviceLost`].
+    pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
+        self.read_arena(Arena::Params)
+    }
+
+    /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
+    pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        let tensors = self.network.params();
+        if values.len() != tensors.len() {
+            return Err(Error::data("parameters", values.len(), format!("{} tensors", tensors.len())));
+        }
+        for (tensor, values) in tensors.iter().zip(values) {
+            let wanted = tensor.shape.elements(1);
+            if values.len() != wanted {
+                return Err(Error::data(&tensor.name, format!("{} values", values.len()), format!("{wanted} values")));
+            }
+            if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+                return Err(Error::data(&tensor.name, bad, "finite numbers"));
+            }
+        }
+        self.write_arena(Arena::Params, values)
+    }
+
+    pub(super) fn write_arena(&self, arena: Arena, values: &[Vec<f32>]) -> Result<()> {
+        let tensors = self.network.params();
+        let packed = Layout::new(tensors).pack(tensors, values);
+        self.gpu.write(self.shared(Role::Arena(arena))?, 0, bytemuck::cast_slice(&packed))
+    }
+
+    pub(super) fn read_arena(&self, arena: Arena) -> Result<Vec<Vec<f32>>> {
+        let tensors = self.network.params();
+        let layout = Layout::new(tensors);
+        let packed = self.gpu.read(self.shared(Role::Arena(arena))?, 0, layout.bytes as usize / 4)?;
+        Ok(layout.unpack(tensors, &packed))
+    }
+
+    pub(super) fn shared(&self, role: Role) -> Result<&Buffer> {
+        self.shared.get(&role).ok_or_else(|| Error::Internal(format!("the session has no {role:?}")))
+    }
+
+    /// The frozen tensors.
+    pub(super) fn constants(&self) -> Result<Vec<Vec<f32>>> {
+        let tensors = self.network.constants();
+        if tensors.is_empty() {
+            return Ok(vec![]);
+        }
+        let layout = Layout::new(tensors);
+        let packed = self.gpu.read(self.shared(Role::Constants)?, 0, layout.bytes as usize / 4)?;
+        Ok(layout.unpack(tensors, &packed))
+    }
+
+    pub(super) fn set_constants(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        let tensors = self.network.constants();
+        let packed = Layout::new(tensors).pack(tensors, values);
+        self.gpu.write(self.shared(Role::Constants)?, 0, bytemuck::cast_slice(&packed))?;
+        self.scaled = true;
+        Ok(())
+    }
+
+    /// Makes data ready to be trained on: learns the scaling where it is not known yet, holds out validation rows,
+    /// and compiles the training step. [`Session::fit`] does this by itself; call it before [`Session::step`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it.
+    pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
+        let source: Arc<dyn Source> = data.into();
+        let input = self.spec().input;
+        if source.columns() != input {
+            let allowed = format!("{input}, the width of the model's input");
+            return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
+        }
+        let (train, validation) = self.hold_out(source)?;
+        if !self.scaled {
+            self.learn_scaling(&*train)?;
+        }
+        if self.spec().loss == Loss::Bernoulli {
+            self.check_unit(&*train)?;
+        }
+        self.trainer = None;
+        let mut feed = Feed::new(&self.gpu, train, &self.training)?;
+        if let Some(position) = self.resume.take() {
+            feed.seek(position)?;
+        }
+        self.trainer = Some(Trainer::new(self, feed, validation)?);
+        Ok(())
+    }
+
+    /// Training rows and validation rows.
+    fn hold_out(&self, source: Arc<dyn Source>) -> Result<(Arc<dyn Source>, Option<Arc<dyn Source>>)> {
+        let Some(EarlyStopping { validation, .. }) = self.training.early_stopping else { return Ok((source, None)) };
+        let rows = source.rows();
+        let held = ((rows as f64 * validation).round() as usize).max(1);
+        if held >= rows {
+            let name = format!("{}: rows", source.name());
+            return Err(Error::data(name, rows, "enough to hold some out for validation"));
+        }
+        let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Arc<dyn Source>;
+        Ok((part(0, rows - held), Some(part(rows - held, held))))
+    }
+
+    /// Sets shift and scale from the training rows.
+    fn learn_scaling(&mut self, source: &dyn Source) -> Result<()> {
+        let columns = source.columns();
+        let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+        let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
+        let mut first: Vec<f32> = Vec::new();
+        scan(source, |_, values| {
+            if first.is_empty() {
+                first = values[..columns].to_vec();
+            }
+            for (i, &v) in values.iter().enumerate() {
+                let c = i % columns;
+                // Sums of differences from the first row do not cancel where the mean is large.
+                let d = f64::from(v) - f64::from(first[c]);
+                (low[c], high[c]) = (low[c].min(v), high[c].max(v));
+                (sum[c], square[c]) = (sum[c] + d, square[c] + d * d);
+            }
+            Ok(())
+        })?;
+        let rows = source.rows() as f64;
+        let inverse = |width: f64| if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
+        let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
+        for c in 0..columns {
+            let (start, width) = match self.spec().scaling {
+                Scaling::Standardise => {
+                    let mean = sum[c] / rows;
+                    let deviation = (square[c] / rows - mean * mean).max(0.0).sqrt();
+                    (f64::from(first[c]) + mean, if high[c] > low[c] { deviation } else { 0.0 })
+                }
+                _ => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
+            };
+            shift.push(start as f32);
+            scale.push(inverse(width));
+        }
+        self.set_constants(&[shift, scale])
+    }
+
+    /// A Bernoulli loss needs data in [0, 1].
+    fn check_unit(&self, source: &dyn Source) -> Result<()> {
+        let constants = self.constants()?;
+        let columns = source.columns();
+        scan(source, |first, values| {
+            for (i, &v) in values.iter().enumerate() {
+                let c = i % columns;
+                let scaled = if let [shift, scale] = constants.as_slice() { (v - shift[c]) * scale[c] } else { v };
+                if !(-1e-6..=1.0 + 1e-6).contains(&scaled) {
+                    let place = format!("{}: row {}, column {c}", source.name(), first + i / columns);
+                    return Err(Error::data(place, scaled, "0 to 1 for a Bernoulli loss (scaling: unit helps)"));
+                }
+            }
+            Ok(())
+        })
+    }
+}
