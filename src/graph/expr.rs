@@ -25,6 +25,11 @@ pub enum Binary {
     Min,
 }
 
+impl Binary {
+    /// Every one, for the suites that test them all.
+    pub const ALL: [Binary; 6] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
+}
+
 /// A comparison, for [`Expr::select`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compare {
@@ -34,6 +39,11 @@ pub enum Compare {
     LessEqual,
     /// a == b
     Equal,
+}
+
+impl Compare {
+    /// Every one, for the suites that test them all.
+    pub const ALL: [Compare; 3] = [Compare::Less, Compare::LessEqual, Compare::Equal];
 }
 
 /// What a random draw is distributed like. Draws depend on (seed, stream, step, row, column) alone.

@@ -83,14 +83,17 @@ impl Graph {
                 shares.push((input, share));
             }
             Op::MatMul { a, b, ta, tb } => {
-                // C = op(A) op(B), so dA and dB are again products of G with the other factor.
+                // C = op(A) op(B), so dA and dB are again products of G with the other factor. A product is a matrix;
+                // the factor may have been seen as one.
                 if active[a.0] {
                     let da = if ta { self.matmul(b, g, tb, true)? } else { self.matmul(g, b, false, !tb)? };
-                    shares.push((a, da));
+                    let shape = self.shape(a).clone();
+                    shares.push((a, self.view(da, shape)?));
                 }
                 if active[b.0] {
                     let db = if tb { self.matmul(g, a, true, ta)? } else { self.matmul(a, g, !ta, false)? };
-                    shares.push((b, db));
+                    let shape = self.shape(b).clone();
+                    shares.push((b, self.view(db, shape)?));
                 }
             }
             Op::View(input) => {

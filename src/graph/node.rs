@@ -18,6 +18,11 @@ pub enum Reduction {
     Max,
 }
 
+impl Reduction {
+    /// Every one, for the suites that test them all.
+    pub const ALL: [Reduction; 2] = [Reduction::Sum, Reduction::Max];
+}
+
 /// What a reduction runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Over {
@@ -29,6 +34,11 @@ pub enum Over {
     Batch,
     /// Every dimension but the batch and the last.
     Blocks,
+}
+
+impl Over {
+    /// Every one, for the suites that test them all.
+    pub const ALL: [Over; 4] = [Over::Columns, Over::Rows, Over::Batch, Over::Blocks];
 }
 
 /// A set of tensors that live in one buffer at the same offsets in each (see [`Layout`]).
