@@ -1,0 +1,263 @@
+//! Translation: every kernel variant is valid WGSL without any extra capability and can be written as SPIR-V, MSL and
+//! HLSL, so that machines with Metal or DX12 meet no surprise that Vulkan would hide.
+
+use std::collections::BTreeMap;
+use std::mem::{offset_of, size_of};
+
+use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use strait::graph::Tensor;
+use strait::graph::{
+    Arena, Binary, Compare, Distribution, Expr, Function, Graph, NodeId, Over, Reduction, Shape, Sink,
+};
+use strait::kernel::{self, Schedule, Tile};
+use strait::plan::{AdapterKind, Limits, Recording, Target};
+use strait::state::State;
+
+fn target(kind: AdapterKind, rows: usize) -> Target {
+    Target { kind, limits: Limits::DEFAULT, rows, data_rows: 100, tile: None, optimise: true }
+}
+
+fn tensor(name: &str, dims: &[usize]) -> Tensor {
+    Tensor { name: name.into(), shape: Shape::fixed(dims) }
+}
+
+/// The kernels of plans, by their text.
+#[derive(Default)]
+struct Kernels(BTreeMap<String, (String, Schedule)>);
+
+impl Kernels {
+    fn add(&mut self, graph: &Graph, target: Target) {
+        for dispatch in Recording::new(graph, target).expect("a plan").dispatches {
+            self.0.insert(dispatch.wgsl, (dispatch.label, dispatch.schedule));
+        }
+    }
+}
+
+/// Something that uses all an epilogue may: a broadcast row, a repeated column, every function and comparison, a draw.
+fn heavy(g: &mut Graph, product: NodeId, row: NodeId, column: NodeId) -> NodeId {
+    g.map([product, row, column], |[z, b, s]| {
+        let mut y = (&z + b) * s;
+        for f in Function::ALL {
+            y = y.max(0.1).apply(f);
+        }
+        for compare in Compare::ALL {
+            y = y.select(compare, &z, &z - 1.0, z.min(&y));
+        }
+        y * Expr::random(Distribution::Normal, 1) / (Expr::rows() + Expr::random(Distribution::Uniform, 2))
+    })
+    .unwrap()
+}
+
+fn products(kernels: &mut Kernels) {
+    for tile in Tile::ALL {
+        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+            for with_epilogue in [false, true] {
+                let (m, k, n) = (5, 6, 7);
+                let dims = [if ta { [k, m] } else { [m, k] }, if tb { [n, k] } else { [k, n] }, [1, n], [m, 1]];
+                let names = ["a", "b", "row", "column"];
+                let mut g =
+                    Graph::new(names.iter().zip(&dims).map(|(name, dims)| tensor(name, dims)).collect(), vec![]);
+                let p: Vec<NodeId> = (0..4).map(|i| g.param(i).unwrap()).collect();
+                let product = g.matmul(p[0], p[1], ta, tb).unwrap();
+                if with_epilogue {
+                    let y = heavy(&mut g, product, p[2], p[3]);
+                    g.sink(Sink::Output(1), y);
+                }
+                g.sink(Sink::Output(0), product);
+                kernels.add(&g, Target { tile: Some(tile), ..target(AdapterKind::Hardware, 1) });
+            }
+        }
+    }
+}
+
+/// Reductions short and long, so that every number of lanes occurs.
+fn reductions(kernels: &mut Kernels) {
+    for kind in [AdapterKind::Software, AdapterKind::Hardware] {
+        for (op, over, rows, columns) in Reduction::ALL.into_iter().flat_map(|op| {
+            Over::ALL
+                .into_iter()
+                .flat_map(move |over| [(3, 5), (200, 300), (9000, 2), (2, 20_000)].map(|(r, c)| (op, over, r, c)))
+        }) {
+            let mut g = Graph::new(vec![tensor("row", &[columns]), tensor("column", &[2, 1])], vec![]);
+            let x = g.input(0, columns * 2);
+            let x = g.view(x, Shape::batched(&[2, columns])).unwrap();
+            let (row, column) = (g.param(0).unwrap(), g.param(1).unwrap());
+            let inner = heavy(&mut g, x, row, column);
+            let reduced = g.reduce(op, over, inner);
+            let outer = g.map([reduced], |[r]| r.tanh() * 0.5).unwrap();
+            g.sink(Sink::Output(0), outer);
+            kernels.add(&g, target(kind, rows));
+        }
+    }
+}
+
+/// Elementwise kernels: rows through the permutation and not, with and without padding, views, repetitions.
+fn maps(kernels: &mut Kernels) {
+    for columns in [7, 8] {
+        for shuffled in [false, true] {
+            let mut g = Graph::new(vec![tensor("row", &[columns]), tensor("column", &[1])], vec![]);
+            let data = g.gather(columns, shuffled);
+            let input = g.input(0, columns);
+            let sum = g.map([data, input], |[a, b]| a + b).unwrap();
+            let (row, column) = (g.param(0).unwrap(), g.param(1).unwrap());
+            let all = heavy(&mut g, sum, row, column);
+            g.sink(Sink::Output(0), all);
+            let flat = g.view(all, Shape::batched(&[columns, 1])).unwrap();
+            let rows = g.map([flat], |[f]| f.exp()).unwrap();
+            g.sink(Sink::Output(1), rows);
+            let ones = g.fill(1.0, Shape::batched(&[columns]));
+            g.sink(Sink::Output(2), ones);
+            kernels.add(&g, target(AdapterKind::Hardware, 5));
+            kernels.add(&g, Target { optimise: false, ..target(AdapterKind::Hardware, 5) });
+        }
+    }
+    let mut g = Graph::new(vec![], vec![]);
+    let (a, b) = (g.input(0, 8), g.input(1, 8));
+    for (i, op) in Binary::ALL.into_iter().enumerate() {
+        let y = g
+            .map([a, b], |[a, b]| match op {
+                Binary::Add => a + b,
+                Binary::Sub => a - b,
+                Binary::Mul => a * b,
+                Binary::Div => a / b,
+                Binary::Max => a.max(b),
+                Binary::Min => a.min(b),
+            })
+            .unwrap();
+        g.sink(Sink::Output(i), y);
+    }
+    kernels.add(&g, target(AdapterKind::Hardware, 5));
+}
+
+/// What sinks other than outputs add to a kernel: updates with their flags, gradients, terms.
+fn sinks(kernels: &mut Kernels) {
+    let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]);
+    let [p, grad, m] = [Arena::Params, Arena::Grads, Arena::First].map(|a| g.arena(a));
+    let rate = g.table(0);
+    let m = g.map([m, grad], |[m, g]| 0.9 * m + 0.1 * g).unwrap();
+    let p = g.map([p, m, rate], |[p, m, r]| p - m * r).unwrap();
+    g.sink(Sink::Update(Arena::First), m);
+    g.sink(Sink::Update(Arena::Params), p);
+    kernels.add(&g, target(AdapterKind::Hardware, 1));
+    let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]);
+    let w = g.param(0).unwrap();
+    let squares = g.map([w], |[w]| w.square()).unwrap();
+    let norm = g.sum_all(squares);
+    g.term("norm", norm);
+    g.sink(Sink::Gradient(0), squares);
+    kernels.add(&g, target(AdapterKind::Hardware, 1));
+}
+
+fn kernels() -> Kernels {
+    let mut kernels = Kernels::default();
+    products(&mut kernels);
+    reductions(&mut kernels);
+    maps(&mut kernels);
+    sinks(&mut kernels);
+    kernels
+}
+
+/// Validates a kernel and writes it in the other three languages.
+fn translate(what: &str, wgsl: &str) {
+    let module = kernel::reflect(what, wgsl).expect(what).module;
+    let validate = |module: &naga::Module| {
+        let valid = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(module);
+        valid.unwrap_or_else(|e| panic!("{what}: {}\n{wgsl}", e.emit_to_string(wgsl)))
+    };
+    let info = validate(&module);
+    let entry = (naga::ShaderStage::Compute, module.entry_points[0].name.clone());
+    let (module, info) = process_overrides(&module, &info, Some((entry.0, &entry.1)), &Default::default()).expect(what);
+    let options = spv::PipelineOptions { shader_stage: entry.0, entry_point: entry.1.clone() };
+    let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&options)).expect(what);
+    assert_eq!(words.first(), Some(&0x0723_0203), "{what}: SPIR-V starts with its magic number");
+    let options = msl::PipelineOptions { entry_point: Some(entry.clone()), ..Default::default() };
+    let (metal, written) = msl::write_string(&module, &info, &msl::Options::default(), &options).expect(what);
+    let name = written.entry_point_names[0].as_ref().unwrap_or_else(|e| panic!("{what}: MSL: {e}"));
+    assert!(metal.contains(&format!("kernel void {name}(")), "{what}: MSL lacks its entry point\n{metal}");
+    let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions { entry_point: Some(entry) });
+    let mut text = String::new();
+    let written = hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).expect(what);
+    let name = written.entry_point_names[0].as_ref().unwrap_or_else(|e| panic!("{what}: HLSL: {e}"));
+    assert!(text.contains(&format!("void {name}(")), "{what}: HLSL lacks its entry point\n{text}");
+}
+
+#[test]
+fn every_kernel_in_every_language() {
+    for (wgsl, (label, _)) in &kernels().0 {
+        translate(label, wgsl);
+    }
+    translate("finish", &kernel::finish());
+}
+
+/// The suite above would prove little if the plans chose few variants.
+#[test]
+fn the_suite_meets_every_variant() {
+    let kernels = kernels();
+    let met = |schedule: Schedule| kernels.0.values().filter(|(_, s)| *s == schedule).count();
+    for lanes in [1, 64, 256] {
+        for schedule in [Schedule::ReduceColumns { lanes }, Schedule::ReduceRows { lanes }] {
+            assert!(met(schedule) > 0, "{schedule:?}");
+        }
+    }
+    for tile in Tile::ALL {
+        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!(met(Schedule::MatMul { tile, ta, tb }), 2, "{tile} {ta} {tb}");
+        }
+    }
+    assert!(met(Schedule::Map) > 8, "{} maps", met(Schedule::Map));
+    let count = |word: &str| kernels.0.keys().filter(|text| text.contains(word)).count();
+    for word in ["permute(", "random_uniform(", "random_normal(", "array<f32>;", "atomic<u32>", "state.table_row"] {
+        assert!(count(word) > 0, "no kernel uses {word}");
+    }
+}
+
+/// The struct of shaders/state.wgsl is the one of src/state.rs, member by member.
+#[test]
+fn the_state_is_the_same_on_both_sides() {
+    let module = kernel::reflect("finish", &kernel::finish()).unwrap().module;
+    let (_, state) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("State")).expect("a State");
+    let naga::TypeInner::Struct { members, span } = &state.inner else { panic!("State is no struct") };
+    assert_eq!(*span as usize, size_of::<State>());
+    let spare = offset_of!(State, spare);
+    let seed = offset_of!(State, seed);
+    let expected = [
+        ("step", offset_of!(State, step)),
+        ("rows", offset_of!(State, rows)),
+        ("seed0", seed),
+        ("seed1", seed + 4),
+        ("first_row", offset_of!(State, first_row)),
+        ("count", offset_of!(State, count)),
+        ("batch", offset_of!(State, batch)),
+        ("epoch", offset_of!(State, epoch)),
+        ("halted", offset_of!(State, halted)),
+        ("bad_step", offset_of!(State, bad_step)),
+        ("bad_term", offset_of!(State, bad_term)),
+        ("table_row", offset_of!(State, table_row)),
+        ("ragged", offset_of!(State, ragged)),
+        ("spare0", spare),
+        ("spare1", spare + 4),
+        ("spare2", spare + 8),
+    ];
+    let found: Vec<(&str, usize)> =
+        members.iter().map(|m| (m.name.as_deref().unwrap_or(""), m.offset as usize)).collect();
+    assert_eq!(found, expected);
+    for member in members {
+        let naga::TypeInner::Scalar(scalar) = module.types[member.ty].inner else { panic!("{:?}", member.name) };
+        assert_eq!(scalar, naga::Scalar { kind: naga::ScalarKind::Uint, width: 4 }, "{:?}", member.name);
+    }
+}
+
+/// The constants that the host shares with finish.wgsl.
+#[test]
+fn the_ring_is_the_same_on_both_sides() {
+    let module = kernel::reflect("finish", &kernel::finish()).unwrap().module;
+    let constant = |name: &str| {
+        let (_, found) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).expect(name);
+        match module.global_expressions[found.init] {
+            naga::Expression::Literal(naga::Literal::U32(v)) => v as usize,
+            ref other => panic!("{name} is {other:?}"),
+        }
+    };
+    assert_eq!([constant("RING"), constant("TERMS")], [kernel::RING, kernel::TERMS]);
+}
