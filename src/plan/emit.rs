@@ -274,6 +274,9 @@ impl Emitter<'_> {
                 let bytes = self.input_bytes(*i);
                 self.packed(Place { role: Role::Input(*i), offset: 0, bytes }, "row", node.shape.columns())
             }
+            Op::View(input) if matches!(self.graph.node(*input).op, Op::Table(_)) => {
+                self.operand(body, *input, &node.shape)?
+            }
             Op::View(input) if super::fuse::alias(self.graph, id).is_none() => self.reshaped(*input, &node.shape)?,
             _ => return self.operand(body, id, body.space),
         };

@@ -27,9 +27,12 @@ impl Group {
     }
 }
 
-/// Whether a node's memory is that of another one.
+/// Whether a node's memory is that of another one. A hyperparameter's is not: it lies in a row of a table, among others.
 pub(super) fn alias(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let Op::View(input) = graph.node(id).op else { return None };
+    if matches!(graph.node(input).op, Op::Table(_)) {
+        return None;
+    }
     let (from, to) = (graph.shape(input), graph.shape(id));
     let unpadded = from.columns() % 4 == 0 && to.columns() % 4 == 0;
     (from.columns() == to.columns() || unpadded).then_some(input)
