@@ -176,7 +176,8 @@ impl Emitter<'_> {
         let from = self.graph.shape(input).clone();
         let by_columns = over == Over::Columns;
         let mut body = Body::new(&from, if by_columns { "dims.from_quads" } else { "dims.quads" });
-        let value = self.value(&mut body, input)?;
+        // Computed on the way in where nobody else reads it, found in memory otherwise.
+        let value = self.operand(&mut body, input, &from)?;
         self.function("value", "", &body.lines, Some(&value));
         let outputs = group.space.matrix_rows(target.rows);
         if by_columns {
