@@ -79,22 +79,22 @@ pub(super) fn needed(graph: &Graph) -> Vec<bool> {
 }
 
 /// Gives every sink a node of its own, computed and read by nobody else, so that its value can be placed freely.
-pub(super) fn prepare(graph: &Graph) -> Result<Graph> {
+pub(super) fn prepare(graph: &Graph, optimise: bool) -> Result<Graph> {
     let mut graph = graph.clone();
     let needed = needed(&graph);
-    let mut taken: Vec<NodeId> = Vec::new();
     let mut read = vec![false; needed.len()];
     for input in graph.nodes().filter(|(id, _)| needed[id.0]).flat_map(|(_, node)| node.inputs()) {
         read[root(&graph, input).0] = true;
     }
+    let homes: Vec<NodeId> = graph.sinks.iter().map(|&(_, id)| root(&graph, id)).collect();
     for i in 0..graph.sinks.len() {
         let (sink, id) = graph.sinks[i];
-        let home = root(&graph, id);
-        let free = !is_leaf(&graph, home) && !taken.contains(&home);
-        // A caller's rows and an arena's gradients lie elsewhere than what other dispatches read.
-        let private = !read[home.0] || matches!(sink, Sink::Update(_));
+        let home = homes[i];
+        let free = !is_leaf(&graph, home) && homes.iter().filter(|&&h| h == home).count() == 1;
+        // A caller's rows and an arena's gradients lie elsewhere than what other dispatches read. Who reads an updated
+        // value does so in the dispatch that computes it, if dispatches are shared at all.
+        let private = !read[home.0] || (optimise && matches!(sink, Sink::Update(_)));
         if free && private && home == id {
-            taken.push(id);
             continue;
         }
         let shape = graph.shape(id).clone();

@@ -148,7 +148,7 @@ impl Recording {
     /// [`Error::Shape`] or [`Error::Internal`] where the graph is not sound, [`Error::Limit`] where a tensor or a
     /// dispatch does not fit the target. Nothing is allocated.
     pub fn new(graph: &Graph, target: Target) -> Result<Recording> {
-        let graph = fuse::prepare(graph)?;
+        let graph = fuse::prepare(graph, target.optimise)?;
         graph.check()?;
         let groups = fuse::groups(&graph, &target);
         let places = slots::places(&graph, &groups, &target)?;
