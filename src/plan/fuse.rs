@@ -117,7 +117,7 @@ impl Graph {
 /// Forms the groups, in an order they can run in.
 pub(super) fn groups(graph: &Graph, target: &Target) -> Vec<Group> {
     let needed = needed(graph);
-    let inside = if target.optimise { computed_inside(graph, &needed) } else { vec![None; needed.len()] };
+    let inside = if target.optimise { computed_inside(graph, &needed, target) } else { vec![None; needed.len()] };
     let mut groups: Vec<Group> = Vec::new();
     let mut home: Vec<Option<usize>> = vec![None; needed.len()];
     for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
@@ -143,8 +143,8 @@ pub(super) fn groups(graph: &Graph, target: &Target) -> Vec<Group> {
     groups
 }
 
-/// For every elementwise node that is read by one reduction alone: that reduction.
-fn computed_inside(graph: &Graph, needed: &[bool]) -> Vec<Option<NodeId>> {
+/// For every elementwise node that is read by one reduction alone: that reduction, as long as it can bind what it reads.
+fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Option<NodeId>> {
     let mut readers: Vec<Vec<NodeId>> = vec![vec![]; needed.len()];
     for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
         node.inputs().iter().for_each(|i| readers[i.0].push(id));
@@ -161,7 +161,12 @@ fn computed_inside(graph: &Graph, needed: &[bool]) -> Vec<Option<NodeId>> {
         });
         let Some(Some(owner)) = owners.next() else { continue };
         let Op::Reduce { input, .. } = graph.node(owner).op else { continue };
-        if owners.all(|o| o == Some(owner)) && same_matrix(graph.shape(input), &node.shape) {
+        if !owners.all(|o| o == Some(owner)) || !same_matrix(graph.shape(input), &node.shape) {
+            continue;
+        }
+        let before = (0..needed.len()).filter(|&i| inside[i] == Some(owner)).map(NodeId).collect();
+        let group = Group { anchor: Some(owner), before, body: vec![], space: graph.shape(owner).clone() };
+        if bindings(graph, &group, id) <= target.limits.storage_buffers {
             inside[id.0] = Some(owner);
         }
     }
