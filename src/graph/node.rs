@@ -319,10 +319,12 @@ impl Graph {
         Ok(self.push(Op::Map { expr, inputs }, shape))
     }
 
-    /// Whether a map is a mere repetition of smaller tensors, cheap enough to be repeated wherever it is read.
+    /// Whether a map is a mere repetition of a smaller tensor or a constant of the batch, cheap enough to be repeated
+    /// wherever it is read. One tensor at most, so that whoever reads maps does not come to read ever more tensors.
     fn reads_through(&self, node: &Node, space: &Shape) -> bool {
         let Op::Map { expr, inputs } = &node.op else { return false };
         !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Random(..)))
+            && inputs.len() <= 1
             && inputs.iter().all(|&i| *self.shape(i) != node.shape && Access::new(self.shape(i), space).is_some())
     }
 
