@@ -198,12 +198,15 @@ impl Graph {
     /// How people may call a node in a message: its number, its name, its operation.
     pub fn describe(&self, id: NodeId) -> String {
         let node = self.node(id);
+        let name = |tensors: &[Tensor], i: usize| tensors.get(i).map_or("leaf".into(), |t| t.name.clone());
         let op = match &node.op {
-            Op::Map { .. } => "map",
-            Op::Reduce { .. } => "reduce",
-            Op::MatMul { .. } => "matmul",
-            Op::View(_) => "view",
-            _ => "leaf",
+            Op::Map { .. } => "map".into(),
+            Op::Reduce { .. } => "reduce".into(),
+            Op::MatMul { .. } => "matmul".into(),
+            Op::View(_) => "view".into(),
+            Op::Param(i) => name(&self.params, *i),
+            Op::Constant(i) => name(&self.constants, *i),
+            _ => "leaf".to_string(),
         };
         format!("node {} {}({op})", id.0, if node.name.is_empty() { String::new() } else { node.name.clone() + " " })
     }

@@ -167,13 +167,23 @@ impl Recording {
         self.buffers.iter().filter(|(role, _)| own(role)).map(|(_, bytes)| bytes).sum()
     }
 
+    /// The largest value in a buffer, for people to know what does not fit.
+    fn largest(&self, role: Role) -> String {
+        let values = self.dispatches.iter().flat_map(|d| d.stores.iter().chain(&d.loads));
+        let largest = values.filter(|(_, place)| place.role == role).max_by_key(|(_, place)| place.bytes);
+        match largest {
+            Some(&(id, _)) => format!("{} {} in {role:?}", self.graph.describe(id), self.graph.shape(id)),
+            None => format!("{role:?}"),
+        }
+    }
+
     /// Checks limits and that nothing reads an arena after its update.
     fn check(&self) -> Result<()> {
         let limits = &self.target.limits;
-        for (role, bytes) in &self.buffers {
-            let over = |limit, allowed| Error::Limit { what: format!("{role:?}"), needs: *bytes, allowed, limit };
-            if *bytes > limits.buffer_bytes {
-                return Err(over("max_buffer_size", limits.buffer_bytes));
+        for &(role, needs) in &self.buffers {
+            if needs > limits.buffer_bytes {
+                let (what, allowed) = (self.largest(role), limits.buffer_bytes);
+                return Err(Error::Limit { what, needs, allowed, limit: "max_buffer_size" });
             }
         }
         let mut updated: Vec<Role> = Vec::new();
@@ -186,7 +196,7 @@ impl Recording {
             };
             for place in &dispatch.bindings {
                 if place.bytes > limits.binding_bytes {
-                    let what = format!("dispatch {}: {:?}", dispatch.label, place.role);
+                    let what = format!("dispatch {}: {}", dispatch.label, self.largest(place.role));
                     let (allowed, limit) = (limits.binding_bytes, "max_storage_buffer_binding_size");
                     return Err(Error::Limit { what, needs: place.bytes, allowed, limit });
                 }
