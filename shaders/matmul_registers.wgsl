@@ -18,12 +18,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var k = 0u; k < k_end; k += STEP) {
 //{products}
     }
-//{keep sums}
-    for (var i = 0u; i < ROWS * QUADS; i++) {
-        let row = row0 + i / QUADS;
-        let c = c0 + i % QUADS;
-        if (row < m && c < dims.quads) {
-            body(row, c, sums[i]);
-        }
-    }
+//{store sums}
 }

@@ -12,9 +12,10 @@ var<workgroup> right: array<f32, TILE_N * DEPTH>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let m = space_rows();
     let k_end = inner_extent();
-    let row0 = group.y * TILE_M;
+    let first_row = group.y * TILE_M;
     let column0 = group.x * TILE_N;
     let my_row = lane / 16u * ROWS;
+    let row0 = first_row + my_row;
     let my_column = lane % 16u * WIDE;
 //{zero sums}
     for (var k0 = 0u; k0 < k_end; k0 += DEPTH) {
@@ -32,12 +33,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-//{keep sums}
-    for (var i = 0u; i < ROWS * QUADS; i++) {
-        let row = row0 + my_row + i / QUADS;
-        let c = column0 / 4u + my_column / 4u + i % QUADS;
-        if (row < m && c < dims.quads) {
-            body(row, c, sums[i]);
-        }
-    }
+    let c0 = (column0 + my_column) / 4u;
+//{store sums}
 }

@@ -58,13 +58,14 @@ impl Tile {
     pub(super) fn hooks(self, ta: bool, tb: bool) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
         let mut sums = String::new();
-        let mut keep = format!("    var sums = array<vec4<f32>, {}>(", rows * quads);
+        // Written out: a loop would index an array of sums, which compilers turn into a ladder of branches.
+        let mut store = String::new();
         for (i, j) in pairs(rows, quads) {
             let _ = writeln!(sums, "    var s{i}_{j} = vec4<f32>();");
-            let _ = write!(keep, "s{i}_{j}, ");
+            let _ = writeln!(store, "    if (row0 + {i}u < m && c0 + {j}u < dims.quads) {{");
+            let _ = writeln!(store, "        body(row0 + {i}u, c0 + {j}u, s{i}_{j});\n    }}");
         }
-        keep.push_str(");");
-        let mut hooks = vec![("zero sums", sums), ("keep sums", keep)];
+        let mut hooks = vec![("zero sums", sums), ("store sums", store)];
         match self {
             Tile::Registers { .. } => {
                 let step = if ta && !tb { 1 } else { 4 };
@@ -80,7 +81,7 @@ impl Tile {
                     if rows > 4 { DEPTH / 2 } else { DEPTH }
                 );
                 hooks.push(("consts", consts));
-                hooks.push(("stage left", stage("left", "in0", "a", "M", "row0", !ta)));
+                hooks.push(("stage left", stage("left", "in0", "a", "M", "first_row", !ta)));
                 hooks.push(("stage right", stage("right", "in1", "b", "N", "column0", tb)));
                 hooks.push(("products", shared_products(rows, quads)));
             }

@@ -457,16 +457,8 @@ fn choose_tile(target: &Target, space: &Shape) -> Tile {
     match target.kind {
         AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
         AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
-        AdapterKind::Software => {
-            // Relative speed of the tiles when they are full.
-            let tiles = [(8, 4, 1.0), (8, 2, 0.8), (4, 2, 0.65), (4, 1, 0.5)];
-            let time = |&(r, q, speed): &(usize, usize, f64)| {
-                let vectors = (rows.div_ceil(r) * quads.div_ceil(q)).div_ceil(8);
-                vectors.next_multiple_of(2) as f64 * (r * q) as f64 / speed
-            };
-            let best = tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
-            best.map_or(Tile::Registers { rows: 4, quads: 1 }, |&(rows, quads, _)| Tile::Registers { rows, quads })
-        }
+        // One tile for all: every further one is another pipeline to compile before the first step.
+        AdapterKind::Software => Tile::Registers { rows: 8, quads: 2 },
     }
 }
 
