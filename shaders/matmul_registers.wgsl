@@ -1,9 +1,11 @@
-// Matrix product for software adapters: no workgroup memory and no barrier; every thread keeps ROWS x 4 * QUADS sums
-// in registers and reads both factors straight from storage, four values at a time.
+// Matrix product for software adapters: no barrier; every thread keeps ROWS x 4 * QUADS sums
+// in registers and reads both factors straight from storage.
 //{consts}
 
+var<workgroup> sums: array<vec4<f32>, WORKGROUP * ROWS * QUADS>;
+
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let m = space_rows();
     let k_end = inner_extent();
     let tile = id.x + id.y * dims.wrap;
@@ -15,8 +17,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
 //{zero sums}
 //{starts}
-    for (var k = 0u; k < k_end; k += STEP) {
+    for (var k = 0u; k < k_end; k++) {
 //{products}
     }
+    // Every thread reads back only what it wrote itself.
+    let mine = lane * ROWS * QUADS;
 //{store sums}
+    // A bound that is no constant keeps compilers from unrolling the loop.
+    for (var i = 0u; i < min(ROWS, m - row0) * QUADS; i++) {
+        let row = row0 + i / QUADS;
+        let c = c0 + i % QUADS;
+        if (c < dims.quads) {
+            body(row, c, sums[mine + i]);
+        }
+    }
 }

@@ -48,6 +48,14 @@ impl Tile {
         Tile::Shared { rows: 8, quads: 2 },
     ];
 
+    /// Whether the kernel reads each factor as single values rather than quads.
+    pub fn reads_single(self, ta: bool, tb: bool) -> (bool, bool) {
+        match self {
+            Tile::Registers { .. } => (!ta, tb),
+            Tile::Shared { .. } => (false, false),
+        }
+    }
+
     fn size(self) -> (usize, usize) {
         match self {
             Tile::Registers { rows, quads } | Tile::Shared { rows, quads } => (rows, quads),
@@ -58,19 +66,24 @@ impl Tile {
     pub(super) fn hooks(self, ta: bool, tb: bool) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
         let mut sums = String::new();
-        // Written out: a loop would index an array of sums, which compilers turn into a ladder of branches.
         let mut store = String::new();
         for (i, j) in pairs(rows, quads) {
             let _ = writeln!(sums, "    var s{i}_{j} = vec4<f32>();");
-            let _ = writeln!(store, "    if (row0 + {i}u < m && c0 + {j}u < dims.quads) {{");
-            let _ = writeln!(store, "        body(row0 + {i}u, c0 + {j}u, s{i}_{j});\n    }}");
+            let _ = match self {
+                // Through memory: what follows the product is then compiled once, not for every sum. (A loop over a
+                // local array would do, if compilers did not make a ladder of branches of it.)
+                Tile::Registers { .. } => writeln!(store, "    sums[mine + {}u] = s{i}_{j};", i * quads + j),
+                Tile::Shared { .. } => writeln!(
+                    store,
+                    "    if (row0 + {i}u < m && c0 + {j}u < dims.quads) {{\n        body(row0 + {i}u, c0 + {j}u, s{i}_{j});\n    }}"
+                ),
+            };
         }
         let mut hooks = vec![("zero sums", sums), ("store sums", store)];
         match self {
             Tile::Registers { .. } => {
-                let step = if ta && !tb { 1 } else { 4 };
                 let mut consts = format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\n");
-                let _ = write!(consts, "const STEP: u32 = {step}u;\nconst WORKGROUP: u32 = {REGISTER_WORKGROUP}u;");
+                let _ = write!(consts, "const WORKGROUP: u32 = {REGISTER_WORKGROUP}u;");
                 hooks.push(("consts", consts));
                 hooks.push(("starts", register_starts(rows, quads, ta, tb)));
                 hooks.push(("products", register_products(rows, quads, ta, tb)));
@@ -101,17 +114,17 @@ const LANES: [char; 4] = ['x', 'y', 'z', 'w'];
 fn register_starts(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
     let mut out = String::new();
     if ta {
-        for i in 0..rows.div_ceil(4) {
+        for i in 0..rows / 4 {
             let _ = writeln!(out, "    let a{i} = min(row0 / 4u + {i}u, dims.a_quads - 1u);");
         }
     } else {
         for i in 0..rows {
-            let _ = writeln!(out, "    let a{i} = min(row0 + {i}u, m - 1u) * dims.a_quads;");
+            let _ = writeln!(out, "    let a{i} = min(row0 + {i}u, m - 1u) * dims.a_quads * 4u;");
         }
     }
     if tb {
         for j in 0..quads * 4 {
-            let _ = writeln!(out, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads;");
+            let _ = writeln!(out, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads * 4u;");
         }
     } else {
         for j in 0..quads {
@@ -121,67 +134,32 @@ fn register_starts(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
     out
 }
 
-/// One step of the inner loop. Where a factor runs along its columns the step takes a quad of them, whose padding is
-/// zero; rows of the other factor past the end are then read from its last row and multiplied by those zeros.
+/// One step of the inner loop. A factor that lies across the inner dimension is read four values at a time, one that
+/// lies along it value by value: reading four would need four times the text, and compiling that is what a first
+/// step waits for.
 fn register_products(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
     let mut out = String::new();
     let o = &mut out;
-    let row_of = |l: usize| if l == 0 { "k".to_string() } else { format!("min(k + {l}u, k_end - 1u)") };
-    match (ta, tb) {
-        (false, false) => {
-            for i in 0..rows {
-                let _ = writeln!(o, "        let x{i} = in0[a{i} + k / 4u];");
-            }
-            for (l, lane) in LANES.iter().enumerate() {
-                let _ = writeln!(o, "        let r{l} = {} * dims.b_quads;", row_of(l));
-                for j in 0..quads {
-                    let _ = writeln!(o, "        let y{l}_{j} = in1[r{l} + b{j}];");
-                }
-                for (i, j) in pairs(rows, quads) {
-                    let _ = writeln!(o, "        s{i}_{j} += x{i}.{lane} * y{l}_{j};");
-                }
-            }
+    if ta {
+        for i in 0..rows / 4 {
+            let _ = writeln!(o, "        let x{i} = in0[k * dims.a_quads + a{i}];");
         }
-        (true, false) => {
-            for i in 0..rows.div_ceil(4) {
-                let _ = writeln!(o, "        let x{i} = in0[k * dims.a_quads + a{i}];");
-            }
-            for j in 0..quads {
-                let _ = writeln!(o, "        let y{j} = in1[k * dims.b_quads + b{j}];");
-            }
-            for (i, j) in pairs(rows, quads) {
-                let _ = writeln!(o, "        s{i}_{j} += x{}.{} * y{j};", i / 4, LANES[i % 4]);
-            }
+    } else {
+        for i in 0..rows {
+            let _ = writeln!(o, "        let x{i} = in0[a{i} + k];");
         }
-        (false, true) => {
-            for i in 0..rows {
-                let _ = writeln!(o, "        let x{i} = in0[a{i} + k / 4u];");
-            }
-            for j in 0..quads * 4 {
-                let _ = writeln!(o, "        let y{j} = in1[b{j} + k / 4u];");
-            }
-            for (i, j) in pairs(rows, quads) {
-                let q = j * 4;
-                let dots = (q..q + 4).map(|j| format!("dot(x{i}, y{j})")).collect::<Vec<_>>().join(", ");
-                let _ = writeln!(o, "        s{i}_{j} += vec4<f32>({dots});");
-            }
+    }
+    for j in 0..quads {
+        if tb {
+            let lanes = (0..4).map(|l| format!("in1[b{} + k]", j * 4 + l)).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(o, "        let y{j} = vec4<f32>({lanes});");
+        } else {
+            let _ = writeln!(o, "        let y{j} = in1[k * dims.b_quads + b{j}];");
         }
-        (true, true) => {
-            for (l, i) in pairs(4, rows.div_ceil(4)) {
-                let _ = writeln!(o, "        let x{l}_{i} = in0[{} * dims.a_quads + a{i}];", row_of(l));
-            }
-            for j in 0..quads * 4 {
-                let _ = writeln!(o, "        let y{j} = in1[b{j} + k / 4u];");
-            }
-            for (i, j) in pairs(rows, quads) {
-                for (l, lane) in LANES.iter().enumerate() {
-                    let q = j * 4;
-                    let column = (q..q + 4).map(|j| format!("y{j}.{lane}")).collect::<Vec<_>>().join(", ");
-                    let x = format!("x{l}_{}.{}", i / 4, LANES[i % 4]);
-                    let _ = writeln!(o, "        s{i}_{j} += {x} * vec4<f32>({column});");
-                }
-            }
-        }
+    }
+    for (i, j) in pairs(rows, quads) {
+        let x = if ta { format!("x{}.{}", i / 4, LANES[i % 4]) } else { format!("x{i}") };
+        let _ = writeln!(o, "        s{i}_{j} += {x} * y{j};");
     }
     out
 }

@@ -148,11 +148,14 @@ impl Emitter<'_> {
     fn anchor(&mut self, group: &Group, target: &Target) -> Result<Schedule> {
         let Some(anchor) = group.anchor else { return Ok(Schedule::Map) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
+            let tile = target.tile.unwrap_or_else(|| choose_tile(target, &group.space));
+            let (single_a, single_b) = tile.reads_single(ta, tb);
             // The kernel's text calls the factors by these names, even where both are the same tensor.
-            for (id, name) in [(a, "in0"), (b, "in1")] {
+            for (id, name, single) in [(a, "in0", single_a), (b, "in1", single_b)] {
                 let place = self.place(id)?;
                 self.loads.push((root(self.graph, id), place));
-                self.bound.push(Bound { place, element: Element::Quad, name: name.into(), written: false });
+                let element = if single { Element::Single } else { Element::Quad };
+                self.bound.push(Bound { place, element, name: name.into(), written: false });
             }
             let (left, right) = (self.graph.shape(a).clone(), self.graph.shape(b).clone());
             self.dim("a_quads", left.stride() / 4);
@@ -162,7 +165,6 @@ impl Emitter<'_> {
             self.extent("inner_extent", "inner", ta && left.batched);
             self.functions.push_str("fn a_extent() -> u32 { return space_rows(); }\n");
             self.functions.push_str("fn b_extent() -> u32 { return dims.b_rows; }\n");
-            let tile = target.tile.unwrap_or_else(|| choose_tile(target, &group.space));
             return Ok(Schedule::MatMul { tile, ta, tb });
         }
         let (op, over, input) = reduction(self.graph, anchor)
