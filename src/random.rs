@@ -52,7 +52,7 @@ impl Draw {
         let pair = column % 4 / 2 * 2;
         let radius = (-2.0 * (unit(words[pair]) + UNIT).ln()).sqrt();
         let angle = std::f64::consts::TAU * unit(words[pair + 1]);
-        radius * if column % 2 == 0 { angle.cos() } else { angle.sin() }
+        radius * if column.is_multiple_of(2) { angle.cos() } else { angle.sin() }
     }
 }
 

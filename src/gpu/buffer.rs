@@ -21,7 +21,7 @@ impl Buffer {
 
     fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
         let end = offset.checked_add(bytes);
-        if end.is_none_or(|end| end > self.bytes()) || offset % 4 != 0 || bytes % 4 != 0 {
+        if end.is_none_or(|end| end > self.bytes()) || !offset.is_multiple_of(4) || !bytes.is_multiple_of(4) {
             let message = format!("bytes {offset} to {end:?} of a buffer of {} bytes", self.bytes());
             return Err(Error::Device { op: op.into(), message });
         }

@@ -81,7 +81,9 @@ impl Readback {
             self.staging.0.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
                 let mut shared = lock(&told);
                 shared.done = Some(result.map_err(|e| e.to_string()));
-                shared.waker.take().map(Waker::wake);
+                if let Some(a) = shared.waker.take() {
+                    Waker::wake(a)
+                }
             });
             submission
         })?;

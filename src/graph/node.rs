@@ -107,6 +107,16 @@ pub enum Op {
     View(NodeId),
 }
 
+impl Op {
+    /// Whether both compute the same. Inputs are compared first: they differ sooner than expressions do.
+    fn same(&self, other: &Op) -> bool {
+        match (self, other) {
+            (Op::Map { expr, inputs }, Op::Map { expr: other, inputs: others }) => inputs == others && expr == other,
+            _ => self == other,
+        }
+    }
+}
+
 /// A node: what it computes and the shape of the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -216,7 +226,12 @@ impl Graph {
         self.scope = name.into();
     }
 
+    /// Adds a node, unless the same one is there already.
     fn push(&mut self, op: Op, shape: Shape) -> NodeId {
+        let same = |node: &Node| node.shape == shape && node.op.same(&op);
+        if let Some(at) = self.nodes.iter().position(same) {
+            return NodeId(at);
+        }
         self.nodes.push(Node { op, shape, name: self.scope.clone() });
         NodeId(self.nodes.len() - 1)
     }

@@ -240,7 +240,7 @@ impl Emitter<'_> {
                 let _ = writeln!(out, "        let at = row * dims.quads + c;");
                 let _ = writeln!(out, "        {name}[at] = select({value}, {name}[at], bad_{name});\n    }}");
             }
-            Some(Sink::Output(_)) if columns % 4 != 0 => {
+            Some(Sink::Output(_)) if !columns.is_multiple_of(4) => {
                 let name = self.bind(place, Element::Single, true);
                 let _ = writeln!(out, "    for (var l = 0u; l < 4u && c * 4u + l < dims.columns; l++) {{");
                 let _ = writeln!(out, "        {name}[row * dims.columns + c * 4u + l] = {value}[l];\n    }}");
@@ -356,7 +356,7 @@ impl Emitter<'_> {
     /// Four values of a row without padding. Lanes past the end of the row hold whatever comes next: they are never
     /// stored or summed.
     fn packed(&mut self, place: Place, row: &str, columns: usize) -> String {
-        if columns % 4 == 0 {
+        if columns.is_multiple_of(4) {
             let name = self.bind(place, Element::Quad, false);
             let quads = self.dim_for("packed_quads_", columns / 4);
             return format!("{name}[{row} * {quads} + c]");

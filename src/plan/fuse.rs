@@ -50,7 +50,7 @@ pub(super) fn root(graph: &Graph, mut id: NodeId) -> NodeId {
 pub(super) fn is_leaf(graph: &Graph, id: NodeId) -> bool {
     match graph.node(id).op {
         Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) => true,
-        Op::Input(_) => graph.shape(id).columns() % 4 == 0,
+        Op::Input(_) => graph.shape(id).columns().is_multiple_of(4),
         _ => false,
     }
 }

@@ -211,9 +211,13 @@ impl Recording {
             if let Some((id, _)) = dispatch.loads.iter().find(|(_, p)| updated.contains(&p.role)) {
                 return Err(Error::Internal(format!("{} is read after its update", self.graph.describe(*id))));
             }
-            for (_, place) in &dispatch.stores {
-                let update = dispatch.loads.iter().any(|(_, l)| l.role == place.role);
-                if update || matches!(place.role, Role::Arena(a) if a != Arena::Grads) {
+            for (id, place) in &dispatch.stores {
+                if let Some((read, _)) = dispatch.loads.iter().find(|(_, l)| l.role == place.role && l != place) {
+                    let (written, read) = (self.graph.describe(*id), self.graph.describe(*read));
+                    let role = place.role;
+                    return Err(Error::Internal(format!("{written} is written to {role:?} where {read} is read")));
+                }
+                if matches!(place.role, Role::Arena(_)) {
                     updated.push(place.role);
                 }
             }

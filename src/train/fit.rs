@@ -55,8 +55,8 @@ impl Trainer {
         let wanted = [(Arena::Grads, true), (Arena::First, first), (Arena::Second, second), (Arena::Best, best)];
         for (arena, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
             let role = Role::Arena(arena);
-            if !session.shared.contains_key(&role) {
-                session.shared.insert(role, gpu.buffer(&format!("{arena:?}"), layout.bytes)?);
+            if let std::collections::btree_map::Entry::Vacant(e) = session.shared.entry(role) {
+                e.insert(gpu.buffer(&format!("{arena:?}"), layout.bytes)?);
             }
         }
         session.shared.insert(Role::Data, feed.buffer.clone());
@@ -340,7 +340,7 @@ impl Session {
         let step = self.step;
         let trainer = self.trainer()?;
         let per_epoch = trainer.feed.steps_per_epoch();
-        let ended = step > 0 && step % per_epoch == 0;
+        let ended = step > 0 && step.is_multiple_of(per_epoch);
         Ok(trainer.validation.as_ref().map(|_| match ended && !trainer.in_flight.is_empty() {
             true => 0,
             false => per_epoch - step % per_epoch,
@@ -349,7 +349,7 @@ impl Session {
 
     fn epoch_ended(&mut self) -> Result<bool> {
         let step = self.step;
-        Ok(step % self.trainer()?.feed.steps_per_epoch() == 0)
+        Ok(step.is_multiple_of(self.trainer()?.feed.steps_per_epoch()))
     }
 
     fn submit(&mut self, steps: u64) -> Result<u64> {

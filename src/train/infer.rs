@@ -191,7 +191,7 @@ impl Session {
 
     async fn infer_with(&mut self, purpose: Purpose, values: &[f32], how: Wait) -> Result<Vec<f32>> {
         let (width, _) = self.widths(purpose);
-        if values.is_empty() || values.len() % width != 0 {
+        if values.is_empty() || !values.len().is_multiple_of(width) {
             let allowed = format!("whole rows of {width} values, at least one");
             return Err(Error::data(format!("rows to {purpose:?}"), format!("{} values", values.len()), allowed));
         }

@@ -119,9 +119,7 @@ impl Optimizer {
         };
         let table = [g.table(0), g.table(1), g.table(2)];
         let new = match *self {
-            Optimizer::Sgd { momentum, .. } if momentum == 0.0 => {
-                g.map([p, gradient, table[0]], |[p, g, lr]| p - lr * g)?
-            }
+            Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, table[0]], |[p, g, lr]| p - lr * g)?,
             Optimizer::Sgd { momentum, nesterov } => {
                 let b = update(&mut g, Arena::First, gradient, |b, g| momentum * b + g)?;
                 g.map([p, gradient, b, table[0]], |[p, g, b, lr]| p - lr * if nesterov { g + momentum * b } else { b })?

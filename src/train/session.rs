@@ -46,6 +46,9 @@ pub struct Session {
     pub(super) inference: BTreeMap<Purpose, Inference>,
 }
 
+/// Rows from anywhere.
+type Rows = Arc<dyn Source>;
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let spec = self.network.spec();
@@ -214,8 +217,8 @@ impl Session {
         Ok(())
     }
 
-    /// Training rows and validation rows.
-    fn hold_out(&self, source: Arc<dyn Source>) -> Result<(Arc<dyn Source>, Option<Arc<dyn Source>>)> {
+    /// Training rows, and validation rows where some are held out.
+    fn hold_out(&self, source: Rows) -> Result<(Rows, Option<Rows>)> {
         let Some(EarlyStopping { validation, .. }) = self.training.early_stopping else { return Ok((source, None)) };
         let rows = source.rows();
         let held = ((rows as f64 * validation).round() as usize).max(1);
@@ -223,7 +226,7 @@ impl Session {
             let name = format!("{}: rows", source.name());
             return Err(Error::data(name, rows, "enough to hold some out for validation"));
         }
-        let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Arc<dyn Source>;
+        let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Rows;
         Ok((part(0, rows - held), Some(part(rows - held, held))))
     }
 

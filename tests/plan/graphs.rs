@@ -154,7 +154,7 @@ impl Maker {
         let input = self.any();
         let shape = self.graph.shape(input).clone();
         let elements = shape.elements(1);
-        let divisors: Vec<usize> = (1..=elements).filter(|d| elements % d == 0).collect();
+        let divisors: Vec<usize> = (1..=elements).filter(|d| elements.is_multiple_of(*d)).collect();
         let columns = self.dice.pick(&divisors);
         let dims = if self.dice.roll(3) == 0 { vec![elements] } else { vec![elements / columns, columns] };
         Some(self.graph.view(input, Shape { dims, ..shape }).expect("a view"))
