@@ -35,6 +35,8 @@ pub(super) struct Trainer {
     begun: Instant,
     /// When the last report arrived.
     last: Instant,
+    /// Time spent in submitting since then.
+    submitting: Duration,
 }
 
 /// A submit whose report has not been read.
@@ -44,6 +46,8 @@ struct Submit {
     steps: u64,
     rows: u64,
     epoch: u64,
+    /// How long the call took: a driver that runs shaders on the calling thread does the work in it.
+    took: Duration,
 }
 
 impl Trainer {
@@ -81,6 +85,7 @@ impl Trainer {
             flags,
             begun: Instant::now(),
             last: Instant::now(),
+            submitting: Duration::ZERO,
         })
     }
 
@@ -107,13 +112,16 @@ impl Trainer {
             return Ok(0);
         }
         table.write(gpu, now, steps)?;
+        let begun = Instant::now();
         let step = self.programs.iter().map(Work::Run);
         gpu.submit((0..steps).flat_map(|_| step.clone()))?;
         let parts = [ring, state, &self.flags].map(|buffer| (buffer, 0..buffer.bytes()));
         self.readbacks[readback].start(&parts)?;
+        let took = begun.elapsed();
+        self.submitting += took;
         self.feed.advance(steps);
-        let rows = steps * self.feed.batch() as u64;
-        self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch: self.feed.position().epoch });
+        let (rows, epoch) = (steps * self.feed.batch() as u64, self.feed.position().epoch);
+        self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, took });
         Ok(steps)
     }
 
@@ -138,8 +146,10 @@ impl Trainer {
             (submit.first..submit.first + submit.steps).map(at).sum::<f64>() / submit.steps as f64
         };
         let terms: Vec<(String, f64)> = self.terms.iter().enumerate().map(|(i, n)| (n.clone(), mean(i))).collect();
-        let elapsed = self.last.elapsed().as_secs_f64();
-        self.last = Instant::now();
+        // What ran in the calls since the last report belongs to later submits, what ran in this one's call to it.
+        let waited = self.last.elapsed().saturating_sub(self.submitting);
+        let elapsed = (waited + submit.took).as_secs_f64();
+        (self.last, self.submitting) = (Instant::now(), Duration::ZERO);
         Ok(Progress {
             step: submit.first + submit.steps,
             total_steps: 0,
