@@ -1,0 +1,126 @@
+//! Trains a denoising autoencoder on handwritten digits and draws what it learned:
+//! `cargo run --release --example digits`.
+
+#[path = "common/outcome.rs"]
+mod outcome;
+#[path = "common/picture.rs"]
+mod picture;
+#[path = "common/training.rs"]
+mod training;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use outcome::Outcome;
+use picture::{Sheet, loss_curve};
+use strait::analysis::Pca;
+use strait::random::Draw;
+use strait::train::{Decay, Schedule};
+use strait::{Corruption, Data, Gpu, Session, Spec, Training, data};
+
+/// Trains a denoising autoencoder on 8 x 8 digits and draws what it learned.
+#[derive(Parser)]
+struct Options {
+    /// Numbers in a code
+    #[arg(long, default_value_t = 8)]
+    code: usize,
+    /// Passes over the 1,500 training digits
+    #[arg(long, default_value_t = 60)]
+    epochs: u64,
+    /// Digits in a batch
+    #[arg(long, default_value_t = 50)]
+    batch: usize,
+    /// Learning rate at the start; it falls to 0 along a cosine
+    #[arg(long, default_value_t = 6e-3)]
+    rate: f64,
+    /// Seeds weights, order and noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the pictures
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Prints the figures as JSON in the last line
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    outcome::exit(run(Instant::now(), Options::parse()))
+}
+
+fn run(begun: Instant, options: Options) -> Outcome {
+    let mut spec = Spec::from_toml(include_str!("digits.toml"))?;
+    if let Some(code) = spec.encoder.last_mut() {
+        code.units = options.code;
+    }
+    let training = Training {
+        learning_rate: options.rate,
+        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
+        batch: options.batch,
+        epochs: options.epochs,
+        seed: options.seed,
+        ..Training::default()
+    };
+    let (train, test) = data::digits()?.split_at(1500)?;
+    let gpu = Gpu::new()?;
+    let mut session = Session::new(&gpu, &spec, training)?;
+    let before = begun.elapsed();
+    let (fit, curve) = training::fit(&mut session, &train)?;
+
+    let reconstructed = session.reconstruct(test.values())?;
+    let error = |(r, x): (&f32, &f32)| (f64::from(*r) - f64::from(*x)).powi(2);
+    let test_mse = reconstructed.iter().zip(test.values()).map(error).sum::<f64>() / reconstructed.len() as f64;
+    let pca_test_mse = Pca::fit(&gpu, &train, options.code)?.mse(&test)?;
+
+    std::fs::create_dir_all(&options.out)?;
+    let (sheet, curve_path) = (options.out.join("digits.png"), options.out.join("loss.png"));
+    draw_sheet(&mut session, &test, &sheet)?;
+    loss_curve(&curve_path, "Training loss", "Bernoulli loss (nats per digit)", &curve)?;
+
+    let seconds = fit.elapsed.as_secs_f64();
+    println!("adapter     {}", gpu.adapter().name);
+    println!("training    {} steps in {seconds:.1} s", fit.steps);
+    println!("test error  {test_mse:.5} per pixel with codes of {} numbers (PCA: {pca_test_mse:.5})", options.code);
+    println!("wrote       {} and {}", sheet.display(), curve_path.display());
+    if options.json {
+        let figures = serde_json::json!({
+            "test_mse": test_mse,
+            "pca_test_mse": pca_test_mse,
+            "steps": fit.steps,
+            "train_seconds": seconds,
+            "first_step_seconds": (before + fit.first_step).as_secs_f64(),
+            "adapter": gpu.adapter().name,
+            "seed": options.seed,
+            "epochs": options.epochs,
+        });
+        println!("{figures}");
+    }
+    Ok(())
+}
+
+/// Draws the first test digit of every class, clean, corrupted and reconstructed, above the first layer's features.
+fn draw_sheet(session: &mut Session, test: &Data, path: &Path) -> Outcome {
+    let labels = test.labels().unwrap_or_default();
+    let rows: Vec<usize> = (0..10).filter_map(|class| labels.iter().position(|&l| l == class)).collect();
+    let clean = test.select(&rows)?.values().to_vec();
+    let sigma = if let Corruption::Gaussian { sigma } = session.spec().corruption { sigma } else { 0.0 };
+    let draw = Draw { seed: session.training().seed, stream: 0, step: 0 };
+    let noise = |i: usize| (sigma * draw.normal(i / test.columns(), i % test.columns())) as f32;
+    let corrupted: Vec<f32> = clean.iter().enumerate().map(|(i, x)| x + noise(i)).collect();
+    let reconstructed = session.reconstruct(&corrupted)?;
+    // The first tensor is encoder.0.weight.
+    let parameters = session.parameters()?;
+    let sheet = Sheet {
+        side: 8,
+        title: format!("Digits the model has not seen, through a code of {} numbers", session.spec().code()),
+        rows: vec![("clean", clean), ("corrupted", corrupted), ("reconstructed", reconstructed)],
+        features: (
+            "Features of the first layer, each to its own scale: red is positive, blue negative",
+            &parameters[0],
+        ),
+        feature_size: 48,
+    };
+    sheet.save(path)
+}
