@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use outcome::Outcome;
-use picture::{Sheet, loss_curve};
+use picture::{Sheet, loss_curve, one_of_each};
 use strait::analysis::Pca;
 use strait::random::Draw;
 use strait::train::{Decay, Schedule};
@@ -69,9 +69,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     let before = begun.elapsed();
     let (fit, curve) = training::fit(&mut session, &train)?;
 
-    let reconstructed = session.reconstruct(test.values())?;
-    let error = |(r, x): (&f32, &f32)| (f64::from(*r) - f64::from(*x)).powi(2);
-    let test_mse = reconstructed.iter().zip(test.values()).map(error).sum::<f64>() / reconstructed.len() as f64;
+    let test_mse = training::mse(&mut session, &test)?;
     let pca_test_mse = Pca::fit(&gpu, &train, options.code)?.mse(&test)?;
 
     std::fs::create_dir_all(&options.out)?;
@@ -102,24 +100,18 @@ fn run(begun: Instant, options: Options) -> Outcome {
 
 /// Draws the first test digit of every class, clean, corrupted and reconstructed, above the first layer's features.
 fn draw_sheet(session: &mut Session, test: &Data, path: &Path) -> Outcome {
-    let labels = test.labels().unwrap_or_default();
-    let rows: Vec<usize> = (0..10).filter_map(|class| labels.iter().position(|&l| l == class)).collect();
-    let clean = test.select(&rows)?.values().to_vec();
+    let clean = one_of_each(test)?.values().to_vec();
     let sigma = if let Corruption::Gaussian { sigma } = session.spec().corruption { sigma } else { 0.0 };
     let draw = Draw { seed: session.training().seed, stream: 0, step: 0 };
     let noise = |i: usize| (sigma * draw.normal(i / test.columns(), i % test.columns())) as f32;
     let corrupted: Vec<f32> = clean.iter().enumerate().map(|(i, x)| x + noise(i)).collect();
     let reconstructed = session.reconstruct(&corrupted)?;
-    // The first tensor is encoder.0.weight.
     let parameters = session.parameters()?;
     let sheet = Sheet {
         side: 8,
         title: format!("Digits the model has not seen, through a code of {} numbers", session.spec().code()),
         rows: vec![("clean", clean), ("corrupted", corrupted), ("reconstructed", reconstructed)],
-        features: (
-            "Features of the first layer, each to its own scale: red is positive, blue negative",
-            &parameters[0],
-        ),
+        weights: &parameters[0],
         feature_size: 48,
     };
     sheet.save(path)

