@@ -6,6 +6,7 @@ use image::imageops::{FilterType, replace, resize};
 use image::{Rgb, RgbImage};
 use plotters::prelude::*;
 use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use strait::Data;
 
 use super::outcome::Outcome;
@@ -85,14 +86,15 @@ impl Sheet<'_> {
             replace(&mut sheet, &image(weights.map(|w| signed(w / largest)).collect(), feature), x.into(), y.into());
         }
         let area = BitMapBackend::with_buffer(&mut sheet, (sheet_width, sheet_height)).into_drawing_area();
-        let write = |text: &str, size: u32, y: u32| -> Outcome {
-            Ok(area.draw(&Text::new(text.to_string(), (MARGIN as i32, y as i32), font(size)?))?)
+        let write = |text: &str, size: u32, middle: u32| -> Outcome {
+            let style = font(size)?.pos(Pos::new(HPos::Left, VPos::Center));
+            Ok(area.draw(&Text::new(text.to_string(), (MARGIN as i32, middle as i32), style))?)
         };
-        write(&self.title, TITLE, MARGIN - GAP)?;
+        write(&self.title, TITLE, MARGIN + TITLE / 4)?;
         for (row, (label, _)) in (0..).zip(&self.rows) {
-            write(label, TEXT, top + row * (size + GAP) + (size - TEXT) / 2)?;
+            write(label, TEXT, top + row * (size + GAP) + size / 2)?;
         }
-        write(FEATURES, TEXT, panel)?;
+        write(FEATURES, TEXT, panel + TEXT / 2)?;
         area.present()?;
         drop(area);
         Ok(sheet.save(path)?)
@@ -119,8 +121,8 @@ pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) ->
         .axis_style(INK)
         .label_style(font(TEXT - 4)?)
         .axis_desc_style(font(TEXT)?)
-        .x_label_formatter(&|epoch| format!("{epoch}"))
-        .y_label_formatter(&|loss| format!("{loss}"))
+        .x_label_formatter(&number)
+        .y_label_formatter(&number)
         .x_desc("epoch")
         .y_desc(loss)
         .draw()?;
@@ -129,6 +131,11 @@ pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) ->
     drop(chart);
     drop(area);
     Ok(picture.save(path)?)
+}
+
+/// A number on an axis, without the tail of a sum like 0.1 + 0.2.
+fn number(value: &f64) -> String {
+    ((value * 1e6).round() / 1e6).to_string()
 }
 
 /// The first row of every class.

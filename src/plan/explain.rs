@@ -2,48 +2,101 @@
 
 use std::fmt;
 
-use super::{Recording, Role};
+use super::{Place, Recording, Role};
+use crate::graph::{Arena, NodeId, Op, Over, Reduction, Sink};
 
 impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.target.rows;
-        writeln!(f, "{} dispatches for batches of up to {rows} rows", self.dispatches.len())?;
+        let total = |cost: fn(&super::Cost) -> u64| self.dispatches.iter().map(|d| cost(&d.cost)).sum();
+        let (flops, bytes) = (quantity(total(|c| c.flops), "flop"), quantity(total(|c| c.bytes), "B"));
+        let (rows, kind) = (self.target.rows, format!("{:?}", self.target.kind).to_lowercase());
+        let count = self.dispatches.len();
+        writeln!(
+            f,
+            "dispatches: {count}, for up to {rows} rows, on {kind}; {flops} in matrix products, {bytes} moved"
+        )?;
         for (i, dispatch) in self.dispatches.iter().enumerate() {
-            let [x, y, _] = dispatch.workgroups;
-            writeln!(
-                f,
-                "{i:4}  {:<48} {:>7} workgroups  {:>12} flop  {:>10} B",
-                dispatch.label,
-                x * y,
-                dispatch.cost.flops,
-                dispatch.cost.bytes
-            )?;
-            let nodes: Vec<String> = dispatch.nodes.iter().map(|n| n.0.to_string()).collect();
-            writeln!(f, "      nodes {}", nodes.join(" "))?;
-            for (id, place) in &dispatch.loads {
-                writeln!(
-                    f,
-                    "      reads  node {:<4} {:<12} {:?}",
-                    id.0,
-                    self.graph.shape(*id).to_string(),
-                    place.role
-                )?;
-            }
-            for (id, place) in &dispatch.stores {
-                writeln!(
-                    f,
-                    "      writes node {:<4} {:<12} {:?}",
-                    id.0,
-                    self.graph.shape(*id).to_string(),
-                    place.role
-                )?;
+            let [x, y, z] = dispatch.workgroups;
+            let flops = Some(dispatch.cost.flops).filter(|&f| f > 0).map(|f| quantity(f, "flop")).unwrap_or_default();
+            let bytes = quantity(dispatch.cost.bytes, "B");
+            let groups = u64::from(x) * u64::from(y) * u64::from(z);
+            writeln!(f, "\n{i:3}  {:<44} {groups:>6} workgroups {flops:>12} {bytes:>10}", dispatch.label)?;
+            let nodes: Vec<String> =
+                dispatch.nodes.iter().map(|id| format!("{} {}", id.0, self.operation(*id))).collect();
+            writeln!(f, "       nodes   {}", nodes.join(", "))?;
+            for (what, places) in [("reads ", &dispatch.loads), ("writes", &dispatch.stores)] {
+                let each =
+                    |(id, place): &(NodeId, Place)| format!("{} {}", self.name(*id, place), self.graph.shape(*id));
+                let places: Vec<String> = places.iter().map(each).collect();
+                if !places.is_empty() {
+                    writeln!(f, "       {what}  {}", places.join(", "))?;
+                }
             }
         }
-        writeln!(f, "buffers")?;
+        let own = |role: &Role| matches!(role, Role::Slot(_) | Role::Input(_) | Role::Output(_) | Role::Terms);
+        writeln!(f, "\nbuffers of its own, {}; the rest is shared", quantity(self.own_bytes(), "B"))?;
         for (role, bytes) in &self.buffers {
-            let own = matches!(role, Role::Slot(_) | Role::Input(_) | Role::Output(_) | Role::Terms);
-            writeln!(f, "  {:<22} {bytes:>12} B{}", format!("{role:?}"), if own { "" } else { "  shared" })?;
+            let shared = if own(role) { "" } else { "  shared" };
+            writeln!(f, "  {:<16} {:>10}{shared}", buffer(*role), quantity(*bytes, "B"))?;
         }
-        writeln!(f, "own buffers together {} B", self.own_bytes())
+        Ok(())
+    }
+}
+
+impl Recording {
+    /// What a node computes.
+    fn operation(&self, id: NodeId) -> &'static str {
+        match self.graph.node(id).op {
+            Op::Map { .. } => "map",
+            Op::Gather { shuffled: true } => "shuffled rows of the data",
+            Op::Gather { shuffled: false } => "rows of the data",
+            Op::Input(_) => "input",
+            Op::MatMul { .. } => "matmul",
+            Op::Reduce { op, over, .. } => match (op, over) {
+                (Reduction::Sum, Over::Columns) => "sum over columns",
+                (Reduction::Sum, _) => "sum over rows",
+                (Reduction::Max, Over::Columns) => "max over columns",
+                (Reduction::Max, _) => "max over rows",
+            },
+            Op::View(_) => "view",
+            _ => "leaf",
+        }
+    }
+
+    /// What lies in the place of a node.
+    fn name(&self, id: NodeId, place: &Place) -> String {
+        let sink = self.graph.sinks().iter().find(|(_, node)| *node == id).map(|(sink, _)| *sink);
+        match (&self.graph.node(id).op, sink) {
+            (Op::Param(i), _) => self.graph.params[*i].name.clone(),
+            (Op::Constant(i), _) => self.graph.constants[*i].name.clone(),
+            (_, Some(Sink::Gradient(i))) => format!("gradient of {}", self.graph.params[i].name),
+            (_, Some(Sink::Term(i))) => format!("term {}", self.graph.terms[i]),
+            _ => buffer(place.role),
+        }
+    }
+}
+
+/// What a buffer holds.
+fn buffer(role: Role) -> String {
+    match role {
+        Role::Arena(Arena::Params) => "parameters".into(),
+        Role::Arena(Arena::Grads) => "gradients".into(),
+        Role::Arena(Arena::First) => "first moments".into(),
+        Role::Arena(Arena::Second) => "second moments".into(),
+        Role::Arena(Arena::Best) => "best parameters".into(),
+        Role::Slot(i) => format!("slot {i}"),
+        Role::Input(i) => format!("input {i}"),
+        Role::Output(i) => format!("output {i}"),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// A number with three digits or so.
+fn quantity(value: u64, unit: &str) -> String {
+    match value {
+        0..1_000 => format!("{value} {unit}"),
+        1_000..1_000_000 => format!("{:.1} k{unit}", value as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M{unit}", value as f64 / 1e6),
+        _ => format!("{:.1} G{unit}", value as f64 / 1e9),
     }
 }
