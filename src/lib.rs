@@ -1,4 +1,11 @@
-//! strait
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! Most applications need what is re-exported here: [`Gpu`], [`Spec`], [`Training`], [`Session`] and [`data`]. The other
+//! modules are the engine, for those who build graphs of their own: [`graph`] (nodes and differentiation), [`plan`]
+//! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`reference`].
+
 pub mod analysis;
 pub mod data;
 pub mod error;
@@ -12,6 +19,7 @@ pub mod random;
 pub mod reference;
 pub mod state;
 pub mod train;
+
 pub use data::{Data, Source};
 pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
