@@ -4,7 +4,7 @@
 //!
 //! Most applications need what is re-exported here: [`Gpu`], [`Spec`], [`Training`], [`Session`] and [`data`]. The other
 //! modules are the engine, for those who build graphs of their own: [`graph`] (nodes and differentiation), [`plan`]
-//! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`reference`].
+//! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`mod@reference`].
 
 pub mod analysis;
 pub mod data;

@@ -37,7 +37,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Lists the tensors of a spec: `encoder.0.weight` [in, out], `encoder.0.bias` [out] and so on, then the
+    /// Lists the tensors of a spec: `encoder.0.weight` `[in, out]`, `encoder.0.bias` `[out]` and so on, then the
     /// decoder's. With tied weights the decoder has biases only.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
 //!
-//! graph -> [`fuse`] (which nodes share a dispatch) -> [`slots`] (where every value lies) -> [`emit`] (the WGSL of
+//! graph -> `fuse` (which nodes share a dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of
 //! each dispatch) -> [`Recording`].
 
 mod emit;

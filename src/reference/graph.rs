@@ -24,7 +24,7 @@ pub struct Environment<R> {
     pub params: Vec<Vec<R>>,
     /// Frozen tensors.
     pub constants: Vec<Vec<R>>,
-    /// Whole arenas, with the padding of their [`Layout`].
+    /// Whole arenas, with the padding of their [`crate::graph::Layout`].
     pub arenas: BTreeMap<Arena, Vec<R>>,
     /// The current step's hyperparameters.
     pub table: Vec<R>,

@@ -119,7 +119,7 @@ impl Session {
         self.step
     }
 
-    /// The trainable tensors by name: `encoder.0.weight` [in, out], `encoder.0.bias` [out] and so on.
+    /// The trainable tensors by name: `encoder.0.weight` `[in, out]`, `encoder.0.bias` `[out]` and so on.
     pub fn tensors(&self) -> &[Tensor] {
         self.network.params()
     }
