@@ -1,5 +1,6 @@
 // Random numbers: Philox4x32-10, a function of (seed, stream, step, row, column) alone. src/random.rs computes the
-// same bits. One call serves the four neighbouring columns of a quad.
+// same bits. One call serves the four neighbouring columns of a quad. The rounds are loops whose bound is no constant
+// (spare is 0), since unrolling them would double the time a first step waits for its compiler.
 
 fn multiply_high(a: u32, b: u32) -> u32 {
     let al = a & 0xffffu;
@@ -14,7 +15,7 @@ fn multiply_high(a: u32, b: u32) -> u32 {
 fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
     var c = counter;
     var k = seed;
-    for (var round = 0u; round < 10u; round++) {
+    for (var round = 0u; round < 10u + state.spare0; round++) {
         let high0 = multiply_high(0xD2511F53u, c.x);
         let high1 = multiply_high(0xCD9E8D57u, c.z);
         c = vec4<u32>(high1 ^ c.y ^ k.x, 0xCD9E8D57u * c.z, high0 ^ c.w ^ k.y, 0xD2511F53u * c.x);
@@ -58,7 +59,7 @@ fn permute(index: u32) -> u32 {
     loop {
         var left = x >> half_width;
         var right = x & mask;
-        for (var round = 0u; round < 8u; round++) {
+        for (var round = 0u; round < 8u + state.spare0; round++) {
             let mixed = mix(right ^ mix(state.seed0 ^ mix(state.seed1 ^ mix(state.epoch + round * 0x9E3779B9u))));
             let next = left ^ (mixed & mask);
             left = right;

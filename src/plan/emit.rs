@@ -148,7 +148,7 @@ impl Emitter<'_> {
     fn anchor(&mut self, group: &Group, target: &Target) -> Result<Schedule> {
         let Some(anchor) = group.anchor else { return Ok(Schedule::Map) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
-            let tile = target.tile.unwrap_or_else(|| choose_tile(target, &group.space));
+            let tile = target.tile.unwrap_or_else(|| choose_tile(target, self.graph, group));
             let (single_a, single_b) = tile.reads_single(ta, tb);
             // The kernel's text calls the factors by these names, even where both are the same tensor.
             for (id, name, single) in [(a, "in0", single_a), (b, "in1", single_b)] {
@@ -453,14 +453,16 @@ fn literal(value: f64) -> Result<String> {
     Ok(format!("{narrow:?}"))
 }
 
-/// The tile for a product of this shape: a function of adapter kind and shape alone, nothing is timed.
-fn choose_tile(target: &Target, space: &Shape) -> Tile {
-    let (rows, quads) = (space.matrix_rows(target.rows), space.stride() / 4);
+/// The tile for a product: a function of adapter kind and shape alone, nothing is timed.
+fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
+    /// Operations from which a larger tile saves more time in every step than it costs once to compile.
+    const LARGE: u64 = 8_000_000;
+    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
     match target.kind {
         AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
         AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
-        // One tile for all: every further one is another pipeline to compile before the first step.
-        AdapterKind::Software => Tile::Registers { rows: 8, quads: 2 },
+        AdapterKind::Software if flops(graph, group, target.rows) >= LARGE => Tile::Registers { rows: 8, quads: 2 },
+        AdapterKind::Software => Tile::Registers { rows: 4, quads: 2 },
     }
 }
 
