@@ -27,7 +27,7 @@ struct Options {
     #[arg(long, default_value_t = 8)]
     code: usize,
     /// Passes over the 1,500 training digits
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 40)]
     epochs: u64,
     /// Digits in a batch
     #[arg(long, default_value_t = 50)]

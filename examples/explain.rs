@@ -81,7 +81,7 @@ fn run(options: Options) -> Outcome {
         Kind::Hardware => AdapterKind::Hardware,
     };
     let (limits, rows) = (Limits::DEFAULT, options.batch);
-    let target = Target { kind, limits, rows, data_rows: rows, tile: None, optimise: true };
+    let target = Target { kind, limits, rows, data_rows: rows, tile: None, quick: false, optimise: true };
     let recording = Recording::new(&graph, target)?;
     // Not print!, which panics where the reader of a pipe has seen enough.
     let mut out = std::io::stdout().lock();

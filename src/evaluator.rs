@@ -134,6 +134,14 @@ impl Evaluator {
 impl Target {
     /// The target for batches of up to `rows` rows on a device, the resident data set no larger than a batch.
     pub fn of(gpu: &Gpu, rows: usize) -> Target {
-        Target { kind: gpu.kind(), limits: gpu.limits(), rows, data_rows: rows, tile: None, optimise: true }
+        Target {
+            kind: gpu.kind(),
+            limits: gpu.limits(),
+            rows,
+            data_rows: rows,
+            tile: None,
+            quick: false,
+            optimise: true,
+        }
     }
 }

@@ -15,7 +15,7 @@ use strait::plan::{AdapterKind, Limits, Recording, Target};
 use strait::state::State;
 
 fn target(kind: AdapterKind, rows: usize) -> Target {
-    Target { kind, limits: Limits::DEFAULT, rows, data_rows: 100, tile: None, optimise: true }
+    Target { kind, limits: Limits::DEFAULT, rows, data_rows: 100, tile: None, quick: false, optimise: true }
 }
 
 fn tensor(name: &str, dims: &[usize]) -> Tensor {

@@ -111,6 +111,11 @@ impl Program {
         self.buffers.get(&role).ok_or_else(|| Error::Internal(format!("the recording has no {role:?}")))
     }
 
+    /// All its buffers by role.
+    pub fn buffers(&self) -> &BTreeMap<Role, Buffer> {
+        &self.buffers
+    }
+
     /// Dispatches in one run.
     pub fn dispatches(&self) -> usize {
         self.commands.len()

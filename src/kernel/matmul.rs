@@ -42,8 +42,8 @@ impl Tile {
     pub const ALL: [Tile; 6] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
-        Tile::Registers { rows: 8, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
+        Tile::Registers { rows: 16, quads: 4 },
         Tile::Shared { rows: 4, quads: 1 },
         Tile::Shared { rows: 8, quads: 2 },
     ];

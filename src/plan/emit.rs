@@ -211,7 +211,7 @@ impl Emitter<'_> {
         for id in group.anchor.iter().chain(&group.body).copied() {
             let value = self.value(&mut body, id)?;
             if let Some(&place) = self.places.of.get(&id) {
-                self.store(&mut stores, id, place, &value);
+                self.store(&mut body, &mut stores, id, place, &value);
                 stored.push((id, place));
             }
         }
@@ -228,7 +228,7 @@ impl Emitter<'_> {
         let _ = write!(self.functions, "fn {name}(row: u32, c: u32{extra}){arrow} {{\n{lines}{end}}}\n");
     }
 
-    fn store(&mut self, out: &mut String, id: NodeId, place: Place, value: &str) {
+    fn store(&mut self, body: &mut Body, out: &mut String, id: NodeId, place: Place, value: &str) {
         let columns = self.graph.shape(id).columns();
         match self.places.sinks.get(&id) {
             Some(Sink::Update(_)) => {
@@ -236,9 +236,11 @@ impl Emitter<'_> {
                 let flags = self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true);
                 let _ = writeln!(out, "    let bad_{name} = not_finite({value});");
                 let _ = writeln!(out, "    if (any(bad_{name})) {{\n        atomicMax(&{flags}[0], 1u);\n    }}");
+                // Usually the old value is at hand: the new one was made from it.
+                let old = body.line(format!("{name}[row * dims.quads + c]"));
                 let _ = writeln!(out, "    if (state.halted == 0u) {{");
-                let _ = writeln!(out, "        let at = row * dims.quads + c;");
-                let _ = writeln!(out, "        {name}[at] = select({value}, {name}[at], bad_{name});\n    }}");
+                let _ =
+                    writeln!(out, "        {name}[row * dims.quads + c] = select({value}, {old}, bad_{name});\n    }}");
             }
             Some(Sink::Output(_)) if !columns.is_multiple_of(4) => {
                 let name = self.bind(place, Element::Single, true);
@@ -453,16 +455,18 @@ fn literal(value: f64) -> Result<String> {
     Ok(format!("{narrow:?}"))
 }
 
-/// The tile for a product: a function of adapter kind and shape alone, nothing is timed.
+/// The tile for a product: a function of adapter kind and shape alone, nothing is timed. On software adapters all tiles
+/// add up in the same order, so they give the same bits.
 fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
-    /// Operations from which a larger tile saves more time in every step than it costs once to compile.
-    const LARGE: u64 = 8_000_000;
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    match target.kind {
-        AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
-        AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
-        AdapterKind::Software if flops(graph, group, target.rows) >= LARGE => Tile::Registers { rows: 8, quads: 2 },
-        AdapterKind::Software => Tile::Registers { rows: 4, quads: 2 },
+    // Larger tiles run faster and compile longer: operations from which they pay.
+    let (large, huge) = if target.quick { (50_000_000, u64::MAX) } else { (1_000_000, 100_000_000) };
+    match (target.kind, flops(graph, group, target.rows)) {
+        (AdapterKind::Hardware, _) if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
+        (AdapterKind::Hardware, _) => Tile::Shared { rows: 4, quads: 1 },
+        (AdapterKind::Software, flops) if flops >= huge => Tile::Registers { rows: 16, quads: 4 },
+        (AdapterKind::Software, flops) if flops >= large => Tile::Registers { rows: 8, quads: 4 },
+        (AdapterKind::Software, _) => Tile::Registers { rows: 4, quads: 2 },
     }
 }
 

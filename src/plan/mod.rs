@@ -55,6 +55,8 @@ pub struct Target {
     pub data_rows: usize,
     /// Uses this tile for every matrix product: for the suites that try them all.
     pub tile: Option<kernel::Tile>,
+    /// Prefers kernels that compile sooner to those that run faster, where both give the same bits.
+    pub quick: bool,
     /// Whether neighbouring nodes may share a dispatch and values may share memory.
     pub optimise: bool,
 }

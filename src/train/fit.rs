@@ -22,12 +22,20 @@ const SUBMIT: Duration = Duration::from_millis(50);
 /// Steps in one submit at most: several submits fit the ring.
 const STEPS: u64 = RING as u64 / 4;
 
+/// Operations in a whole run from which compiling faster kernels pays.
+const LONG_RUN: u64 = 2_000_000_000;
+
 /// Everything that one training run needs beside the session.
 pub(super) struct Trainer {
     pub feed: Feed,
     pub validation: Option<Arc<dyn Source>>,
     /// What one step runs, in order.
     programs: [Program; 3],
+    /// What the first program gives way to after the first submit: the same to the bit, but faster and longer to
+    /// compile.
+    faster: Option<Recording>,
+    /// Whether a step was submitted.
+    started: bool,
     terms: Vec<String>,
     readbacks: Vec<Readback>,
     in_flight: VecDeque<Submit>,
@@ -66,7 +74,11 @@ impl Trainer {
         session.shared.insert(Role::Data, feed.buffer.clone());
         let graph = session.network.graph(Purpose::Train, session.training.shuffle)?;
         let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&gpu, feed.batch()) };
-        let recording = Recording::new(&graph, target)?;
+        let recording = Recording::new(&graph, Target { quick: true, ..target })?;
+        let faster = Recording::new(&graph, target)?;
+        let flops: u64 = faster.dispatches.iter().map(|d| d.cost.flops).sum();
+        let steps = (feed.steps_per_epoch() * session.training.epochs).saturating_sub(session.step);
+        let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
         let forward = Program::new(&gpu, &recording, &session.state, &session.shared)?;
         let update = session.training.optimizer.graph(session.network.params(), session.training.clip_norm)?;
         let update = Recording::new(&update, Target::of(&gpu, 1))?;
@@ -79,6 +91,8 @@ impl Trainer {
             feed,
             validation,
             programs: [forward, finish, update],
+            faster: pays.then_some(faster),
+            started: false,
             terms: graph.terms().to_vec(),
             readbacks: (0..2).map(|_| Readback::new(&gpu, bytes)).collect::<Result<_>>()?,
             in_flight: VecDeque::new(),

@@ -25,6 +25,7 @@ fn target(env: &Environment<f32>) -> Target {
         rows: env.rows + 2,
         data_rows: DATA_ROWS,
         tile: None,
+        quick: false,
         optimise: true,
     }
 }
