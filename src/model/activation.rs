@@ -68,7 +68,8 @@ impl Activation {
             }
             Activation::Gelu => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x.square());
-                0.5 * x * (1.0 + inner.tanh())
+                // (1 + tanh(u)) / 2 without the cancellation far to the left.
+                x * (2.0 * inner).sigmoid()
             }
             Activation::Silu => x * x.sigmoid(),
             Activation::Softplus => x.softplus(),

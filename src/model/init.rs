@@ -21,6 +21,9 @@ pub enum Init {
 const STREAM: u32 = 0x8000_0000;
 
 impl Init {
+    /// Every initialisation, for the suites that test them all.
+    pub const ALL: [Init; 3] = [Init::He, Init::Glorot, Init::Lecun];
+
     /// The variance for a weight matrix [fan_in, fan_out].
     pub fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
         match self {

@@ -1,6 +1,8 @@
 //! What several suites share: a device at WebGPU's default limits, made inputs, and the comparison of two results.
 #![allow(dead_code, reason = "every suite uses a part of it")]
 
+use std::sync::OnceLock;
+
 use strait::evaluator::Evaluator;
 use strait::gpu::{Gpu, GpuOptions};
 use strait::graph::{Graph, Sink};
@@ -9,8 +11,15 @@ use strait::random::Draw;
 use strait::reference::{Environment, evaluate};
 use strait::state::State;
 
-/// A device at WebGPU's default limits. Without an adapter the suite fails.
+/// The suite's device, at WebGPU's default limits: one for all its tests, so that each kernel is compiled once.
+/// Without an adapter the suite fails.
 pub fn gpu() -> Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(own_gpu).clone()
+}
+
+/// A device of the test's own, for tests that lose it or count what lies on it.
+pub fn own_gpu() -> Gpu {
     Gpu::with(&GpuOptions { default_limits: true, ..GpuOptions::default() }).expect("an adapter")
 }
 
