@@ -136,3 +136,20 @@ impl Error {
         move |source| Error::Io { path, source }
     }
 }
+
+/// Fails where a number of a spec, as the f32 that it becomes, is not finite and above 0.
+pub(crate) fn positive(field: &str, value: f64) -> Result<()> {
+    match value as f32 {
+        // Adapters may flush what is smaller to 0.
+        v if v.is_normal() && v > 0.0 => Ok(()),
+        _ => Err(Error::spec(field, value, "a number above 0 in the normal range of f32")),
+    }
+}
+
+/// Fails where a number of a spec, as the f32 that it becomes, is not finite and at least 0.
+pub(crate) fn not_negative(field: &str, value: f64) -> Result<()> {
+    match value as f32 {
+        v if v.is_finite() && value >= 0.0 => Ok(()),
+        _ => Err(Error::spec(field, value, "a finite number, 0 or more, in f32")),
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_negative};
 use crate::graph::{Distribution, Expr, Graph, NodeId};
 
 /// What is done to the input before it is encoded; the target stays clean. Vincent and others, 2010; "Deep Learning",
@@ -45,9 +45,7 @@ impl Corruption {
     /// Checks the parameters.
     pub(crate) fn check(self) -> Result<()> {
         match self {
-            Corruption::Gaussian { sigma } if !(sigma.is_finite() && sigma >= 0.0) => {
-                Err(Error::spec("corruption.sigma", sigma, "a finite number, 0 or more"))
-            }
+            Corruption::Gaussian { sigma } => not_negative("corruption.sigma", sigma),
             Corruption::Masking { probability, .. } if !(0.0..1.0).contains(&probability) => {
                 Err(Error::spec("corruption.probability", probability, "0 or more and less than 1"))
             }

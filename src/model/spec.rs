@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Corruption, Init, Loss};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_negative};
 
 /// One dense layer: activation(x W + b).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,8 +155,9 @@ impl Spec {
     /// Writes a spec.
     ///
     /// # Errors
-    /// [`Error::Spec`] where a number has no form in TOML.
+    /// As [`Spec::check`]: what is written can be read.
     pub fn to_toml(&self) -> Result<String> {
+        self.check()?;
         toml::to_string(self).map_err(|e| Error::spec("spec", e, "what TOML can hold"))
     }
 
@@ -173,8 +174,9 @@ impl Spec {
     /// Writes a spec.
     ///
     /// # Errors
-    /// [`Error::Spec`] where a number has no form in JSON.
+    /// As [`Spec::check`]: what is written can be read.
     pub fn to_json(&self) -> Result<String> {
+        self.check()?;
         serde_json::to_string(self).map_err(|e| Error::spec("spec", e, "what JSON can hold"))
     }
 
@@ -211,9 +213,7 @@ impl Spec {
         if self.loss == Loss::Bernoulli && self.scaling == Scaling::Standardise {
             return Err(Error::spec("scaling", "standardise", "none or unit: the Bernoulli loss needs data in [0, 1]"));
         }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(Error::spec("weight_decay", self.weight_decay, "a finite number, 0 or more"));
-        }
+        not_negative("weight_decay", self.weight_decay)?;
         self.corruption.check()?;
         if self.tied {
             self.check_tied()?;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_negative, positive};
 use crate::graph::{Arena, Expr, Graph, NodeId, Over, Sink, Tensor};
 
 /// How parameters follow their gradients. g is the gradient, lr the scheduled learning rate.
@@ -147,10 +147,7 @@ impl Optimizer {
             v => Err(Error::spec(format!("optimizer.{name}"), v, "0 or more and less than 1")),
         };
         // Padding has no gradient: with an epsilon of 0 its step would be 0 / 0.
-        let above = |name: &str, value: f64| match value {
-            v if v.is_finite() && v as f32 > 0.0 => Ok(()),
-            v => Err(Error::spec(format!("optimizer.{name}"), v, "a finite number above 0 in f32")),
-        };
+        let above = |name: &str, value: f64| positive(&format!("optimizer.{name}"), value);
         match *self {
             Optimizer::Sgd { momentum, nesterov } => {
                 if nesterov && momentum == 0.0 {
@@ -164,10 +161,7 @@ impl Optimizer {
             }
             Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
                 part("beta1", beta1).and(part("beta2", beta2)).and(above("epsilon", epsilon))?;
-                match weight_decay {
-                    w if w.is_finite() && w >= 0.0 => Ok(()),
-                    w => Err(Error::spec("optimizer.weight_decay", w, "a finite number, 0 or more")),
-                }
+                not_negative("optimizer.weight_decay", weight_decay)
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Optimizer, Schedule};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_negative, positive};
 
 /// When to stop before the last epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,13 +78,9 @@ impl Training {
     /// # Errors
     /// [`Error::Spec`] naming the field, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
-        let above = |field: &str, value: f64| match value {
-            v if v.is_finite() && v > 0.0 => Ok(()),
-            v => Err(Error::spec(field, v, "a finite number above 0")),
-        };
-        above("learning_rate", self.learning_rate)?;
+        positive("learning_rate", self.learning_rate)?;
         if let Some(norm) = self.clip_norm {
-            above("clip_norm", norm)?;
+            positive("clip_norm", norm)?;
         }
         if self.batch == 0 {
             return Err(Error::spec("batch", 0, "1 or more"));
@@ -96,9 +92,7 @@ impl Training {
             if early.patience == 0 {
                 return Err(Error::spec("early_stopping.patience", 0, "1 or more"));
             }
-            if !(early.min_delta.is_finite() && early.min_delta >= 0.0) {
-                return Err(Error::spec("early_stopping.min_delta", early.min_delta, "a finite number, 0 or more"));
-            }
+            not_negative("early_stopping.min_delta", early.min_delta)?;
         }
         self.schedule.check()?;
         self.optimizer.check()
