@@ -1,6 +1,11 @@
 //! Counter-based random numbers (Philox4x32-10; Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
 //! 1, 2, 3", 2011) and a keyed permutation. shaders/random.wgsl computes the same bits on the GPU.
 
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use crate::error::{Error, Result};
+
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
@@ -22,6 +27,14 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 /// The two key words of a seed.
 pub fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
+}
+
+/// A seed from the operating system, for a run that need not be repeated.
+///
+/// # Errors
+/// [`Error::Device`](crate::Error::Device) where the system has no randomness to give.
+pub fn fresh_seed() -> Result<u64> {
+    SysRng.try_next_u64().map_err(|e| Error::Device { op: "a fresh seed".into(), message: e.to_string() })
 }
 
 /// Where a draw is made.

@@ -1,6 +1,6 @@
 //! Random numbers: known answers of Philox, the distribution of draws, and the permutation of rows.
 
-use strait::random::{Draw, permute, philox};
+use strait::random::{Draw, fresh_seed, permute, philox};
 
 /// Chi-square of counts against equal expectations.
 fn chi_square(counts: &[usize]) -> f64 {
@@ -149,4 +149,10 @@ fn permutations_look_uniform() {
             assert_plausible(chi_square(&steps), f64::from(count - 2), &format!("neighbours of {count}"));
         }
     }
+}
+
+#[test]
+fn fresh_seeds_differ() {
+    let seeds: Vec<u64> = (0..4).map(|_| fresh_seed().unwrap()).collect();
+    assert!(seeds.windows(2).all(|pair| pair[0] != pair[1]), "{seeds:?}");
 }

@@ -14,6 +14,7 @@ pub(super) enum Element {
     I32,
     U64,
     I64,
+    F16,
     F32,
     F64,
 }
@@ -23,7 +24,7 @@ impl Element {
     pub(super) fn width(self) -> usize {
         match self {
             Element::U8 | Element::I8 => 1,
-            Element::U16 | Element::I16 => 2,
+            Element::U16 | Element::I16 | Element::F16 => 2,
             Element::U32 | Element::I32 | Element::F32 => 4,
             Element::U64 | Element::I64 | Element::F64 => 8,
         }
@@ -96,6 +97,7 @@ impl Layout {
             Element::I32 => self.each(name, first, bytes, out, i32::from_le_bytes, |v| v as f32),
             Element::U64 => self.each(name, first, bytes, out, u64::from_le_bytes, |v| v as f32),
             Element::I64 => self.each(name, first, bytes, out, i64::from_le_bytes, |v| v as f32),
+            Element::F16 => self.each(name, first, bytes, out, half::f16::from_le_bytes, f32::from),
             Element::F32 => self.each(name, first, bytes, out, f32::from_le_bytes, |v| v),
             Element::F64 => self.each(name, first, bytes, out, f64::from_le_bytes, |v| v as f32),
         }

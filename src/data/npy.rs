@@ -11,7 +11,7 @@ use crate::{Error, Result};
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 
 /// Reads an NPY file (version 1.0, 2.0 or 3.0): rows are the first dimension, columns all others (n x 1 for an array of
-/// one dimension). Element types are f4, f8, u1, u2, u4, u8, i1, i2, i4 and i8, in either byte order; whole numbers
+/// one dimension). Element types are f2, f4, f8, u1, u2, u4, u8, i1, i2, i4 and i8, in either byte order; whole numbers
 /// past 2^24 are rounded to the nearest `f32`.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use super::element::{Element, Order};
 use super::excerpt;
 use crate::{Error, Result};
 
-const TYPES: &str = "f4, f8, u1, u2, u4, u8, i1, i2, i4 or i8 with < or > before it (| for one byte)";
+const TYPES: &str = "f2, f4, f8, u1, u2, u4, u8, i1, i2, i4 or i8 with < or > before it (| for one byte)";
 
 /// What the header says.
 pub(super) struct Header {
@@ -67,6 +67,7 @@ fn number(descr: &str) -> Option<(Element, Order)> {
         "i4" => Element::I32,
         "u8" => Element::U64,
         "i8" => Element::I64,
+        "f2" => Element::F16,
         "f4" => Element::F32,
         "f8" => Element::F64,
         _ => return None,

@@ -39,7 +39,7 @@ pub enum Stop {
 /// A finished run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// Every report.
+    /// The first report of every epoch, and the last.
     pub history: Vec<Progress>,
     /// Steps taken.
     pub steps: u64,

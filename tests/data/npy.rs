@@ -42,7 +42,7 @@ fn what_numpy_wrote_is_read() {
 #[test]
 fn every_element_type_is_read_in_either_order_and_every_version() {
     // The little-endian bytes of two values each.
-    let cases: [(&str, Vec<u8>, [f32; 2]); 10] = [
+    let cases: [(&str, Vec<u8>, [f32; 2]); 11] = [
         ("u1", vec![0, 255], [0.0, 255.0]),
         ("i1", vec![0x80, 0x7f], [-128.0, 127.0]),
         ("u2", vec![0x02, 0x01, 0xff, 0xff], [258.0, 65535.0]),
@@ -51,6 +51,7 @@ fn every_element_type_is_read_in_either_order_and_every_version() {
         ("i4", vec![0xfe, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x80], [-2.0, -2147483648.0]),
         ("u8", vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80], [1.0, 9223372036854775808.0]),
         ("i8", vec![0xff; 16], [-1.0, -1.0]),
+        ("f2", vec![0x00, 0x3c, 0x00, 0xc1], [1.0, -2.5]),
         ("f4", vec![0x00, 0x00, 0x80, 0x3f, 0x00, 0x00, 0x20, 0xc0], [1.0, -2.5]),
         ("f8", vec![0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0], [1.5, -2.0]),
     ];
@@ -61,7 +62,7 @@ fn every_element_type_is_read_in_either_order_and_every_version() {
             for version in 1..=3 {
                 let bytes = npy(version, &header(&format!("{order}{kind}"), "False", "(2,)"), values);
                 if order == "|" && width > 1 {
-                    assert_data(read_bytes(&bytes), "descr", kind, "f4, f8, u1");
+                    assert_data(read_bytes(&bytes), "descr", kind, "f2, f4, f8, u1");
                 } else {
                     let data = read_bytes(&bytes).unwrap();
                     assert_eq!((data.rows(), data.columns()), (2, 1), "{order}{kind}");
@@ -99,11 +100,11 @@ fn lying_headers_are_errors() {
         ("length of the header", "65535", "at most 2,", b"\x93NUMPY\x01\x00\xff\xff{}".to_vec()),
         ("length of the header", "4294967295", "at most 2,", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}".to_vec()),
         ("fortran_order", "True", "ascontiguousarray", npy(1, &header("<f4", "True", "(2,)"), &[0; 8])),
-        ("descr", "<c8", "f4, f8, u1", typed("<c8")),
+        ("descr", "<c8", "f2, f4, f8, u1", typed("<c8")),
         ("descr", "=f4", "< or >", typed("=f4")),
         ("descr", "\"f4\"", "< or >", typed("f4")),
         ("descr", "\"\"", "< or >", typed("")),
-        ("descr", "é", "f4, f8, u1", typed("é")),
+        ("descr", "é", "f2, f4, f8, u1", typed("é")),
         (
             "header",
             "[('a', '<f4')]",
