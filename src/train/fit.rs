@@ -31,11 +31,11 @@ pub(super) struct Trainer {
     pub validation: Option<Arc<dyn Source>>,
     /// What one step runs, in order.
     programs: [Program; 3],
-    /// What the first program gives way to after the first submit: the same to the bit, but faster and longer to
+    /// What the first program gives way to after the first report: the same to the bit, but faster and longer to
     /// compile.
     faster: Option<Recording>,
-    /// Whether a step was submitted.
-    started: bool,
+    /// Whether a first step was reported.
+    reported: bool,
     terms: Vec<String>,
     readbacks: Vec<Readback>,
     in_flight: VecDeque<Submit>,
@@ -92,7 +92,7 @@ impl Trainer {
             validation,
             programs: [forward, finish, update],
             faster: pays.then_some(faster),
-            started: false,
+            reported: false,
             terms: graph.terms().to_vec(),
             readbacks: (0..2).map(|_| Readback::new(&gpu, bytes)).collect::<Result<_>>()?,
             in_flight: VecDeque::new(),
@@ -126,6 +126,9 @@ impl Trainer {
             return Ok(0);
         }
         table.write(gpu, now, steps)?;
+        if let Some(faster) = self.faster.take_if(|_| self.reported) {
+            self.programs[0] = Program::new(gpu, &faster, state, self.programs[0].buffers())?;
+        }
         let begun = Instant::now();
         let step = self.programs.iter().map(Work::Run);
         gpu.submit((0..steps).flat_map(|_| step.clone()))?;
@@ -141,6 +144,7 @@ impl Trainer {
 
     /// The report of the oldest submit: its terms and the state behind the newest one.
     fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<Progress> {
+        self.reported = true;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
         let (ring, rest) = words.split_at(RING * TERMS);
         let (state, flags) = rest.split_at(16);
