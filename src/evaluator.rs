@@ -64,7 +64,8 @@ impl Evaluator {
     /// # Errors
     /// As [`Evaluator::input`].
     pub fn params(&self, values: &[Vec<f32>]) -> Result<()> {
-        self.arena(Arena::Params, &Layout::new(&self.recording.graph.params).pack(&self.recording.graph.params, values))
+        let tensors = &self.recording.graph.params;
+        self.arena(Arena::Params, &Layout::new(tensors).pack(tensors, values)?)
     }
 
     /// Writes the frozen tensors, in the graph's order, as far as the plan reads them.
@@ -73,7 +74,7 @@ impl Evaluator {
     /// As [`Evaluator::input`].
     pub fn constants(&self, values: &[Vec<f32>]) -> Result<()> {
         let tensors = &self.recording.graph.constants;
-        self.role(Role::Constants, &Layout::new(tensors).pack(tensors, values))
+        self.role(Role::Constants, &Layout::new(tensors).pack(tensors, values)?)
     }
 
     /// Writes a whole arena, padding included.

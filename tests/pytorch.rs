@@ -153,8 +153,8 @@ fn the_f64_interpreter_agrees_with_pytorch() {
             let rate = training.learning_rate * training.schedule.factor(t as u64, STEPS as u64);
             let table = training.optimizer.table_row(t as u64, rate).map(f64::from).to_vec();
             let mut arenas = moments.clone();
-            arenas.insert(Arena::Params, layout.pack(network.params(), &params));
-            arenas.insert(Arena::Grads, layout.pack(network.params(), &grads));
+            arenas.insert(Arena::Params, layout.pack(network.params(), &params).unwrap());
+            arenas.insert(Arena::Grads, layout.pack(network.params(), &grads).unwrap());
             let env = Environment { rows: 1, arenas, table, ..Environment::default() };
             let values = evaluate(&update, &env).unwrap();
             for (arena, moment) in &mut moments {
@@ -162,7 +162,8 @@ fn the_f64_interpreter_agrees_with_pytorch() {
                     *moment = new.to_vec();
                 }
             }
-            params = layout.unpack(network.params(), env.sink(&update, &values, Sink::Update(Arena::Params)).unwrap());
+            let new = env.sink(&update, &values, Sink::Update(Arena::Params)).unwrap();
+            params = layout.unpack(network.params(), new).unwrap();
             first_row = (first_row + rows) % 40;
         }
         for (tensor, found) in names.iter().zip(params) {

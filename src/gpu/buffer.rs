@@ -19,7 +19,7 @@ impl Buffer {
         self.0.size()
     }
 
-    fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
+    pub(super) fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
         let end = offset.checked_add(bytes);
         if end.is_none_or(|end| end > self.bytes()) || !offset.is_multiple_of(4) || !bytes.is_multiple_of(4) {
             let message = format!("bytes {offset} to {end:?} of a buffer of {} bytes", self.bytes());
@@ -43,7 +43,8 @@ impl Gpu {
     }
 
     pub(super) fn buffer_for(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
-        let (needs, allowed) = (bytes.max(16).next_multiple_of(16), self.limits().buffer_bytes);
+        let needs = bytes.max(16).checked_next_multiple_of(16).unwrap_or(u64::MAX);
+        let allowed = self.limits().buffer_bytes;
         if needs > allowed {
             return Err(Error::Limit { what: label.into(), needs, allowed, limit: "max_buffer_size" });
         }

@@ -61,7 +61,11 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] where a range does not fit or a copy is under way.
     pub fn start(&mut self, parts: &[(&Buffer, Range<u64>)]) -> Result<()> {
-        let bytes = parts.iter().map(|(_, range)| range.end.saturating_sub(range.start)).sum();
+        let mut bytes = 0;
+        for (from, range) in parts {
+            from.check("read", range.start, range.end.saturating_sub(range.start))?;
+            bytes += range.end.saturating_sub(range.start);
+        }
         if self.busy() || bytes > self.staging.bytes() {
             let message = format!("{bytes} bytes into a staging buffer of {}", self.staging.bytes());
             return Err(Error::Device { op: "read".into(), message });
@@ -191,9 +195,9 @@ impl Gpu {
     /// # Errors
     /// As [`Readback::wait`].
     pub fn read(&self, buffer: &Buffer, first: usize, count: usize) -> Result<Vec<f32>> {
-        let bytes = count as u64 * 4;
+        let (start, bytes) = ((first as u64).saturating_mul(4), (count as u64).saturating_mul(4));
+        buffer.check("read", start, bytes)?;
         let mut readback = Readback::new(self, bytes)?;
-        let start = first as u64 * 4;
         readback.start(&[(buffer, start..start + bytes)])?;
         Ok(bytemuck::pod_collect_to_vec(&readback.wait()?))
     }

@@ -3,6 +3,7 @@
 
 use super::node::Tensor;
 use super::shape::Shape;
+use crate::error::{Error, Result};
 
 /// Bytes between possible starts of a tensor: WebGPU's default alignment of storage offsets.
 pub const ALIGNMENT: u64 = 256;
@@ -36,27 +37,41 @@ impl Layout {
         Shape::fixed(&[self.bytes as usize / (COLUMNS * 4), COLUMNS])
     }
 
-    /// Tensors, row-major without padding, as they lie in an arena. A tensor without values stays zero.
-    pub fn pack<R: Copy + Default>(&self, tensors: &[Tensor], values: &[Vec<R>]) -> Vec<R> {
+    /// Tensors, row-major without padding, as they lie in an arena. A tensor that no values are given for stays zero.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the tensor where the number of values is wrong.
+    pub fn pack<R: Copy + Default>(&self, tensors: &[Tensor], values: &[Vec<R>]) -> Result<Vec<R>> {
         let mut packed = vec![R::default(); self.bytes as usize / 4];
         for ((tensor, &offset), value) in tensors.iter().zip(&self.offsets).zip(values) {
+            let wanted = tensor.shape.elements(1);
+            if value.len() != wanted {
+                return Err(Error::data(&tensor.name, format!("{} values", value.len()), format!("{wanted} values")));
+            }
             let stride = tensor.shape.stride();
             for (r, row) in value.chunks(tensor.shape.columns()).enumerate() {
                 let at = offset as usize / 4 + r * stride;
                 packed[at..at + row.len()].copy_from_slice(row);
             }
         }
-        packed
+        Ok(packed)
     }
 
     /// Tensors taken out of an arena, without padding.
-    pub fn unpack<R: Copy>(&self, tensors: &[Tensor], packed: &[R]) -> Vec<Vec<R>> {
+    ///
+    /// # Errors
+    /// [`Error::Data`] where it is shorter than an arena.
+    pub fn unpack<R: Copy>(&self, tensors: &[Tensor], packed: &[R]) -> Result<Vec<Vec<R>>> {
+        let wanted = self.bytes as usize / 4;
+        if packed.len() < wanted {
+            return Err(Error::data("arena", format!("{} values", packed.len()), format!("{wanted} values")));
+        }
         let take = |(tensor, &offset): (&Tensor, &u64)| {
             let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
             let start = offset as usize / 4;
             let rows = packed[start..start + tensor.shape.blocks() * stride].chunks(stride);
             rows.flat_map(|row| row[..columns].iter().copied()).collect()
         };
-        tensors.iter().zip(&self.offsets).map(take).collect()
+        Ok(tensors.iter().zip(&self.offsets).map(take).collect())
     }
 }

@@ -150,6 +150,14 @@ impl Recording {
     /// [`Error::Shape`] or [`Error::Internal`] where the graph is not sound, [`Error::Limit`] where a tensor or a
     /// dispatch does not fit the target. Nothing is allocated.
     pub fn new(graph: &Graph, target: Target) -> Result<Recording> {
+        // One value a row is the least that has to lie somewhere; what comes below may count in u32 then.
+        for (what, rows) in [("a value for each row of the batch", target.rows), ("resident rows", target.data_rows)] {
+            let (needs, allowed) = ((rows as u64).saturating_mul(4), target.limits.binding_bytes);
+            if needs > allowed {
+                let limit = "max_storage_buffer_binding_size";
+                return Err(Error::Limit { what: what.into(), needs, allowed, limit });
+            }
+        }
         let graph = fuse::prepare(graph, target.optimise)?;
         graph.check()?;
         let groups = fuse::groups(&graph, &target);

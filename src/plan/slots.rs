@@ -76,9 +76,9 @@ pub(super) fn places(graph: &Graph, groups: &[Group], target: &Target) -> Result
     Ok(Places { of, sinks, buffers })
 }
 
-/// Bytes of so many values without padding, as a whole number of quads.
+/// Bytes of so many values without padding: a whole number of quads only where they are bound as quads.
 pub(super) fn packed_bytes(elements: usize) -> u64 {
-    (elements as u64 * 4).next_multiple_of(16)
+    elements as u64 * 4
 }
 
 /// For every value that some other group reads from memory: the last such group.

@@ -53,8 +53,8 @@ impl Memory<'_> {
         let buffers = recording.buffers.iter().map(empty).collect();
         let mut memory = Memory { graph, rows: env.rows, buffers };
         let pack = |tensors, values: &[Vec<f32>]| Layout::new(tensors).pack(tensors, values);
-        memory.provide(Role::Arena(Arena::Params), &pack(&graph.params, &env.params))?;
-        memory.provide(Role::Constants, &pack(&graph.constants, &env.constants))?;
+        memory.provide(Role::Arena(Arena::Params), &pack(&graph.params, &env.params)?)?;
+        memory.provide(Role::Constants, &pack(&graph.constants, &env.constants)?)?;
         for (arena, values) in &env.arenas {
             memory.provide(Role::Arena(*arena), values)?;
         }

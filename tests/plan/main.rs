@@ -129,7 +129,7 @@ fn adam() -> (Graph, Environment<f32>) {
     let drawn = |stream: u32, low: f64| -> Vec<f32> {
         let tensors: Vec<Vec<f32>> =
             (stream..).zip(&params).map(|(s, t)| values(s, t.shape.elements(1), (low, 1.0))).collect();
-        layout.pack(&params, &tensors)
+        layout.pack(&params, &tensors).unwrap()
     };
     let arenas = [(Arena::Params, -1.0), (Arena::Grads, -1.0), (Arena::First, -1.0), (Arena::Second, 0.0)];
     let arenas = (0..).zip(arenas).map(|(i, (arena, low))| (arena, drawn(10 * i, low))).collect();
