@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::feed::Position;
+use super::progress::Best;
 use super::{Session, Training};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -19,16 +19,27 @@ use crate::plan::Role;
 /// The version of the files written here; readers refuse a newer one.
 const VERSION: u64 = 1;
 
-/// The moments a checkpoint may hold, with the prefix of their tensors' names.
-const MOMENTS: [(Arena, &str); 2] = [(Arena::First, "optimizer.first."), (Arena::Second, "optimizer.second.")];
-
 /// Where a run stands, as metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Run {
     training: Training,
     step: u64,
-    position: Position,
+    best: Best,
+}
+
+impl Run {
+    /// What the run keeps beside the parameters, with the prefix of the tensors' names. Moments start at zero.
+    fn arenas(&self) -> impl Iterator<Item = (Arena, &'static str)> {
+        let (first, second) = self.training.optimizer.moments();
+        let begun = self.step > 0;
+        let all = [
+            (Arena::First, "optimizer.first.", first && begun),
+            (Arena::Second, "optimizer.second.", second && begun),
+            (Arena::Best, "early_stopping.best.", self.best.validation.is_some()),
+        ];
+        all.into_iter().filter(|(_, _, kept)| *kept).map(|(arena, prefix, _)| (arena, prefix))
+    }
 }
 
 /// A file's tensors by name, as f32, with their shapes.
@@ -50,8 +61,7 @@ impl Session {
     /// # Errors
     /// As [`Session::save`].
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
-        let position = self.trainer.as_ref().map(|t| t.feed.position()).or(self.resume).unwrap_or_default();
-        self.write(path.as_ref(), Some(Run { training: self.training, step: self.step, position }))
+        self.write(path.as_ref(), Some(Run { training: self.training, step: self.step, best: self.best }))
     }
 
     fn write(&self, path: &Path, run: Option<Run>) -> Result<()> {
@@ -66,10 +76,8 @@ impl Session {
         }
         if let Some(run) = run {
             metadata.insert("strait.run".into(), serde_json::to_string(&run).map_err(json)?);
-            for (arena, prefix) in MOMENTS {
-                if self.shared.contains_key(&Role::Arena(arena)) {
-                    tensors.extend(named(prefix, self.network.params(), self.read_arena(arena)?));
-                }
+            for (arena, prefix) in run.arenas() {
+                tensors.extend(named(prefix, self.network.params(), self.read_arena(arena)?));
             }
         }
         let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
@@ -124,31 +132,27 @@ impl Session {
         // Everything is checked before anything is allocated on the device.
         let network = Network::new(&spec)?;
         let params = take(path, "", network.params(), &mut tensors)?;
-        let scaling = network.constants().iter().any(|t| tensors.contains_key(&t.name));
+        let begun = run.as_ref().is_some_and(|run| run.step > 0);
+        let scaling = begun || network.constants().iter().any(|t| tensors.contains_key(&t.name));
         let constants = if scaling { take(path, "", network.constants(), &mut tensors)? } else { vec![] };
         let training = run.as_ref().map_or_else(Training::default, |run| run.training);
         training.check().map_err(|e| fail("strait.run", &e.to_string(), "options that can work"))?;
-        let mut moments = Vec::new();
-        if let (Some(_), true) = (&run, resume) {
-            let (first, second) = training.optimizer.moments();
-            for ((arena, prefix), wanted) in MOMENTS.into_iter().zip([first, second]) {
-                if wanted && tensors.keys().any(|name| name.starts_with(prefix)) {
-                    moments.push((arena, take(path, prefix, network.params(), &mut tensors)?));
-                }
-            }
+        let mut arenas = Vec::new();
+        for (arena, prefix) in run.iter().flat_map(Run::arenas) {
+            arenas.push((arena, take(path, prefix, network.params(), &mut tensors)?));
         }
-        if let Some(name) = tensors.keys().find(|name| !name.starts_with("optimizer.")) {
-            return Err(fail(name, "a tensor", "the tensors of the spec alone"));
+        if let Some(name) = tensors.keys().next() {
+            return Err(fail(name, "a tensor", "the tensors of the spec and of the run alone"));
         }
         let mut session = Session::new(gpu, &spec, training)?;
         session.set_parameters(&params)?;
-        if scaling {
+        if !constants.is_empty() {
             session.set_constants(&constants)?;
         }
         if let (Some(run), true) = (run, resume) {
-            (session.step, session.resume) = (run.step, Some(run.position));
+            (session.step, session.best) = (run.step, run.best);
             let bytes = session.shared(Role::Arena(Arena::Params))?.bytes();
-            for (arena, values) in moments {
+            for (arena, values) in arenas {
                 session.shared.insert(Role::Arena(arena), gpu.buffer(&format!("{arena:?}"), bytes)?);
                 session.write_arena(arena, &values)?;
             }

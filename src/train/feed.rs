@@ -5,6 +5,7 @@
 //! `permute(i, chunks, seed, epoch)`, the rows of the i-th chunk of an epoch by
 //! `permute(row, rows of the chunk, seed, epoch * chunks + i)`. With everything resident there is one chunk.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use super::Training;
@@ -39,16 +40,15 @@ impl Source for Part {
     }
 }
 
-/// Where a run stands: enough to go on in another process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Position {
+/// Where a run stands: a function of the steps it has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Position {
     /// Whole passes over the data.
-    pub epoch: u64,
+    epoch: u64,
     /// Chunks of this pass that are done.
-    pub chunk: usize,
+    chunk: usize,
     /// Steps taken in the current chunk.
-    pub step: u64,
+    step: u64,
 }
 
 /// Rows on their way to the GPU.
@@ -62,6 +62,9 @@ pub(super) struct Feed {
     seed: u64,
     shuffle: bool,
     ragged: bool,
+    steps_per_epoch: u64,
+    /// Steps taken in the whole run.
+    taken: u64,
     position: Position,
     /// The chunk whose rows the buffer holds.
     resident: Option<usize>,
@@ -74,7 +77,7 @@ impl Feed {
     pub fn new(gpu: &Gpu, source: Arc<dyn Source>, training: &Training) -> Result<Feed> {
         let (rows, row_bytes) = (source.rows(), source.columns() as u64 * 4);
         let batch = training.batch.min(rows);
-        let budget = training.data_budget.min(gpu.limits().binding_bytes).min(gpu.limits().buffer_bytes);
+        let budget = budget(gpu, training);
         let fitting = (budget / row_bytes) as usize;
         let chunk_rows = if fitting >= rows { rows } else { fitting / batch * batch };
         if chunk_rows == 0 {
@@ -82,7 +85,7 @@ impl Feed {
             return Err(Error::Limit { what, needs, allowed: budget, limit: "data_budget" });
         }
         let buffer = gpu.buffer("data", (chunk_rows as u64 * row_bytes).next_multiple_of(16))?;
-        let feed = Feed {
+        let mut feed = Feed {
             source,
             buffer,
             batch,
@@ -91,13 +94,14 @@ impl Feed {
             seed: training.seed,
             shuffle: training.shuffle,
             ragged: !training.drop_last,
+            steps_per_epoch: 0,
+            taken: 0,
             position: Position::default(),
             resident: None,
             placed: false,
         };
-        if feed.steps_per_epoch() == 0 {
-            return Err(Error::spec("batch", training.batch, format!("at most the {rows} rows, with drop_last")));
-        }
+        feed.steps_per_epoch = (0..feed.chunks).map(|c| feed.steps_of(c)).sum();
+        feed.seek(0);
         Ok(feed)
     }
 
@@ -111,19 +115,21 @@ impl Feed {
         self.batch
     }
 
-    /// Where the run stands.
-    pub fn position(&self) -> Position {
-        self.position
+    /// Whole passes over the data that are done.
+    pub fn epoch(&self) -> u64 {
+        self.position.epoch
     }
 
-    /// Goes on from where another run stood.
-    pub fn seek(&mut self, position: Position) -> Result<()> {
-        if position.chunk >= self.chunks || position.step >= self.steps_of(self.chunk_at(position)).max(1) {
-            let found = format!("chunk {} step {}", position.chunk, position.step);
-            return Err(Error::data(self.source.name(), found, "a position in the data that the run was begun with"));
+    /// Goes to where a run stands that has taken so many steps.
+    pub fn seek(&mut self, taken: u64) {
+        let mut position =
+            Position { epoch: taken / self.steps_per_epoch, chunk: 0, step: taken % self.steps_per_epoch };
+        // A chunk smaller than a batch has no step where the last batch is dropped.
+        while position.step >= self.steps_of(self.chunk_at(position)) {
+            position.step -= self.steps_of(self.chunk_at(position));
+            position.chunk += 1;
         }
-        (self.position, self.placed) = (position, false);
-        Ok(())
+        (self.taken, self.position, self.placed) = (taken, position, false);
     }
 
     fn chunk_at(&self, position: Position) -> usize {
@@ -144,7 +150,7 @@ impl Feed {
 
     /// Steps of a pass over the data.
     pub fn steps_per_epoch(&self) -> u64 {
-        (0..self.chunks).map(|c| self.steps_of(c)).sum()
+        self.steps_per_epoch
     }
 
     /// Steps left until rows or order must change by the host's hand: until the end of the chunk, or for ever where
@@ -159,7 +165,7 @@ impl Feed {
     }
 
     /// Sees to it that the GPU holds the rows and the state for the next step.
-    pub fn place(&mut self, gpu: &Gpu, state: &Buffer, step: u64) -> Result<()> {
+    pub fn place(&mut self, gpu: &Gpu, state: &Buffer) -> Result<()> {
         if self.placed {
             return Ok(());
         }
@@ -170,17 +176,20 @@ impl Feed {
         }
         let first_row = self.position.step as usize * self.batch;
         let now = State {
-            step: step as u32,
+            step: self.taken as u32,
             rows: self.batch.min(rows - first_row) as u32,
             seed: key(self.seed),
             first_row: first_row as u32,
             count: rows as u32,
             batch: self.batch as u32,
-            epoch: (self.position.epoch * self.chunks as u64) as u32 + self.position.chunk as u32,
+            epoch: self.position.epoch.wrapping_mul(self.chunks as u64).wrapping_add(self.position.chunk as u64) as u32,
             ragged: self.ragged.into(),
             ..State::default()
         };
-        gpu.write(state, 0, bytemuck::bytes_of(&now))?;
+        // All but what says that a step went bad: it may have been in the submit before this one.
+        let (bytes, sticky) = (bytemuck::bytes_of(&now), offset_of!(State, halted)..offset_of!(State, table_row));
+        gpu.write(state, 0, &bytes[..sticky.start])?;
+        gpu.write(state, sticky.end as u64, &bytes[sticky.end..])?;
         self.placed = true;
         Ok(())
     }
@@ -207,32 +216,22 @@ impl Feed {
     }
 
     /// Notes that `steps` more steps, no more than [`Feed::steps_left`], were submitted.
-    pub fn advance(&mut self, mut steps: u64) {
-        while steps > 0 {
-            let now = steps.min(self.steps_left_in_chunk());
-            self.position.step += now;
-            steps -= now;
-            if self.steps_left_in_chunk() == 0 {
-                self.next_chunk();
-            }
-        }
+    pub fn advance(&mut self, steps: u64) {
+        let before = self.position;
+        self.seek(self.taken + steps);
+        // The GPU goes on by itself within a chunk, and from epoch to epoch where there is only one.
+        self.placed = self.chunks == 1 || (before.epoch, before.chunk) == (self.position.epoch, self.position.chunk);
     }
+}
 
-    fn next_chunk(&mut self) {
-        loop {
-            self.position.step = 0;
-            self.position.chunk += 1;
-            if self.position.chunk == self.chunks {
-                self.position.chunk = 0;
-                self.position.epoch += 1;
-            }
-            // A chunk smaller than a batch has no step where the last batch is dropped.
-            if self.steps_left_in_chunk() > 0 {
-                break;
-            }
-        }
-        self.placed = self.chunks == 1;
-    }
+/// Bytes that data may take on the GPU.
+fn budget(gpu: &Gpu, training: &Training) -> u64 {
+    training.data_budget.min(gpu.limits().binding_bytes).min(gpu.limits().buffer_bytes)
+}
+
+/// Rows of `columns` values that may lie on the GPU at a time, at least one.
+pub(super) fn fitting(gpu: &Gpu, training: &Training, columns: usize) -> usize {
+    ((budget(gpu, training) / (columns as u64 * 4)) as usize).max(1)
 }
 
 /// Fails where a value is not finite.

@@ -1,11 +1,13 @@
 //! Taking steps: several to a submit, at most two submits in flight, reports read behind them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::evaluate::Evaluation;
 use super::feed::Feed;
+use super::progress::Best;
 use super::{Fit, Progress, Session, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -28,7 +30,7 @@ const LONG_RUN: u64 = 2_000_000_000;
 /// Everything that one training run needs beside the session.
 pub(super) struct Trainer {
     pub feed: Feed,
-    pub validation: Option<Arc<dyn Source>>,
+    validation: Option<Evaluation>,
     /// What one step runs, in order.
     programs: [Program; 3],
     /// What the first program gives way to after the first report: the same to the bit, but faster and longer to
@@ -85,11 +87,12 @@ impl Trainer {
         let update = Program::new(&gpu, &update, &session.state, &session.shared)?;
         let (terms, flags) = (forward.buffer(Role::Terms)?, session.shared(Role::Flags)?.clone());
         gpu.write(&flags, 0, &[0; 16])?;
+        gpu.write(&session.state, 0, &[0; 64])?;
         let finish = Program::finish(&gpu, &session.state, terms, &session.ring, &flags, graph.terms().len() as u32)?;
         let bytes = session.ring.bytes() + session.state.bytes() + flags.bytes();
         Ok(Trainer {
             feed,
-            validation,
+            validation: validation.map(|rows| Evaluation::new(session, rows)).transpose()?,
             programs: [forward, finish, update],
             faster: pays.then_some(faster),
             reported: false,
@@ -120,7 +123,7 @@ impl Trainer {
         table: &TableWriter,
     ) -> Result<u64> {
         let Some(readback) = self.readbacks.iter().position(|r| !r.busy()) else { return Ok(0) };
-        self.feed.place(gpu, state, now)?;
+        self.feed.place(gpu, state)?;
         let steps = steps.min(STEPS).min(self.feed.steps_left());
         if steps == 0 {
             return Ok(0);
@@ -137,7 +140,7 @@ impl Trainer {
         let took = begun.elapsed();
         self.submitting += took;
         self.feed.advance(steps);
-        let (rows, epoch) = (steps * self.feed.batch() as u64, self.feed.position().epoch);
+        let (rows, epoch) = (steps * self.feed.batch() as u64, self.feed.epoch());
         self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, took });
         Ok(steps)
     }
@@ -221,7 +224,8 @@ impl Session {
         self.fit_with(data, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Session::fit`], with a callback at every report that may break off the run.
+    /// As [`Session::fit`], with a callback at every report that may break off the run: what is under way then still
+    /// comes to its end and is reported.
     ///
     /// # Errors
     /// As [`Session::fit`].
@@ -262,11 +266,11 @@ impl Session {
             first_step: Duration::ZERO,
             elapsed: Duration::ZERO,
         };
-        let (mut done, mut budget, mut waited) = (self.step, 1, 0);
+        let (mut done, mut budget, mut cancelled) = (self.step, 1, false);
         let from = self.step;
         self.trainer()?.last = begun;
-        while done < total {
-            loop {
+        while done < total && !self.waited_long() {
+            while !cancelled {
                 // Where rows are held out, every epoch ends with a look at them.
                 let left = self.steps_left_in_epoch()?.unwrap_or(u64::MAX);
                 let wanted = budget.min(total - self.step).min(left);
@@ -274,8 +278,11 @@ impl Session {
                     break;
                 }
             }
-            let nothing = || Error::Internal("no step was taken and none is under way".into());
-            let progress = self.next_report(how).await?.ok_or_else(nothing)?;
+            let progress = match self.next_report(how).await? {
+                Some(progress) => progress,
+                None if cancelled => break,
+                None => return Err(Error::Internal("no step was taken and none is under way".into())),
+            };
             let mut progress = Progress { elapsed: begun.elapsed(), ..progress };
             let steps = progress.step - done;
             done = progress.step;
@@ -285,26 +292,22 @@ impl Session {
                 budget = next_budget(steps, steps as f64 * self.batch_rows()? / progress.rows_per_second);
             }
             let at_end = self.in_flight() == 0 && (self.epoch_ended()? || done == total);
-            if at_end && self.training.early_stopping.is_some() {
-                let better = self.validate(&mut progress, &mut fit, how).await?;
-                waited = if better { 0 } else { waited + 1 };
+            if at_end {
+                self.validate(&mut progress, how).await?;
             }
             let new_epoch = fit.history.last().is_none_or(|last: &Progress| last.epoch != progress.epoch);
-            let answer = report(&progress);
+            cancelled |= report(&progress).is_break();
             if new_epoch || done == total || progress.validation.is_some() {
                 fit.history.push(progress);
             }
-            if answer.is_break() {
-                fit.stop = Stop::Cancelled;
-                break;
-            }
-            if self.training.early_stopping.is_some_and(|e| waited >= e.patience) {
-                fit.stop = Stop::Early;
-                break;
-            }
         }
-        while self.next_report(how).await?.is_some() {}
-        if fit.best_validation.is_some() && fit.stop != Stop::Cancelled {
+        fit.best_validation = self.best.validation;
+        fit.stop = match self.waited_long() {
+            true => Stop::Early,
+            false if cancelled => Stop::Cancelled,
+            false => Stop::Done,
+        };
+        if fit.stop != Stop::Cancelled && fit.best_validation.is_some() {
             let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
             self.gpu.submit([Work::Copy(best, params)])?;
         }
@@ -420,68 +423,33 @@ impl Session {
         }
     }
 
-    /// Looks at the validation rows and keeps the parameters where they are the best so far.
-    async fn validate(&mut self, progress: &mut Progress, fit: &mut Fit, how: Wait) -> Result<bool> {
-        let Some(rows) = self.trainer()?.validation.clone() else { return Ok(true) };
-        let loss = self.evaluate_source(&rows, how).await?;
+    /// Whether the validation loss has not improved for as long as early stopping waits.
+    fn waited_long(&self) -> bool {
+        self.training.early_stopping.is_some_and(|e| self.best.waited >= e.patience)
+    }
+
+    /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
+    async fn validate(&mut self, progress: &mut Progress, how: Wait) -> Result<()> {
+        let gpu = self.gpu.clone();
+        let Some(validation) = &mut self.trainer()?.validation else { return Ok(()) };
+        let loss = validation.run(&gpu, how).await?;
         progress.validation = Some(loss);
         let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
-        let better = fit.best_validation.is_none_or(|best| loss < best - margin);
-        if better {
-            fit.best_validation = Some(loss);
+        if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
+            self.best = Best { validation: Some(loss), waited: 0 };
             let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
-            self.gpu.submit([Work::Copy(params, best)])?;
+            return gpu.submit([Work::Copy(params, best)]);
         }
-        Ok(better)
+        self.best.waited += 1;
+        Ok(())
     }
 
     /// The mean objective over the rows of `data`, nothing corrupted.
     ///
     /// # Errors
-    /// [`Error::Data`] where the data does not fit the model.
+    /// [`Error::Data`] where the data does not fit the model, or the scaling of its input is not known yet.
     pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
-        pollster::block_on(self.evaluate_source(&data.into(), Wait::Block))
-    }
-
-    async fn evaluate_source(&mut self, source: &Arc<dyn Source>, how: Wait) -> Result<f64> {
-        let input = self.spec().input;
-        if source.columns() != input {
-            let allowed = format!("{input}, the width of the model's input");
-            return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
-        }
-        let gpu = self.gpu.clone();
-        let once = super::Training { shuffle: false, drop_last: false, batch: 1024, ..self.training };
-        let mut feed = Feed::new(&gpu, source.clone(), &once)?;
-        let state = gpu.buffer("state", 64)?;
-        let ring = gpu.buffer("ring", self.ring.bytes())?;
-        let graph = self.network.graph(Purpose::Evaluate, false)?;
-        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&gpu, feed.batch()) };
-        let recording = Recording::new(&graph, target)?;
-        let mut shared: BTreeMap<Role, Buffer> = self.shared.clone();
-        shared.insert(Role::Data, feed.buffer.clone());
-        shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
-        let program = Program::new(&gpu, &recording, &state, &shared)?;
-        let (terms, flags) = (program.buffer(Role::Terms)?, &shared[&Role::Flags]);
-        let finish = Program::finish(&gpu, &state, terms, &ring, flags, graph.terms().len() as u32)?;
-        let mut readback = Readback::new(&gpu, ring.bytes())?;
-        let (mut done, mut sum) = (0u64, 0.0f64);
-        while done < feed.steps_per_epoch() {
-            feed.place(&gpu, &state, done)?;
-            let steps = STEPS.min(feed.steps_left_in_chunk());
-            let rows_left = source.rows() as u64 - done.min(feed.steps_per_epoch()) * feed.batch() as u64;
-            gpu.submit((0..steps).flat_map(|_| [Work::Run(&program), Work::Run(&finish)]))?;
-            readback.start(&[(&ring, 0..ring.bytes())])?;
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&readback.finish(how).await?);
-            for i in 0..steps {
-                let row = (done + i) as usize % RING * TERMS;
-                let total: f64 = values[row..row + graph.terms().len()].iter().map(|&v| f64::from(v)).sum();
-                let rows = (rows_left - i * feed.batch() as u64).min(feed.batch() as u64);
-                sum += total * rows as f64;
-            }
-            feed.advance(steps);
-            done += steps;
-        }
-        Ok(sum / source.rows() as f64)
+        pollster::block_on(Evaluation::new(self, data.into())?.run(&self.gpu, Wait::Block))
     }
 }
 

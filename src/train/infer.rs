@@ -167,10 +167,10 @@ impl Session {
             let allowed = "encode, decode, reconstruct or score";
             return Err(Error::spec("purpose", format!("{purpose:?}"), allowed));
         }
-        if !self.scaled {
-            let allowed = "a model whose scaling was learned: call fit or load first";
-            return Err(Error::data("input scaling", "unknown", allowed));
+        if rows == 0 {
+            return Err(Error::spec("rows", rows, "1 or more"));
         }
+        self.check_scaled()?;
         Recording::new(&self.network.graph(purpose, false)?, Target::of(&self.gpu, rows))
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The state of a run at a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
@@ -39,7 +41,7 @@ pub enum Stop {
 /// A finished run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// The first report of every epoch, and the last.
+    /// The first report of every epoch, every report with a validation loss, and the last.
     pub history: Vec<Progress>,
     /// Steps taken.
     pub steps: u64,
@@ -51,4 +53,14 @@ pub struct Fit {
     pub first_step: Duration,
     /// Time of the whole run.
     pub elapsed: Duration,
+}
+
+/// What early stopping has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Best {
+    /// The best objective on the validation rows.
+    pub validation: Option<f64>,
+    /// Epochs since then.
+    pub waited: u64,
 }

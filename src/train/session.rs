@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::feed::{Feed, Part, Position, scan};
+use super::feed::{Feed, Part, scan};
 use super::fit::Trainer;
 use super::infer::Inference;
+use super::progress::Best;
 use super::{EarlyStopping, Training};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -40,8 +41,8 @@ pub struct Session {
     pub(super) scaled: bool,
     /// Steps submitted.
     pub(super) step: u64,
-    /// Where a resumed run goes on.
-    pub(super) resume: Option<Position>,
+    /// What early stopping has seen so far.
+    pub(super) best: Best,
     pub(super) trainer: Option<Trainer>,
     pub(super) inference: BTreeMap<Purpose, Inference>,
 }
@@ -91,7 +92,7 @@ impl Session {
             shared,
             scaled,
             step: 0,
-            resume: None,
+            best: Best::default(),
             trainer: None,
             inference: BTreeMap::new(),
         };
@@ -142,10 +143,6 @@ impl Session {
             return Err(Error::data("parameters", values.len(), format!("{} tensors", tensors.len())));
         }
         for (tensor, values) in tensors.iter().zip(values) {
-            let wanted = tensor.shape.elements(1);
-            if values.len() != wanted {
-                return Err(Error::data(&tensor.name, format!("{} values", values.len()), format!("{wanted} values")));
-            }
             if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
                 return Err(Error::data(&tensor.name, bad, "finite numbers"));
             }
@@ -155,7 +152,7 @@ impl Session {
 
     pub(super) fn write_arena(&self, arena: Arena, values: &[Vec<f32>]) -> Result<()> {
         let tensors = self.network.params();
-        let packed = Layout::new(tensors).pack(tensors, values);
+        let packed = Layout::new(tensors).pack(tensors, values)?;
         self.gpu.write(self.shared(Role::Arena(arena))?, 0, bytemuck::cast_slice(&packed))
     }
 
@@ -163,7 +160,7 @@ impl Session {
         let tensors = self.network.params();
         let layout = Layout::new(tensors);
         let packed = self.gpu.read(self.shared(Role::Arena(arena))?, 0, layout.bytes as usize / 4)?;
-        Ok(layout.unpack(tensors, &packed))
+        layout.unpack(tensors, &packed)
     }
 
     pub(super) fn shared(&self, role: Role) -> Result<&Buffer> {
@@ -178,12 +175,12 @@ impl Session {
         }
         let layout = Layout::new(tensors);
         let packed = self.gpu.read(self.shared(Role::Constants)?, 0, layout.bytes as usize / 4)?;
-        Ok(layout.unpack(tensors, &packed))
+        layout.unpack(tensors, &packed)
     }
 
     pub(super) fn set_constants(&mut self, values: &[Vec<f32>]) -> Result<()> {
         let tensors = self.network.constants();
-        let packed = Layout::new(tensors).pack(tensors, values);
+        let packed = Layout::new(tensors).pack(tensors, values)?;
         self.gpu.write(self.shared(Role::Constants)?, 0, bytemuck::cast_slice(&packed))?;
         self.scaled = true;
         Ok(())
@@ -196,25 +193,39 @@ impl Session {
     /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
         let source: Arc<dyn Source> = data.into();
+        self.check_shape(&*source)?;
+        let (train, validation) = self.hold_out(source)?;
+        let constants = if self.scaled { self.constants()? } else { self.learn_scaling(&*train)? };
+        if self.spec().loss == Loss::Bernoulli {
+            check_unit(&*train, &constants)?;
+        }
+        self.trainer = None;
+        let mut feed = Feed::new(&self.gpu, train, &self.training)?;
+        feed.seek(self.step);
+        self.trainer = Some(Trainer::new(self, feed, validation)?);
+        if !self.scaled {
+            self.set_constants(&constants)?;
+        }
+        Ok(())
+    }
+
+    /// Fails where there are no rows, or none that fit the model.
+    pub(super) fn check_shape(&self, source: &dyn Source) -> Result<()> {
         let input = self.spec().input;
         if source.columns() != input {
             let allowed = format!("{input}, the width of the model's input");
             return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
         }
-        let (train, validation) = self.hold_out(source)?;
-        if !self.scaled {
-            self.learn_scaling(&*train)?;
+        if source.rows() == 0 {
+            return Err(Error::data(format!("{}: rows", source.name()), 0, "1 or more"));
         }
-        if self.spec().loss == Loss::Bernoulli {
-            self.check_unit(&*train)?;
-        }
-        self.trainer = None;
-        let mut feed = Feed::new(&self.gpu, train, &self.training)?;
-        if let Some(position) = self.resume.take() {
-            feed.seek(position)?;
-        }
-        self.trainer = Some(Trainer::new(self, feed, validation)?);
         Ok(())
+    }
+
+    /// Fails where the scaling of the input is not known yet.
+    pub(super) fn check_scaled(&self) -> Result<()> {
+        let allowed = "a model whose scaling was learned: call fit or load first";
+        if self.scaled { Ok(()) } else { Err(Error::data("input scaling", "unknown", allowed)) }
     }
 
     /// Training rows, and validation rows where some are held out.
@@ -230,8 +241,8 @@ impl Session {
         Ok((part(0, rows - held), Some(part(rows - held, held))))
     }
 
-    /// Sets shift and scale from the training rows.
-    fn learn_scaling(&mut self, source: &dyn Source) -> Result<()> {
+    /// Shift and scale from the training rows.
+    fn learn_scaling(&self, source: &dyn Source) -> Result<Vec<Vec<f32>>> {
         let columns = source.columns();
         let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
         let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
@@ -250,7 +261,6 @@ impl Session {
             Ok(())
         })?;
         let rows = source.rows() as f64;
-        let inverse = |width: f64| if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
         let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
         for c in 0..columns {
             let (start, width) = match self.spec().scaling {
@@ -261,26 +271,30 @@ impl Session {
                 }
                 _ => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
             };
-            shift.push(start as f32);
-            scale.push(inverse(width));
-        }
-        self.set_constants(&[shift, scale])
-    }
-
-    /// A Bernoulli loss needs data in [0, 1].
-    fn check_unit(&self, source: &dyn Source) -> Result<()> {
-        let constants = self.constants()?;
-        let columns = source.columns();
-        scan(source, |first, values| {
-            for (i, &v) in values.iter().enumerate() {
-                let c = i % columns;
-                let scaled = if let [shift, scale] = constants.as_slice() { (v - shift[c]) * scale[c] } else { v };
-                if !(-1e-6..=1.0 + 1e-6).contains(&scaled) {
-                    let place = format!("{}: row {}, column {c}", source.name(), first + i / columns);
-                    return Err(Error::data(place, scaled, "0 to 1 for a Bernoulli loss (scaling: unit helps)"));
-                }
+            let inverse = if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
+            if width > 0.0 && !inverse.is_normal() {
+                let allowed = "a spread whose inverse f32 can hold, or none";
+                return Err(Error::data(format!("{}: spread of column {c}", source.name()), width, allowed));
             }
-            Ok(())
-        })
+            shift.push(start as f32);
+            scale.push(inverse);
+        }
+        Ok(vec![shift, scale])
     }
+}
+
+/// A Bernoulli loss needs data in [0, 1].
+fn check_unit(source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
+    let columns = source.columns();
+    scan(source, |first, values| {
+        for (i, &v) in values.iter().enumerate() {
+            let c = i % columns;
+            let scaled = if let [shift, scale] = constants { (v - shift[c]) * scale[c] } else { v };
+            if !(-1e-6..=1.0 + 1e-6).contains(&scaled) {
+                let place = format!("{}: row {}, column {c}", source.name(), first + i / columns);
+                return Err(Error::data(place, scaled, "0 to 1 for a Bernoulli loss (scaling: unit helps)"));
+            }
+        }
+        Ok(())
+    })
 }

@@ -1,0 +1,80 @@
+//! Evaluating: the mean objective over rows, nothing corrupted. What it needs is made once, so that looking at the
+//! validation rows after every epoch makes nothing new.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::feed::{Feed, fitting};
+use super::{Session, Training};
+use crate::data::Source;
+use crate::error::Result;
+use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
+use crate::kernel::{RING, TERMS};
+use crate::model::Purpose;
+use crate::plan::{Recording, Role, Target};
+
+/// Rows of a batch, where so many fit.
+const ROWS: usize = 1024;
+
+/// Batches in one submit at most.
+const STEPS: u64 = RING as u64 / 4;
+
+/// Rows and the compiled objective.
+pub(super) struct Evaluation {
+    feed: Feed,
+    rows: u64,
+    state: Buffer,
+    ring: Buffer,
+    programs: [Program; 2],
+    readback: Readback,
+    terms: usize,
+}
+
+impl Evaluation {
+    pub fn new(session: &Session, source: Arc<dyn Source>) -> Result<Evaluation> {
+        session.check_shape(&*source)?;
+        session.check_scaled()?;
+        let gpu = &session.gpu;
+        let batch = fitting(gpu, &session.training, source.columns()).min(ROWS);
+        let once = Training { shuffle: false, drop_last: false, batch, ..session.training };
+        let rows = source.rows() as u64;
+        let feed = Feed::new(gpu, source, &once)?;
+        let state = gpu.buffer("state", 64)?;
+        let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
+        let graph = session.network.graph(Purpose::Evaluate, false)?;
+        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(gpu, feed.batch()) };
+        let recording = Recording::new(&graph, target)?;
+        let mut shared: BTreeMap<Role, Buffer> = session.shared.clone();
+        shared.insert(Role::Data, feed.buffer.clone());
+        shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
+        let program = Program::new(gpu, &recording, &state, &shared)?;
+        let (terms, count) = (program.buffer(Role::Terms)?, graph.terms().len());
+        let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], count as u32)?;
+        let readback = Readback::new(gpu, ring.bytes())?;
+        Ok(Evaluation { feed, rows, state, ring, programs: [program, finish], readback, terms: count })
+    }
+
+    /// The mean objective; not finite where a row's is not.
+    pub async fn run(&mut self, gpu: &Gpu, how: Wait) -> Result<f64> {
+        gpu.write(&self.state, 0, &[0; 64])?;
+        self.feed.seek(0);
+        let batch = self.feed.batch() as u64;
+        let (mut done, mut sum) = (0u64, 0.0f64);
+        while done < self.feed.steps_per_epoch() {
+            self.feed.place(gpu, &self.state)?;
+            let steps = STEPS.min(self.feed.steps_left_in_chunk());
+            let step = self.programs.iter().map(Work::Run);
+            gpu.submit((0..steps).flat_map(|_| step.clone()))?;
+            self.readback.start(&[(&self.ring, 0..self.ring.bytes())])?;
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.readback.finish(how).await?);
+            for step in done..done + steps {
+                let row = step as usize % RING * TERMS;
+                let total: f64 = values[row..row + self.terms].iter().map(|&v| f64::from(v)).sum();
+                sum += total * (self.rows - step * batch).min(batch) as f64;
+            }
+            self.feed.advance(steps);
+            done += steps;
+        }
+        Ok(sum / self.rows as f64)
+    }
+}

@@ -1,0 +1,161 @@
+//! Control over a run: reports, early stopping, cancelling, stepping by hand, learning rates beyond the table's length.
+
+use std::ops::ControlFlow;
+
+use super::*;
+use strait::{Decay, EarlyStopping, Error, Progress, Schedule, Stop};
+
+#[test]
+fn early_stopping_brings_the_best_parameters_back() {
+    let data = rows(30);
+    let early = EarlyStopping { validation: 0.2, patience: 3, min_delta: 0.0 };
+    // Too fast for its own good.
+    let training =
+        Training { batch: 6, epochs: 500, learning_rate: 0.3, early_stopping: Some(early), ..Training::default() };
+    let mut session = session(&gpu(), &tiny(), training);
+    let fit = session.fit(&data).unwrap();
+    let validations: Vec<f64> = fit.history.iter().filter_map(|p| p.validation).collect();
+    let best = validations.iter().copied().fold(f64::MAX, f64::min);
+    let at = validations.iter().position(|&v| v == best).unwrap();
+    assert_eq!((fit.stop, fit.best_validation), (Stop::Early, Some(best)));
+    assert_eq!(validations.len(), at + 1 + 3, "patience: {validations:?}");
+    assert_eq!(fit.steps, 4 * validations.len() as u64, "24 rows in batches of 6 an epoch");
+    let held_out = data.clone().split_at(24).unwrap().1;
+    assert_eq!(session.evaluate(&held_out).unwrap(), best);
+    assert!(best < *validations.last().unwrap());
+    // It is over: taken up again it stands still.
+    let again = session.fit(&data).unwrap();
+    assert_eq!((again.stop, again.steps), (Stop::Early, 0));
+    assert_eq!(session.evaluate(&held_out).unwrap(), best);
+}
+
+#[test]
+fn early_stopping_waits_for_more_than_its_margin() {
+    let early = EarlyStopping { validation: 0.2, patience: 2, min_delta: 1e6 };
+    let training = Training { batch: 6, epochs: 50, early_stopping: Some(early), ..Training::default() };
+    let mut session = session(&gpu(), &tiny(), training);
+    let fit = session.fit(&rows(30)).unwrap();
+    let validations: Vec<f64> = fit.history.iter().filter_map(|p| p.validation).collect();
+    assert_eq!((fit.stop, validations.len(), fit.best_validation), (Stop::Early, 3, Some(validations[0])));
+}
+
+#[test]
+fn a_callback_sees_every_step_and_can_break_off() {
+    let training = Training { batch: 6, epochs: 40, ..Training::default() };
+    let mut whole = session(&gpu(), &tiny(), training);
+    let fit = whole.fit(&rows(30)).unwrap();
+    assert_eq!((fit.stop, fit.steps), (Stop::Done, 200));
+    let mut broken = session(&gpu(), &tiny(), training);
+    let mut reports: Vec<Progress> = Vec::new();
+    let fit = broken
+        .fit_with(&rows(30), |p| {
+            reports.push(p.clone());
+            if p.step >= 20 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!(fit.stop, Stop::Cancelled);
+    assert_eq!(fit.steps, broken.steps());
+    assert_eq!(reports.last().unwrap().step, broken.steps(), "what was under way is reported too");
+    assert!((20..200).contains(&fit.steps), "{}", fit.steps);
+    assert!(reports.windows(2).all(|w| w[0].step < w[1].step && w[0].elapsed <= w[1].elapsed));
+    for report in &reports {
+        assert_eq!((report.total_steps, report.epoch), (200, report.step / 5));
+        assert_eq!(report.learning_rate, 1e-3);
+        assert_eq!(report.terms, [("reconstruction".to_string(), report.loss)]);
+        assert!(report.rows_per_second > 0.0);
+    }
+    // Taken up again it ends where the whole run ended.
+    let rest = broken.fit(&rows(30)).unwrap();
+    assert_eq!((rest.stop, rest.steps + fit.steps), (Stop::Done, 200));
+    assert_eq!(bits(&broken), bits(&whole));
+}
+
+#[test]
+fn terms_are_reported_apart_and_add_up() {
+    let training = Training { batch: 6, epochs: 2, ..Training::default() };
+    let mut session = session(&gpu(), &tiny().weight_decay(0.5), training);
+    let squares: f64 = session
+        .tensors()
+        .iter()
+        .zip(session.parameters().unwrap())
+        .filter(|(t, _)| t.name.ends_with("weight"))
+        .flat_map(|(_, values)| values)
+        .map(|v| f64::from(v).powi(2))
+        .sum();
+    let fit = session.fit(&rows(6)).unwrap();
+    let first = &fit.history[0];
+    let names: Vec<&str> = first.terms.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((first.step, names), (1, vec!["reconstruction", "weight_decay"]));
+    assert!((first.terms[1].1 / (0.25 * squares) - 1.0).abs() < 1e-6, "{:?}", first.terms);
+    assert_eq!(first.loss, first.terms[0].1 + first.terms[1].1);
+}
+
+#[test]
+fn stepping_by_hand_never_waits_and_ends_where_fit_ends() {
+    let training = Training { batch: 4, epochs: 4, optimizer: MOMENTUM, ..Training::default() };
+    let mut whole = session(&gpu(), &tiny(), training);
+    whole.fit(&rows(23)).unwrap();
+    let mut by_hand = session(&gpu(), &tiny(), training);
+    assert!(matches!(by_hand.step(1), Err(Error::Data { .. })), "nothing was loaded");
+    assert!(by_hand.progress().unwrap().is_none());
+    by_hand.load(&rows(23)).unwrap();
+    assert_eq!(by_hand.step(0).unwrap(), 0);
+    assert_eq!([by_hand.step(2).unwrap(), by_hand.step(3).unwrap()], [2, 3]);
+    assert_eq!(by_hand.step(1).unwrap(), 0, "two submits are in flight");
+    by_hand.gpu().wait().unwrap();
+    let (first, second) = (by_hand.progress().unwrap().unwrap(), by_hand.progress().unwrap().unwrap());
+    assert_eq!((first.step, second.step, first.total_steps), (2, 5, 24));
+    assert!(by_hand.progress().unwrap().is_none());
+    take(&mut by_hand, 19, 7);
+    assert_eq!(by_hand.step(1000).unwrap(), 0, "the run is over");
+    assert_eq!(bits(&by_hand), bits(&whole));
+}
+
+/// With one weight that costs w² on the data 1, plain descent is w -= 2 · rate · w, more or less: here the closed form
+/// in f64 with each step's own rate, past the 1,024 rows of the table.
+#[test]
+fn every_step_has_its_own_learning_rate_past_the_end_of_the_table() {
+    const STEPS: u64 = 1100;
+    let schedule = Schedule { warm_up: 3, decay: Decay::Step { every: 100, factor: 0.8 } };
+    let training = Training {
+        optimizer: Optimizer::SGD,
+        learning_rate: 2e-3,
+        schedule,
+        batch: 1,
+        epochs: STEPS,
+        ..Training::default()
+    };
+    let spec = Spec::symmetric(&[1, 1], Activation::Identity);
+    let mut session = session(&gpu(), &spec, training);
+    // A code of 0 and a decoder of 0: only the last bias b learns, from (b − 1)².
+    session.set_parameters(&vec![vec![0.0]; 4]).unwrap();
+    let fit = session.fit(Data::from_rows(1, vec![1.0]).unwrap()).unwrap();
+    let (mut b, mut rates) = (0.0f64, vec![]);
+    for step in 0..STEPS {
+        let rate = 2e-3 * 0.8f64.powi((step / 100) as i32) * ((step + 1) as f64 / 3.0).min(1.0);
+        rates.push(rate);
+        b -= rate * 2.0 * (b - 1.0);
+    }
+    let params = session.parameters().unwrap();
+    assert_eq!(params[..3], vec![vec![0.0]; 3]);
+    assert!((f64::from(params[3][0]) / b - 1.0).abs() < 1e-5, "{} {b}", params[3][0]);
+    for report in &fit.history {
+        assert!((report.learning_rate / rates[report.step as usize - 1] - 1.0).abs() < 1e-12, "{report:?}");
+    }
+}
+
+#[test]
+fn a_run_of_no_epochs_changes_nothing() {
+    let mut session = session(&gpu(), &tiny(), Training { epochs: 0, ..Training::default() });
+    let before = bits(&session);
+    let fit = session.fit(&rows(5)).unwrap();
+    assert_eq!((fit.steps, fit.stop, fit.history.len()), (0, Stop::Done, 0));
+    assert_eq!(bits(&session), before);
+}
+
+#[test]
+fn endless_epochs_are_no_overflow() {
+    let mut session = session(&gpu(), &tiny(), Training { epochs: u64::MAX, batch: 2, ..Training::default() });
+    let fit = session.fit_with(&rows(5), |_| ControlFlow::Break(())).unwrap();
+    assert_eq!(fit.stop, Stop::Cancelled);
+}

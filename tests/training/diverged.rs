@@ -1,0 +1,86 @@
+//! Runs that go bad: they end with the step and the term, and with the last good parameters.
+
+use super::*;
+use strait::Error;
+
+/// The error that a run ends with.
+fn end(mut session: Session, data: &Data) -> (Session, u64, String) {
+    match session.fit(data) {
+        Err(Error::Diverged { step, term }) => (session, step, term),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_term_that_overflows_leaves_the_parameters_before_its_step() {
+    let training = Training { batch: 4, learning_rate: 1e17, optimizer: Optimizer::SGD, ..Training::default() };
+    let (found, step, term) = end(session(&gpu(), &tiny(), training), &rows(23));
+    assert_eq!(term, "reconstruction");
+    assert!(step >= 1, "the first step is finite");
+    let mut good = session(&gpu(), &tiny(), training);
+    good.load(&rows(23)).unwrap();
+    take(&mut good, step, 1);
+    assert_eq!(bits(&found), bits(&good));
+    assert!(found.parameters().unwrap().concat().iter().all(|v| v.is_finite()));
+    assert_eq!(found.steps(), step);
+}
+
+#[test]
+fn the_term_is_the_one_that_went_bad() {
+    let training = Training { batch: 4, ..Training::default() };
+    let mut session = session(&gpu(), &tiny().weight_decay(1.0), training);
+    let large: Vec<Vec<f32>> = session.parameters().unwrap().iter().map(|p| vec![1e20; p.len()]).collect();
+    // The squares of the weights overflow; so does the reconstruction, unless its weights are none.
+    let mut some = large.clone();
+    let last = some.len() - 2;
+    some[last].fill(0.0);
+    some[last + 1].fill(0.0);
+    session.set_parameters(&some).unwrap();
+    let (found, step, term) = end(session, &rows(23));
+    assert_eq!((step, term.as_str()), (0, "weight_decay"));
+    assert_eq!(found.parameters().unwrap(), some);
+}
+
+#[test]
+fn a_bad_chunk_stops_the_chunks_behind_it() {
+    // Rows 4 to 7 are the second step, the last one of the first chunk.
+    let mut values = rows(16).values().to_vec();
+    values[5 * 3] = 1e25;
+    let data = Data::from_rows(3, values).unwrap();
+    let training =
+        Training { batch: 4, shuffle: false, data_budget: 8 * 12, optimizer: MOMENTUM, ..Training::default() };
+    let mut found = session(&gpu(), &tiny(), training);
+    found.load(&data).unwrap();
+    // Both chunks are submitted before the first report is looked at.
+    assert_eq!([found.step(9).unwrap(), found.step(9).unwrap()], [2, 2]);
+    found.gpu().wait().unwrap();
+    let error = found.progress().unwrap_err();
+    assert!(matches!(&error, Error::Diverged { step: 1, term } if term == "reconstruction"), "{error}");
+    let mut good = session(&gpu(), &tiny(), training);
+    good.load(&data).unwrap();
+    take(&mut good, 1, 1);
+    assert_eq!(bits(&found), bits(&good));
+}
+
+#[test]
+fn an_update_that_overflows_is_a_bad_gradient() {
+    let training = Training { batch: 4, learning_rate: 3e38, optimizer: Optimizer::SGD, ..Training::default() };
+    let mut session = session(&gpu(), &tiny(), training);
+    let spread: Vec<f32> = rows(8).values().iter().map(|v| v * 100.0).collect();
+    let error = session.fit(Data::from_rows(3, spread).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Diverged { step: 0, term } if term == "gradient"), "{error}");
+    assert!(session.parameters().unwrap().concat().iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn a_session_can_go_on_after_it() {
+    let training = Training { batch: 4, learning_rate: 1e17, optimizer: Optimizer::SGD, ..Training::default() };
+    let fresh = session(&gpu(), &tiny(), training);
+    let start = fresh.parameters().unwrap();
+    let (mut session, ..) = end(fresh, &rows(23));
+    assert!(matches!(session.step(1), Err(Error::Data { .. })), "the data has to be loaded again");
+    session.set_parameters(&start).unwrap();
+    session.load(&rows(23)).unwrap();
+    let losses = take(&mut session, 1, 1);
+    assert!(losses[0].is_finite(), "{losses:?}");
+}

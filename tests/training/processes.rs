@@ -1,0 +1,119 @@
+//! The same bits in processes of their own. Such a test starts its own binary again for itself alone; in the new
+//! process `job` tells what to do and where to leave the parameters.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::*;
+use strait::{Decay, Schedule};
+
+/// The name of the variable that holds a new process's job.
+const JOB: &str = "STRAIT_TEST_JOB";
+
+/// What this process was started for.
+fn job() -> Option<Vec<String>> {
+    let job = std::env::var(JOB).ok()?;
+    Some(job.split('\n').map(String::from).collect())
+}
+
+/// Runs `test` in a process of its own with a job.
+fn start(test: &str, job: &[&str]) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args([test, "--exact", "--nocapture"]).env(JOB, job.join("\n")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn leave(session: &Session, path: &str) {
+    let bits = bits(session).concat();
+    std::fs::write(path, bytemuck::cast_slice(&bits)).unwrap();
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> PathBuf {
+    folder.path().join(name)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn one_seed_gives_the_same_bits_in_every_process() {
+    let train = |seed: u64, path: &str| {
+        let training = Training { batch: 8, epochs: 200, seed, ..Training::default() };
+        let mut session = session(&gpu(), &tiny().gaussian_corruption(0.2), training);
+        let before = bits(&session);
+        // In submits of whatever size the clock says.
+        assert_eq!(session.fit(&rows(40)).unwrap().steps, 1000);
+        assert_ne!(before, bits(&session));
+        leave(&session, path);
+    };
+    if let Some(job) = job() {
+        return train(job[0].parse().unwrap(), &job[1]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut results = Vec::new();
+    for (i, seed) in ["7", "7", "7", "8"].into_iter().enumerate() {
+        let file = path(&folder, &i.to_string());
+        start("processes::one_seed_gives_the_same_bits_in_every_process", &[seed, text(&file)]);
+        results.push(std::fs::read(&file).unwrap());
+    }
+    assert!(!results[0].is_empty());
+    assert_eq!(results[0], results[1]);
+    assert_eq!(results[0], results[2]);
+    assert_ne!(results[0], results[3]);
+}
+
+/// Runs to resume, by name: with everything that a run remembers. 23 rows in batches of 4 make 6 steps an epoch.
+fn runs() -> Vec<(&'static str, Spec, Training)> {
+    let base = Training { batch: 4, epochs: 6, seed: 3, ..Training::default() };
+    let schedule = Schedule { warm_up: 5, decay: Decay::Cosine { steps: None } };
+    let early = strait::EarlyStopping { validation: 0.2, patience: 2, min_delta: 0.0 };
+    vec![
+        ("momentum", tiny().gaussian_corruption(0.1), Training { optimizer: MOMENTUM, ..base }),
+        ("adam", tiny().masking_corruption(0.3), Training { schedule, clip_norm: Some(0.05), ..base }),
+        ("streamed", tiny().scaling(strait::Scaling::Unit), Training { data_budget: 8 * 12, ..base }),
+        ("early", tiny(), Training { early_stopping: Some(early), learning_rate: 0.1, ..base }),
+    ]
+}
+
+/// Steps taken before the run is broken off: in the middle of the third epoch, and of a chunk.
+const BEFORE: u64 = 15;
+
+#[test]
+fn a_run_goes_on_in_a_new_process_as_if_nothing_had_happened() {
+    if let Some(job) = job() {
+        let mut session = Session::resume(&gpu(), &job[0]).unwrap();
+        assert_eq!(session.steps(), job[2].parse::<u64>().unwrap());
+        session.fit(&rows(23)).unwrap();
+        return leave(&session, &job[1]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (name, spec, training) in runs() {
+        let mut whole = session(&gpu(), &spec, training);
+        whole.fit(&rows(23)).unwrap();
+        let mut begun = session(&gpu(), &spec, training);
+        let broken_off = |p: &strait::Progress| match p.step >= BEFORE {
+            true => std::ops::ControlFlow::Break(()),
+            false => std::ops::ControlFlow::Continue(()),
+        };
+        if training.early_stopping.is_some() {
+            begun.fit_with(&rows(23), broken_off).unwrap();
+        } else {
+            begun.load(&rows(23)).unwrap();
+            take(&mut begun, BEFORE, 4);
+            assert_eq!(begun.steps(), BEFORE);
+        }
+        let (checkpoint, file) = (path(&folder, name), path(&folder, "parameters"));
+        begun.checkpoint(&checkpoint).unwrap();
+        assert_ne!(bits(&begun), bits(&whole), "{name}: nothing was left to do");
+        let steps = begun.steps().to_string();
+        let job = [text(&checkpoint), text(&file), &steps];
+        start("processes::a_run_goes_on_in_a_new_process_as_if_nothing_had_happened", &job);
+        let found: Vec<u32> = bytemuck::pod_collect_to_vec(&std::fs::read(&file).unwrap());
+        assert!(found == bits(&whole).concat(), "{name}");
+        // The same in this process: a run that was broken off and is taken up again.
+        begun.fit(&rows(23)).unwrap();
+        assert!(bits(&begun) == bits(&whole), "{name}, in the same process");
+    }
+}
