@@ -79,7 +79,7 @@ impl Trainer {
         let recording = Recording::new(&graph, Target { quick: true, ..target })?;
         let faster = Recording::new(&graph, target)?;
         let flops: u64 = faster.dispatches.iter().map(|d| d.cost.flops).sum();
-        let steps = (feed.steps_per_epoch() * session.training.epochs).saturating_sub(session.step);
+        let steps = feed.steps_per_epoch().saturating_mul(session.training.epochs).saturating_sub(session.step);
         let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
         let forward = Program::new(&gpu, &recording, &session.state, &session.shared)?;
         let update = session.training.optimizer.graph(session.network.params(), session.training.clip_norm)?;
