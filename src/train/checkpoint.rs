@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::progress::Best;
@@ -116,7 +117,7 @@ impl Session {
         let key = |key: &str| metadata.get(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
         let version = key("strait.version")?;
         if version.parse::<u64>().ok().is_none_or(|v| v == 0 || v > VERSION) {
-            return Err(fail("strait.version", version, &format!("1 to {VERSION}")));
+            return Err(fail("strait.version", &format!("{version:?}"), &format!("1 to {VERSION}")));
         }
         let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
         let run: Option<Run> = match metadata.get("strait.run") {
@@ -228,28 +229,45 @@ fn load(path: &Path) -> Result<(Tensors, std::collections::HashMap<String, Strin
 
 /// Fails with a name that the header gives twice: a JSON reader would keep one of the two and say nothing.
 fn unique_names(bytes: &[u8]) -> std::result::Result<(), String> {
-    struct Names;
-    impl<'de> serde::de::Visitor<'de> for Names {
-        type Value = Option<String>;
-        fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-            f.write_str("an object")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-            let mut seen = std::collections::HashSet::new();
-            let mut twice = None;
-            while let Some((name, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
-                if !seen.insert(name.clone()) {
-                    twice.get_or_insert(name);
-                }
-            }
-            Ok(twice)
-        }
-    }
     let length = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
     let end = usize::try_from(length).ok().and_then(|n| n.checked_add(8)).filter(|&e| e <= bytes.len());
     let Some(header) = end.map(|end| &bytes[8..end]) else { return Ok(()) };
-    let twice = serde::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_slice(header), Names);
+    let twice = Twice.deserialize(&mut serde_json::Deserializer::from_slice(header));
     twice.ok().flatten().map_or(Ok(()), Err)
+}
+
+/// Looks for a name that an object, or the metadata in it, gives twice.
+struct Twice;
+
+impl<'de> DeserializeSeed<'de> for Twice {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Twice {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut seen = std::collections::HashSet::new();
+        let mut twice = None;
+        while let Some(name) = map.next_key::<String>()? {
+            let inside = match name.as_str() {
+                "__metadata__" => map.next_value_seed(Twice)?,
+                _ => map.next_value::<IgnoredAny>().map(|_| None)?,
+            };
+            let again = seen.contains(&name).then(|| name.clone());
+            twice = twice.or(inside).or(again);
+            seen.insert(name);
+        }
+        Ok(twice)
+    }
 }
 
 /// Writes a file beside its place, syncs it and moves it there.

@@ -33,7 +33,6 @@ pub(super) struct Evaluation {
 impl Evaluation {
     pub fn new(session: &Session, source: Arc<dyn Source>) -> Result<Evaluation> {
         session.check_shape(&*source)?;
-        session.check_scaled()?;
         let gpu = &session.gpu;
         let batch = fitting(gpu, &session.training, source.columns()).min(ROWS);
         let once = Training { shuffle: false, drop_last: false, batch, ..session.training };

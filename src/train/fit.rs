@@ -449,6 +449,7 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] where the data does not fit the model, or the scaling of its input is not known yet.
     pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
+        self.check_scaled()?;
         pollster::block_on(Evaluation::new(self, data.into())?.run(&self.gpu, Wait::Block))
     }
 }

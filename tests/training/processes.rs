@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
+use strait::evaluator::Evaluator;
+use strait::graph::Sink;
+use strait::model::{Network, Purpose};
+use strait::plan::{AdapterKind, Target};
+use strait::state::State;
 use strait::{Decay, Schedule};
 
 /// The name of the variable that holds a new process's job.
@@ -62,6 +67,32 @@ fn one_seed_gives_the_same_bits_in_every_process() {
     assert_eq!(results[0], results[1]);
     assert_eq!(results[0], results[2]);
     assert_ne!(results[0], results[3]);
+}
+
+/// A run changes from kernels that compile sooner to faster ones when its first report happens to arrive: both must add
+/// up in the same order.
+#[test]
+fn quick_kernels_and_faster_ones_give_the_same_bits() {
+    let spec = Spec::symmetric(&[70, 130, 20], Activation::Tanh);
+    let network = Network::new(&spec).unwrap();
+    let g = network.graph(Purpose::Train, false).unwrap();
+    let data = values(80, 100 * 70, (-1.0, 1.0));
+    for kind in [AdapterKind::Software, AdapterKind::Hardware] {
+        let run = |quick| {
+            let target = Target { quick, kind, ..Target::of(&gpu(), 100) };
+            let evaluator = Evaluator::with_target(&gpu(), &g, target).unwrap();
+            evaluator.data(&data).unwrap();
+            evaluator.params(&network.initial(1)).unwrap();
+            evaluator.run(State::once(100, 1)).unwrap();
+            let gradient = |i| evaluator.sink(Sink::Gradient(i), 100).unwrap();
+            let bits: Vec<u32> = (0..8).flat_map(gradient).map(f32::to_bits).collect();
+            let kernels: Vec<String> = evaluator.recording().dispatches.iter().map(|d| d.wgsl.clone()).collect();
+            (bits, kernels)
+        };
+        let ((quick, plain), (fast, other)) = (run(true), run(false));
+        assert!(quick == fast && quick.iter().any(|&b| b != 0), "{kind:?}");
+        assert_eq!(plain == other, kind == AdapterKind::Hardware, "{kind:?}: the same kernels prove nothing");
+    }
 }
 
 /// Runs to resume, by name: with everything that a run remembers. 23 rows in batches of 4 make 6 steps an epoch.
