@@ -25,7 +25,7 @@ fn trained() -> Session {
     let early = EarlyStopping { validation: 0.2, patience: 9, min_delta: 0.0 };
     let training = Training { batch: 4, epochs: 3, early_stopping: Some(early), ..Training::default() };
     let mut session = Session::new(&gpu(), &spec(), training).unwrap();
-    assert_eq!(session.fit(&data()).unwrap().steps, 12);
+    assert_eq!(session.fit(data()).unwrap().steps, 12);
     session
 }
 
@@ -164,7 +164,7 @@ fn before_the_first_step_there_is_little_to_keep() {
     let mut resumed = Session::resume(&gpu(), &place.path).unwrap();
     assert_eq!(resumed.parameters().unwrap(), session.parameters().unwrap());
     assert!(matches!(resumed.encode(&[0.0; 3]), Err(Error::Data { .. })), "its scaling is still to be learned");
-    assert!(resumed.fit(&data()).unwrap().steps > 0);
+    assert!(resumed.fit(data()).unwrap().steps > 0);
     session.save(&place.path).unwrap();
     let refused = Session::resume(&gpu(), &place.path).unwrap_err();
     assert!(matches!(&refused, Error::Checkpoint { place, .. } if place == "strait.run"), "{refused}");
@@ -396,7 +396,7 @@ fn a_step_beyond_the_run_ends_it() {
         file.json("strait.run", |v| v["step"] = json!(step));
         std::fs::write(&place.path, file.bytes()).unwrap();
         let mut session = Session::resume(&gpu(), &place.path).unwrap();
-        let fit = session.fit(&data()).unwrap();
+        let fit = session.fit(data()).unwrap();
         assert_eq!(fit.steps, 0, "{step}");
         assert_eq!(session.step(1).unwrap(), 0);
     }

@@ -270,10 +270,10 @@ impl Session {
         let from = self.step;
         self.trainer()?.last = begun;
         while done < total && !self.waited_long() {
-            while !cancelled {
+            loop {
                 // Where rows are held out, every epoch ends with a look at them.
                 let left = self.steps_left_in_epoch()?.unwrap_or(u64::MAX);
-                let wanted = budget.min(total - self.step).min(left);
+                let wanted = if cancelled { 0 } else { budget.min(total - self.step).min(left) };
                 if wanted == 0 || self.submit(wanted)? == 0 {
                     break;
                 }

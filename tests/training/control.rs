@@ -34,7 +34,7 @@ fn early_stopping_waits_for_more_than_its_margin() {
     let early = EarlyStopping { validation: 0.2, patience: 2, min_delta: 1e6 };
     let training = Training { batch: 6, epochs: 50, early_stopping: Some(early), ..Training::default() };
     let mut session = session(&gpu(), &tiny(), training);
-    let fit = session.fit(&rows(30)).unwrap();
+    let fit = session.fit(rows(30)).unwrap();
     let validations: Vec<f64> = fit.history.iter().filter_map(|p| p.validation).collect();
     assert_eq!((fit.stop, validations.len(), fit.best_validation), (Stop::Early, 3, Some(validations[0])));
 }
@@ -43,12 +43,12 @@ fn early_stopping_waits_for_more_than_its_margin() {
 fn a_callback_sees_every_step_and_can_break_off() {
     let training = Training { batch: 6, epochs: 40, ..Training::default() };
     let mut whole = session(&gpu(), &tiny(), training);
-    let fit = whole.fit(&rows(30)).unwrap();
+    let fit = whole.fit(rows(30)).unwrap();
     assert_eq!((fit.stop, fit.steps), (Stop::Done, 200));
     let mut broken = session(&gpu(), &tiny(), training);
     let mut reports: Vec<Progress> = Vec::new();
     let fit = broken
-        .fit_with(&rows(30), |p| {
+        .fit_with(rows(30), |p| {
             reports.push(p.clone());
             if p.step >= 20 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
@@ -65,7 +65,7 @@ fn a_callback_sees_every_step_and_can_break_off() {
         assert!(report.rows_per_second > 0.0);
     }
     // Taken up again it ends where the whole run ended.
-    let rest = broken.fit(&rows(30)).unwrap();
+    let rest = broken.fit(rows(30)).unwrap();
     assert_eq!((rest.stop, rest.steps + fit.steps), (Stop::Done, 200));
     assert_eq!(bits(&broken), bits(&whole));
 }
@@ -82,7 +82,7 @@ fn terms_are_reported_apart_and_add_up() {
         .flat_map(|(_, values)| values)
         .map(|v| f64::from(v).powi(2))
         .sum();
-    let fit = session.fit(&rows(6)).unwrap();
+    let fit = session.fit(rows(6)).unwrap();
     let first = &fit.history[0];
     let names: Vec<&str> = first.terms.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!((first.step, names), (1, vec!["reconstruction", "weight_decay"]));
@@ -94,11 +94,11 @@ fn terms_are_reported_apart_and_add_up() {
 fn stepping_by_hand_never_waits_and_ends_where_fit_ends() {
     let training = Training { batch: 4, epochs: 4, optimizer: MOMENTUM, ..Training::default() };
     let mut whole = session(&gpu(), &tiny(), training);
-    whole.fit(&rows(23)).unwrap();
+    whole.fit(rows(23)).unwrap();
     let mut by_hand = session(&gpu(), &tiny(), training);
     assert!(matches!(by_hand.step(1), Err(Error::Data { .. })), "nothing was loaded");
     assert!(by_hand.progress().unwrap().is_none());
-    by_hand.load(&rows(23)).unwrap();
+    by_hand.load(rows(23)).unwrap();
     assert_eq!(by_hand.step(0).unwrap(), 0);
     assert_eq!([by_hand.step(2).unwrap(), by_hand.step(3).unwrap()], [2, 3]);
     assert_eq!(by_hand.step(1).unwrap(), 0, "two submits are in flight");
@@ -148,7 +148,7 @@ fn every_step_has_its_own_learning_rate_past_the_end_of_the_table() {
 fn a_run_of_no_epochs_changes_nothing() {
     let mut session = session(&gpu(), &tiny(), Training { epochs: 0, ..Training::default() });
     let before = bits(&session);
-    let fit = session.fit(&rows(5)).unwrap();
+    let fit = session.fit(rows(5)).unwrap();
     assert_eq!((fit.steps, fit.stop, fit.history.len()), (0, Stop::Done, 0));
     assert_eq!(bits(&session), before);
 }
@@ -156,6 +156,6 @@ fn a_run_of_no_epochs_changes_nothing() {
 #[test]
 fn endless_epochs_are_no_overflow() {
     let mut session = session(&gpu(), &tiny(), Training { epochs: u64::MAX, batch: 2, ..Training::default() });
-    let fit = session.fit_with(&rows(5), |_| ControlFlow::Break(())).unwrap();
+    let fit = session.fit_with(rows(5), |_| ControlFlow::Break(())).unwrap();
     assert_eq!(fit.stop, Stop::Cancelled);
 }

@@ -29,7 +29,7 @@ fn an_adopted_device_keeps_its_handlers() {
     device.set_device_lost_callback(move |_, _| *lost.lock().unwrap() += 1);
     let gpu = Gpu::adopt(device.clone(), queue);
     let mut session = session(&gpu, &tiny(), Training { batch: 4, epochs: 2, ..Training::default() });
-    session.fit(&rows(9)).unwrap();
+    session.fit(rows(9)).unwrap();
     session.encode(rows(9).values()).unwrap();
     // An error in a call of strait's is strait's to report.
     let refused = gpu.write(&gpu.buffer("small", 16).unwrap(), 0, &[0; 64]).unwrap_err();
@@ -67,7 +67,7 @@ fn every_call_on_a_lost_device_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let gpu = common::own_gpu();
     let mut session = session(&gpu, &tiny(), Training { batch: 4, ..Training::default() });
-    session.load(&rows(9)).unwrap();
+    session.load(rows(9)).unwrap();
     session.step(1).unwrap();
     gpu.device_lost("unplugged");
     gpu.device_lost("the first reason counts");
@@ -164,7 +164,7 @@ fn in_the_steady_state_nothing_is_made() {
     let gpu = common::own_gpu();
     let training = Training { batch: 4, epochs: 100, data_budget: 8 * 12, ..Training::default() };
     let mut stepping = session(&gpu, &tiny().gaussian_corruption(0.1), training);
-    stepping.load(&rows(23)).unwrap();
+    stepping.load(rows(23)).unwrap();
     take(&mut stepping, 50, 3);
     let before = made(&gpu);
     assert!(before.iter().all(|&count| count > 0), "the counters count: {before:?}");
@@ -189,6 +189,6 @@ fn in_the_steady_state_nothing_is_made() {
         }
         std::ops::ControlFlow::Continue(())
     };
-    stopping.fit_with(&rows(23), counting).unwrap();
+    stopping.fit_with(rows(23), counting).unwrap();
     assert_eq!(counts, vec![counts[0]; 6]);
 }

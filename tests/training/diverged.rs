@@ -18,7 +18,7 @@ fn a_term_that_overflows_leaves_the_parameters_before_its_step() {
     assert_eq!(term, "reconstruction");
     assert!(step >= 1, "the first step is finite");
     let mut good = session(&gpu(), &tiny(), training);
-    good.load(&rows(23)).unwrap();
+    good.load(rows(23)).unwrap();
     take(&mut good, step, 1);
     assert_eq!(bits(&found), bits(&good));
     assert!(found.parameters().unwrap().concat().iter().all(|v| v.is_finite()));
@@ -80,7 +80,7 @@ fn a_session_can_go_on_after_it() {
     let (mut session, ..) = end(fresh, &rows(23));
     assert!(matches!(session.step(1), Err(Error::Data { .. })), "the data has to be loaded again");
     session.set_parameters(&start).unwrap();
-    session.load(&rows(23)).unwrap();
+    session.load(rows(23)).unwrap();
     let losses = take(&mut session, 1, 1);
     assert!(losses[0].is_finite(), "{losses:?}");
 }

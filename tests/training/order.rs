@@ -106,7 +106,7 @@ fn streamed_rows_train_to_the_same_bits_as_resident_ones() {
         let training =
             Training { batch: 4, epochs: 5, shuffle: false, data_budget, optimizer: MOMENTUM, ..Training::default() };
         let mut session = session(&gpu(), &tiny().gaussian_corruption(0.1), training);
-        let fit = session.fit(&rows(ROWS)).unwrap();
+        let fit = session.fit(rows(ROWS)).unwrap();
         assert_eq!(fit.steps, 6 * 5);
         bits(&session)
     };
@@ -117,7 +117,7 @@ fn streamed_rows_train_to_the_same_bits_as_resident_ones() {
 fn what_cannot_be_streamed_is_refused() {
     let training = Training { batch: 4, data_budget: 3 * 12, ..Training::default() };
     let mut session = session(&gpu(), &tiny(), training);
-    let refused = session.fit(&rows(ROWS)).unwrap_err();
+    let refused = session.fit(rows(ROWS)).unwrap_err();
     assert!(
         matches!(refused, strait::Error::Limit { needs: 48, allowed: 36, limit: "data_budget", .. }),
         "{refused:?}"

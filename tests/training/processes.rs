@@ -49,7 +49,7 @@ fn one_seed_gives_the_same_bits_in_every_process() {
         let mut session = session(&gpu(), &tiny().gaussian_corruption(0.2), training);
         let before = bits(&session);
         // In submits of whatever size the clock says.
-        assert_eq!(session.fit(&rows(40)).unwrap().steps, 1000);
+        assert_eq!(session.fit(rows(40)).unwrap().steps, 1000);
         assert_ne!(before, bits(&session));
         leave(&session, path);
     };
@@ -116,22 +116,22 @@ fn a_run_goes_on_in_a_new_process_as_if_nothing_had_happened() {
     if let Some(job) = job() {
         let mut session = Session::resume(&gpu(), &job[0]).unwrap();
         assert_eq!(session.steps(), job[2].parse::<u64>().unwrap());
-        session.fit(&rows(23)).unwrap();
+        session.fit(rows(23)).unwrap();
         return leave(&session, &job[1]);
     }
     let folder = tempfile::tempdir().unwrap();
     for (name, spec, training) in runs() {
         let mut whole = session(&gpu(), &spec, training);
-        whole.fit(&rows(23)).unwrap();
+        whole.fit(rows(23)).unwrap();
         let mut begun = session(&gpu(), &spec, training);
         let broken_off = |p: &strait::Progress| match p.step >= BEFORE {
             true => std::ops::ControlFlow::Break(()),
             false => std::ops::ControlFlow::Continue(()),
         };
         if training.early_stopping.is_some() {
-            begun.fit_with(&rows(23), broken_off).unwrap();
+            begun.fit_with(rows(23), broken_off).unwrap();
         } else {
-            begun.load(&rows(23)).unwrap();
+            begun.load(rows(23)).unwrap();
             take(&mut begun, BEFORE, 4);
             assert_eq!(begun.steps(), BEFORE);
         }
@@ -144,7 +144,7 @@ fn a_run_goes_on_in_a_new_process_as_if_nothing_had_happened() {
         let found: Vec<u32> = bytemuck::pod_collect_to_vec(&std::fs::read(&file).unwrap());
         assert!(found == bits(&whole).concat(), "{name}");
         // The same in this process: a run that was broken off and is taken up again.
-        begun.fit(&rows(23)).unwrap();
+        begun.fit(rows(23)).unwrap();
         assert!(bits(&begun) == bits(&whole), "{name}, in the same process");
     }
 }

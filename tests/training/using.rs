@@ -52,11 +52,11 @@ fn evaluating_needs_no_more_memory_than_training() {
     let mut small = session(&gpu(), &tiny(), training);
     let mut large = session(&gpu(), &tiny(), Training::default());
     assert_eq!(bits(&small), bits(&large));
-    let (found, expected) = (small.evaluate(&rows(23)).unwrap(), large.evaluate(&rows(23)).unwrap());
+    let (found, expected) = (small.evaluate(rows(23)).unwrap(), large.evaluate(rows(23)).unwrap());
     assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
     let early = strait::EarlyStopping { validation: 0.9, patience: 1, min_delta: 0.0 };
     let mut stopping = session(&gpu(), &tiny(), Training { early_stopping: Some(early), ..training });
-    assert!(stopping.fit(&rows(230)).unwrap().best_validation.is_some());
+    assert!(stopping.fit(rows(230)).unwrap().best_validation.is_some());
 }
 
 /// Columns with a large mean, a small spread, and one constant value.
@@ -114,7 +114,7 @@ fn scaling_is_learned_from_the_data_and_undone() {
         }
         assert!(session.evaluate(&data).unwrap() < 1e-6);
         // Known once, it stays as it was, whatever is trained on next.
-        session.load(&rows(9)).unwrap();
+        session.load(rows(9)).unwrap();
         assert_eq!(saved(&session, "input.shift"), shift);
     }
 }
@@ -124,7 +124,7 @@ fn a_refused_data_set_teaches_no_scaling() {
     let spec = tiny().scaling(Scaling::Unit);
     let training = Training { batch: 8, data_budget: 12, ..Training::default() };
     let mut session = session(&gpu(), &spec, training);
-    assert!(matches!(session.load(&rows(23)), Err(Error::Limit { .. })));
+    assert!(matches!(session.load(rows(23)), Err(Error::Limit { .. })));
     assert!(matches!(session.encode(&[0.0; 3]), Err(Error::Data { .. })), "the scaling is still unknown");
     // A spread whose inverse f32 cannot hold.
     let flat = Data::from_rows(3, vec![0.0, 1.0, 1.0, 1e-40, 2.0, 2.0]).unwrap();
@@ -255,7 +255,7 @@ fn a_session_goes_from_thread_to_thread() {
     }
     send(&session.encode_async(&[0.0; 3]));
     let there = std::thread::spawn(move || {
-        session.fit(&rows(9)).unwrap();
+        session.fit(rows(9)).unwrap();
         session
     });
     assert_eq!(there.join().unwrap().steps(), 1);
@@ -321,11 +321,11 @@ fn data_that_does_not_fit_the_model_is_refused() {
     }
     // Scaled to [0, 1] anything fits.
     let mut scaled = session(&gpu(), &bernoulli.scaling(Scaling::Unit), Training { epochs: 1, ..Training::default() });
-    scaled.fit(&uneven()).unwrap();
+    scaled.fit(uneven()).unwrap();
     // One row held out of one leaves none.
     let early = strait::EarlyStopping { validation: 0.5, patience: 1, min_delta: 0.0 };
     let training = Training { early_stopping: Some(early), ..Training::default() };
-    assert!(matches!(session(&gpu(), &tiny(), training).fit(&rows(1)), Err(Error::Data { .. })));
+    assert!(matches!(session(&gpu(), &tiny(), training).fit(rows(1)), Err(Error::Data { .. })));
 }
 
 #[test]
