@@ -32,7 +32,7 @@ pub fn key(seed: u64) -> [u32; 2] {
 /// A seed from the operating system, for a run that need not be repeated.
 ///
 /// # Errors
-/// [`Error::Device`](crate::Error::Device) where the system has no randomness to give.
+/// [`Error::Device`] where the system has no randomness to give.
 pub fn fresh_seed() -> Result<u64> {
     SysRng.try_next_u64().map_err(|e| Error::Device { op: "a fresh seed".into(), message: e.to_string() })
 }
