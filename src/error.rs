@@ -86,8 +86,9 @@ pub enum Error {
         /// The compiler's message.
         message: String,
     },
-    /// Training produced a value that is not finite. The parameters are the last good ones.
-    #[error("step {step}: {term} is not finite; the parameters of step {step} were kept")]
+    /// Training produced a value that is not finite. The parameters are finite: those before the step where a term went
+    /// bad; where the term is `gradient`, elements whose gradient was finite have taken the step.
+    #[error("step {step}: {term} is not finite; training stopped there")]
     Diverged {
         /// The step, counted from 0, in which it happened.
         step: u64,

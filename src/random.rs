@@ -79,6 +79,9 @@ fn unit(word: u32) -> f64 {
 /// eight rounds on the smallest even number of bits that holds `count`, walked until it lands inside (at most four
 /// times as many numbers as `count` exist, so a few steps suffice).
 pub fn permute(index: u32, count: u32, seed: u64, epoch: u32) -> u32 {
+    if index >= count {
+        return index;
+    }
     let half = half_bits(count);
     let mask = (1u32 << half) - 1;
     let [key0, key1] = key(seed);

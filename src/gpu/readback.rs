@@ -3,12 +3,16 @@
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::buffer::Buffer;
 use super::context::{Gpu, lock};
 use crate::error::{Error, Result};
+
+/// How long a callback that another thread has taken may take to be called.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How to wait for the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub struct Readback {
 #[derive(Debug)]
 struct Pending {
     bytes: u64,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
     submission: wgpu::SubmissionIndex,
     waiter: bool,
 }
@@ -71,7 +75,7 @@ impl Readback {
             return Err(Error::Device { op: "read".into(), message });
         }
         let gpu = self.gpu.clone();
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let shared = Arc::new((Mutex::new(Shared::default()), Condvar::new()));
         let submission = gpu.scoped("read", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut at = 0;
@@ -83,11 +87,7 @@ impl Readback {
             let submission = gpu.queue().submit([encoder.finish()]);
             let told = shared.clone();
             self.staging.0.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-                let mut shared = lock(&told);
-                shared.done = Some(result.map_err(|e| e.to_string()));
-                if let Some(a) = shared.waker.take() {
-                    Waker::wake(a)
-                }
+                tell(&told, result.map_err(|e| e.to_string()));
             });
             submission
         })?;
@@ -104,6 +104,13 @@ impl Readback {
         self.arrived()
     }
 
+    /// Forgets a copy that nobody waits for any more, so that another can be started.
+    pub fn discard(&mut self) {
+        if self.pending.take().is_some() {
+            self.staging.0.unmap();
+        }
+    }
+
     /// Waits for the bytes.
     ///
     /// # Errors
@@ -112,7 +119,12 @@ impl Readback {
         if let Some(pending) = &self.pending {
             let submission_index = Some(pending.submission.clone());
             let polled = self.gpu.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+            self.gpu.check()?;
             polled.map_err(|e| Error::Device { op: "read".into(), message: e.to_string() })?;
+            // Another thread's poll may have taken the callback and not yet called it.
+            let (shared, told) = &*pending.shared;
+            let waiting = |shared: &mut Shared| shared.done.is_none();
+            drop(told.wait_timeout_while(lock(shared), LATE, waiting));
         }
         let nothing = || Error::Device { op: "read".into(), message: "the copy did not arrive".into() };
         self.arrived()?.ok_or_else(nothing)
@@ -137,7 +149,7 @@ impl Readback {
     fn arrived(&mut self) -> Result<Option<Vec<u8>>> {
         self.gpu.check()?;
         let Some(pending) = &self.pending else { return Ok(None) };
-        let Some(done) = lock(&pending.shared).done.take() else { return Ok(None) };
+        let Some(done) = lock(&pending.shared.0).done.take() else { return Ok(None) };
         let bytes = pending.bytes;
         self.pending = None;
         let fail = |message: String| Error::Device { op: "read".into(), message };
@@ -165,7 +177,7 @@ impl Future for Arrival<'_> {
         let Some(pending) = &mut self.0.pending else {
             return Poll::Ready(Err(Error::Device { op: "read".into(), message: "no copy was started".into() }));
         };
-        let mut shared = lock(&pending.shared);
+        let mut shared = lock(&pending.shared.0);
         if shared.done.is_some() {
             context.waker().wake_by_ref();
         }
@@ -174,7 +186,16 @@ impl Future for Arrival<'_> {
         if !pending.waiter {
             pending.waiter = true;
             let submission_index = Some(pending.submission.clone());
-            std::thread::spawn(move || device.poll(wgpu::PollType::Wait { submission_index, timeout: None }));
+            let told = pending.shared.clone();
+            let waiter = std::thread::Builder::new().name("strait readback".into()).spawn(move || {
+                if let Err(e) = device.poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
+                    // The callback will not come any more.
+                    tell(&told, Err(e.to_string()));
+                }
+            });
+            if let Err(e) = waiter {
+                return Poll::Ready(Err(Error::Device { op: "read".into(), message: e.to_string() }));
+            }
         }
         Poll::Pending
     }
@@ -183,9 +204,17 @@ impl Future for Arrival<'_> {
 impl Drop for Readback {
     fn drop(&mut self) {
         // A map that is under way would otherwise outlive its owner.
-        if self.pending.is_some() {
-            self.staging.0.unmap();
-        }
+        self.discard();
+    }
+}
+
+/// Notes how a copy ended and wakes who waits for it.
+fn tell(shared: &(Mutex<Shared>, Condvar), done: std::result::Result<(), String>) {
+    let mut told = lock(&shared.0);
+    told.done.get_or_insert(done);
+    shared.1.notify_all();
+    if let Some(waker) = told.waker.take() {
+        waker.wake();
     }
 }
 

@@ -145,7 +145,7 @@ impl Trainer {
         Ok(steps)
     }
 
-    /// The report of the oldest submit: its terms and the state behind the newest one.
+    /// The report of a submit: its terms and the state behind it.
     fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<Progress> {
         self.reported = true;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
@@ -219,7 +219,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::load`]; [`Error::Diverged`] where a term is no longer finite: the parameters are then those
-    /// before the bad step.
+    /// before the bad step. Where a gradient is not, its elements are left alone and the finite ones took the step.
     pub fn fit(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Fit> {
         self.fit_with(data, |_| ControlFlow::Continue(()))
     }
@@ -307,7 +307,7 @@ impl Session {
             false if cancelled => Stop::Cancelled,
             false => Stop::Done,
         };
-        if fit.stop != Stop::Cancelled && fit.best_validation.is_some() {
+        if fit.stop != Stop::Cancelled && fit.best_validation.is_some() && self.step > from {
             let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
             self.gpu.submit([Work::Copy(best, params)])?;
         }

@@ -35,6 +35,8 @@ impl Inference {
 
     async fn run(&mut self, gpu: &Gpu, values: &[f32], how: Wait) -> Result<Vec<f32>> {
         let mut results = Vec::with_capacity(values.len() / self.width * self.result);
+        // A future that was dropped half-way leaves its copies behind.
+        self.readbacks.iter_mut().for_each(Readback::discard);
         let mut pending = None;
         for (i, chunk) in values.chunks(self.rows * self.width).enumerate() {
             let rows = chunk.len() / self.width;
