@@ -10,6 +10,7 @@ mod options;
 mod progress;
 mod schedule;
 mod session;
+mod trainer;
 
 pub use infer::Attached;
 pub use optimizer::Optimizer;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::feed::{Feed, Part, scan};
-use super::fit::Trainer;
 use super::infer::Inference;
 use super::progress::Best;
+use super::trainer::Trainer;
 use super::{EarlyStopping, Training};
 use crate::data::Source;
 use crate::error::{Error, Result};
