@@ -1,5 +1,5 @@
-// Ends the forward and backward passes of a step: reports the terms, stops training where one is not finite, and
-// moves on to the next batch. One thread; the update of the parameters follows.
+// Ends the forward and backward passes of a step: reports the terms, stops training where one of them or the gradient
+// is not finite, and moves on to the next batch. One thread; the update of the parameters follows, unless it stopped.
 
 const RING: u32 = 1024u;
 const TERMS: u32 = 8u;
@@ -23,7 +23,7 @@ fn main() {
     if (atomicLoad(&flags[0]) != 0u) {
         state.halted = 1u;
         state.bad_step = state.step - 1u;
-        state.bad_term = 0xffffffffu;
+        state.bad_term = 0xfffffffeu;
         return;
     }
     for (var i = 0u; i < dims.terms; i++) {
@@ -34,6 +34,11 @@ fn main() {
             state.bad_step = state.step;
             state.bad_term = i;
         }
+    }
+    if (state.halted == 0u && atomicLoad(&flags[1]) != 0u) {
+        state.halted = 1u;
+        state.bad_step = state.step;
+        state.bad_term = 0xffffffffu;
     }
     if (state.halted != 0u) {
         return;

@@ -86,13 +86,15 @@ pub enum Error {
         /// The compiler's message.
         message: String,
     },
-    /// Training produced a value that is not finite. The parameters are finite: those before the step where a term went
-    /// bad; where the term is `gradient`, elements whose gradient was finite have taken the step.
+    /// Training produced a value that is not finite. The parameters and everything the optimizer keeps are those
+    /// before that step. Only where the term is `update` (terms and gradient were finite, but a step so large leads out
+    /// of f32) have the values that stay finite taken it.
     #[error("step {step}: {term} is not finite; training stopped there")]
     Diverged {
         /// The step, counted from 0, in which it happened.
         step: u64,
-        /// The term of the objective that went bad, or `gradient`.
+        /// The term of the objective that went bad; `gradient` where that or its square is not finite; `update` where
+        /// only what it leads to is not.
         term: String,
     },
     /// A checkpoint or parameter file is not what it should be. Nothing was loaded.

@@ -24,7 +24,7 @@ pub struct State {
     pub halted: u32,
     /// The step in which it happened.
     pub bad_step: u32,
-    /// The term that was not finite; all ones for a gradient.
+    /// The term that was not finite, [`BAD_GRADIENT`] or [`BAD_UPDATE`].
     pub bad_term: u32,
     /// The current row of the table of hyperparameters.
     pub table_row: u32,
@@ -34,8 +34,11 @@ pub struct State {
     pub spare: [u32; 3],
 }
 
-/// [`State::bad_term`] where an updated parameter would not have been finite.
+/// [`State::bad_term`] where a gradient, or its square, was not finite.
 pub const BAD_GRADIENT: u32 = u32::MAX;
+
+/// [`State::bad_term`] where the gradient was finite but an updated value would not have been.
+pub const BAD_UPDATE: u32 = u32::MAX - 1;
 
 impl State {
     /// The state before the first of `rows` rows, in one batch.

@@ -64,8 +64,11 @@ impl Program {
             };
             buffers.insert(*role, buffer);
         }
+        let flagged = recording.dispatches.iter().flat_map(|d| &d.bindings).any(|place| place.role == Role::Flags);
         if let Some(flags) = shared.get(&Role::Flags) {
             buffers.insert(Role::Flags, flags.clone());
+        } else if flagged {
+            buffers.insert(Role::Flags, gpu.buffer("flags", 16)?);
         }
         let dims = gpu.buffer("dims", DIMS_STRIDE * recording.dispatches.len() as u64)?;
         let mut commands = Vec::with_capacity(recording.dispatches.len());

@@ -136,6 +136,10 @@ impl Emitter<'_> {
         name
     }
 
+    fn flags(&mut self) -> String {
+        self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true)
+    }
+
     fn bind_load(&mut self, id: NodeId, element: Element) -> Result<String> {
         let (home, place) = (root(self.graph, id), self.place(id)?);
         if !self.loads.contains(&(home, place)) {
@@ -233,7 +237,7 @@ impl Emitter<'_> {
         match self.places.sinks.get(&id) {
             Some(Sink::Update(_)) => {
                 let name = self.bind(place, Element::Quad, true);
-                let flags = self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true);
+                let flags = self.flags();
                 let _ = writeln!(out, "    let bad_{name} = not_finite({value});");
                 let _ = writeln!(out, "    if (any(bad_{name})) {{\n        atomicMax(&{flags}[0], 1u);\n    }}");
                 // Usually the old value is at hand: the new one was made from it.
@@ -247,10 +251,17 @@ impl Emitter<'_> {
                 let _ = writeln!(out, "    for (var l = 0u; l < 4u && c * 4u + l < dims.columns; l++) {{");
                 let _ = writeln!(out, "        {name}[row * dims.columns + c * 4u + l] = {value}[l];\n    }}");
             }
-            _ => {
+            sink => {
                 let name = self.bind(place, Element::Quad, true);
                 let kept = "vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(dims.columns)";
-                let _ = writeln!(out, "    {name}[row * dims.quads + c] = select(T(), {value}, {kept});");
+                let kept = body.line(format!("select(T(), {value}, {kept})"));
+                let _ = writeln!(out, "    {name}[row * dims.quads + c] = {kept};");
+                if let Some(Sink::Gradient(_)) = sink {
+                    // Told here, a gradient that went bad is known before anything is updated, without a dispatch.
+                    let flags = self.flags();
+                    let bad = format!("any(not_finite({kept} * {kept}))");
+                    let _ = writeln!(out, "    if ({bad}) {{\n        atomicMax(&{flags}[1], 1u);\n    }}");
+                }
             }
         }
     }

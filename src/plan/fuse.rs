@@ -229,7 +229,7 @@ fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
     let sunk = |id: NodeId| graph.sinks().iter().any(|(_, s)| *s == id);
     let leaves = |id: NodeId| sunk(id) || readers(id).any(|r| !own.contains(&r));
     let stored = own.iter().filter(|&&id| leaves(id)).count();
-    // An update is bound together with what it replaces, and beside the flags.
+    // An update is bound together with what it replaces; it and gradients are bound beside the flags.
     let updates = |id: NodeId| graph.sinks().iter().any(|(s, n)| matches!(s, Sink::Update(_)) && *n == id);
     let replaced = own
         .iter()
@@ -241,7 +241,8 @@ fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
             })
         })
         .count();
-    let flags = usize::from(own.iter().any(|&id| updates(id)));
+    let flagged = |(s, n): &(Sink, NodeId)| matches!(s, Sink::Update(_) | Sink::Gradient(_)) && own.contains(n);
+    let flags = usize::from(graph.sinks().iter().any(flagged));
     read.len() + gathers + stored + flags - replaced
 }
 

@@ -81,7 +81,7 @@ pub enum Role {
     Output(usize),
     /// Values that pass between dispatches.
     Slot(usize),
-    /// Set where an update met a value that is not finite.
+    /// Word 0 is set where an update met a value that is not finite, word 1 where a gradient did.
     Flags,
 }
 

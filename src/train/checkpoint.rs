@@ -9,10 +9,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::divergence::Bad;
 use super::progress::Best;
 use super::{Session, Training};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Wait};
 use crate::graph::{Arena, Tensor};
 use crate::model::{Network, Spec};
 use crate::plan::Role;
@@ -57,12 +58,19 @@ impl Session {
     }
 
     /// Writes the model and the state of its training, so that [`Session::resume`] goes on as if nothing had
-    /// happened.
+    /// happened. Steps that are under way come to their end first; where one of them goes bad, what is written is the
+    /// state before it.
     ///
     /// # Errors
-    /// As [`Session::save`].
+    /// As [`Session::save`]; [`Error::Diverged`] where the bad step is an `update` that was taken in part, until
+    /// data is loaded again.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.write(path.as_ref(), Some(Run { training: self.training, step: self.step, best: self.best }))
+        let bad = pollster::block_on(self.bad(Wait::Block))?;
+        if let Some(torn) = bad.filter(Bad::torn) {
+            return Err(self.diverged(&torn));
+        }
+        let step = bad.map_or(self.step, |bad| bad.step);
+        self.write(path.as_ref(), Some(Run { training: self.training, step, best: self.best }))
     }
 
     fn write(&self, path: &Path, run: Option<Run>) -> Result<()> {

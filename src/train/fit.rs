@@ -18,8 +18,8 @@ impl Session {
     /// Trains on `data` for all epochs (or what is left of them in a resumed run).
     ///
     /// # Errors
-    /// As [`Session::load`]; [`Error::Diverged`] where a term is no longer finite: the parameters are then those
-    /// before the bad step. Where a gradient is not, its elements are left alone and the finite ones took the step.
+    /// As [`Session::load`]; [`Error::Diverged`] where a term or a gradient is no longer finite: the parameters are
+    /// then those before the bad step.
     pub fn fit(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Fit> {
         self.fit_with(data, |_| ControlFlow::Continue(()))
     }
@@ -207,18 +207,15 @@ impl Session {
         let table = TableWriter { table: self.shared(Role::Table)?.clone(), training, total };
         let trainer = self.trainer()?;
         let submit = trainer.in_flight.pop_front().ok_or_else(|| Error::Internal("no submit in flight".into()))?;
-        match trainer.report(bytes, &submit) {
+        match trainer.report(bytes, &submit)? {
             Ok(progress) => {
                 let learning_rate = table.learning_rate(progress.step - 1);
                 Ok(Progress { total_steps: total, learning_rate, ..progress })
             }
-            Err(error) => {
+            Err(bad) => {
                 // What is still in flight changes nothing any more.
-                if let Error::Diverged { step, .. } = error {
-                    self.step = step;
-                }
-                self.trainer = None;
-                Err(error)
+                (self.step, self.trainer) = (bad.taken(), None);
+                Err(self.diverged(&bad))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Training and using a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
 
 mod checkpoint;
+mod divergence;
 mod evaluate;
 mod feed;
 mod fit;

@@ -5,17 +5,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::divergence::Bad;
 use super::evaluate::Evaluation;
 use super::feed::Feed;
 use super::{Progress, Session};
 use crate::data::Source;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Work};
 use crate::graph::{Arena, Layout};
 use crate::kernel::{RING, TERMS};
 use crate::model::Purpose;
 use crate::plan::{Recording, Role, Target};
-use crate::state::{BAD_GRADIENT, State};
 
 /// The longest that a submit should keep the device busy: a host's frames and the system's watchdogs wait behind it.
 const SUBMIT: Duration = Duration::from_millis(50);
@@ -144,22 +144,13 @@ impl Trainer {
         Ok(steps)
     }
 
-    /// The report of a submit: its terms and the state behind it.
-    pub fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<Progress> {
+    /// The report of a submit, or what went bad in it: its terms and the state behind it.
+    pub fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<std::result::Result<Progress, Bad>> {
         self.reported = true;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
-        let (ring, rest) = words.split_at(RING * TERMS);
-        let (state, flags) = rest.split_at(16);
-        let state: State = *bytemuck::try_from_bytes(bytemuck::cast_slice(state))
-            .map_err(|e| Error::Internal(format!("the state that was read back: {e}")))?;
-        let gradient = || "gradient".to_string();
-        if state.halted != 0 {
-            let named = |i: u32| self.terms.get(i as usize).cloned().unwrap_or_default();
-            let term = if state.bad_term == BAD_GRADIENT { gradient() } else { named(state.bad_term) };
-            return Err(Error::Diverged { step: state.bad_step.into(), term });
-        }
-        if flags[0] != 0 {
-            return Err(Error::Diverged { step: u64::from(state.step) - 1, term: gradient() });
+        let (ring, state) = words.split_at(RING * TERMS);
+        if let Some(bad) = Bad::find(state, submit.first)? {
+            return Ok(Err(bad));
         }
         let mean = |term: usize| {
             let at = |step: u64| f64::from(f32::from_bits(ring[step as usize % RING * TERMS + term]));
@@ -170,7 +161,7 @@ impl Trainer {
         let waited = self.last.elapsed().saturating_sub(self.submitting);
         let elapsed = (waited + submit.took).as_secs_f64();
         (self.last, self.submitting) = (Instant::now(), Duration::ZERO);
-        Ok(Progress {
+        Ok(Ok(Progress {
             step: submit.first + submit.steps,
             total_steps: 0,
             epoch: submit.epoch,
@@ -180,7 +171,7 @@ impl Trainer {
             learning_rate: 0.0,
             rows_per_second: submit.rows as f64 / elapsed,
             elapsed: self.begun.elapsed(),
-        })
+        }))
     }
 }
 

@@ -63,13 +63,77 @@ fn a_bad_chunk_stops_the_chunks_behind_it() {
 }
 
 #[test]
-fn an_update_that_overflows_is_a_bad_gradient() {
+fn an_update_that_overflows_is_told_from_a_bad_gradient() {
     let training = Training { batch: 4, learning_rate: 3e38, optimizer: Optimizer::SGD, ..Training::default() };
     let mut session = session(&gpu(), &tiny(), training);
     let spread: Vec<f32> = rows(8).values().iter().map(|v| v * 100.0).collect();
     let error = session.fit(Data::from_rows(3, spread).unwrap()).unwrap_err();
-    assert!(matches!(&error, Error::Diverged { step: 0, term } if term == "gradient"), "{error}");
+    assert!(matches!(&error, Error::Diverged { step: 0, term } if term == "update"), "{error}");
     assert!(session.parameters().unwrap().concat().iter().all(|v| v.is_finite()));
+    assert_eq!(session.steps(), 1, "a step taken in part is not taken again");
+    let place = tempfile::tempdir().unwrap();
+    let refused = session.checkpoint(place.path().join("torn")).unwrap_err();
+    assert!(matches!(refused, Error::Diverged { step: 0, .. }), "{refused}");
+}
+
+/// A linear network whose code is next to nothing and whose decoder is large. Where a value is 1.5e19 the loss is still
+/// finite, and so are the decoder's gradients, but a weight's of the encoder is not. Rows 8 to 11 are the third step.
+fn overflowing() -> (Spec, Training, Vec<Vec<f32>>, Data) {
+    let mut values = rows(24).values().to_vec();
+    values[9 * 3] = 1.5e19;
+    let training =
+        Training { batch: 4, shuffle: false, learning_rate: 1e-9, optimizer: MOMENTUM, ..Training::default() };
+    let params = vec![vec![0.0; 6], vec![0.0; 2], vec![1e3; 6], vec![0.0; 3]];
+    (Spec::symmetric(&[3, 2], Activation::Identity), training, params, Data::from_rows(3, values).unwrap())
+}
+
+/// The tensors that a checkpoint holds.
+fn kept(session: &Session) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    session.checkpoint(folder.path().join("all")).unwrap();
+    let bytes = std::fs::read(folder.path().join("all")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    tensors.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect()
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_updates_nothing_at_all() {
+    let (spec, training, params, data) = overflowing();
+    for clip_norm in [None, Some(1.0)] {
+        let training = Training { clip_norm, ..training };
+        let mut good = session(&gpu(), &spec, training);
+        good.set_parameters(&params).unwrap();
+        good.load(&data).unwrap();
+        take(&mut good, 2, 1);
+        let expected = kept(&good);
+        assert!(expected.keys().any(|name| name.starts_with("optimizer.first")), "a moment was at stake");
+        let mut start = session(&gpu(), &spec, training);
+        start.set_parameters(&params).unwrap();
+        let (mut found, step, term) = end(start, &data);
+        assert_eq!((step, term.as_str(), found.steps()), (2, "gradient", 2));
+        assert!(kept(&found) == expected);
+        // Gone on with it comes to the same step, and nothing has moved.
+        let again = found.fit(&data).unwrap_err();
+        assert!(matches!(&again, Error::Diverged { step: 2, term } if term == "gradient"), "{again}");
+        assert!(kept(&found) == expected);
+    }
+}
+
+#[test]
+fn a_checkpoint_behind_a_bad_step_holds_the_state_before_it() {
+    let (spec, training, params, data) = overflowing();
+    let mut found = session(&gpu(), &spec, training);
+    found.set_parameters(&params).unwrap();
+    found.load(&data).unwrap();
+    assert_eq!(found.step(2).unwrap(), 2);
+    let expected = kept(&found);
+    // The third step goes bad; nobody has looked yet.
+    assert_eq!(found.step(3).unwrap(), 3);
+    let folder = tempfile::tempdir().unwrap();
+    found.checkpoint(folder.path().join("unread")).unwrap();
+    let resumed = Session::resume(&gpu(), folder.path().join("unread")).unwrap();
+    assert_eq!(resumed.steps(), 2);
+    assert!(kept(&resumed) == expected);
 }
 
 #[test]

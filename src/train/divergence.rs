@@ -1,0 +1,67 @@
+//! Runs that go bad: what the GPU says about the step in which it happened.
+
+use super::Session;
+use crate::error::{Error, Result};
+use crate::gpu::{Readback, Wait};
+use crate::model::Purpose;
+use crate::plan::Role;
+use crate::state::{BAD_GRADIENT, BAD_UPDATE, State};
+
+/// A step that went bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bad {
+    /// The step, counted from 0.
+    pub step: u64,
+    /// The term of the objective, [`BAD_GRADIENT`] or [`BAD_UPDATE`].
+    term: u32,
+}
+
+impl Bad {
+    /// What went bad in a run of about `near` steps, if anything did, from the words of its state and flags. The GPU
+    /// counts steps in 32 bits.
+    pub fn find(words: &[u32], near: u64) -> Result<Option<Bad>> {
+        let internal = || Error::Internal(format!("{} words of state and flags", words.len()));
+        let (state, flags) = words.split_at_checked(16).ok_or_else(internal)?;
+        let state: &State = bytemuck::try_cast_slice(state).ok().and_then(<[State]>::first).ok_or_else(internal)?;
+        let whole = |step: u32| near.saturating_add_signed(i64::from(step.wrapping_sub(near as u32) as i32));
+        Ok(match (state.halted, flags.first()) {
+            (0, Some(0) | None) => None,
+            // The next step would have noticed.
+            (0, _) => Some(Bad { step: whole(state.step.wrapping_sub(1)), term: BAD_UPDATE }),
+            _ => Some(Bad { step: whole(state.bad_step), term: state.bad_term }),
+        })
+    }
+
+    /// Whether a part of the step was taken: its gradient was finite, some of the values it led to were not.
+    pub fn torn(&self) -> bool {
+        self.term == BAD_UPDATE
+    }
+
+    /// Steps that the parameters have taken, the torn one included: it must not be taken again.
+    pub fn taken(&self) -> u64 {
+        self.step + u64::from(self.torn())
+    }
+}
+
+impl Session {
+    /// Waits for everything submitted and tells whether a step of it went bad.
+    pub(super) async fn bad(&self, how: Wait) -> Result<Option<Bad>> {
+        let flags = self.shared(Role::Flags)?;
+        let mut readback = Readback::new(&self.gpu, self.state.bytes() + flags.bytes())?;
+        readback.start(&[&self.state, flags].map(|buffer| (buffer, 0..buffer.bytes())))?;
+        Bad::find(&bytemuck::pod_collect_to_vec::<u8, u32>(&readback.finish(how).await?), self.step)
+    }
+
+    /// The error that names the step and what went bad in it.
+    pub(super) fn diverged(&self, bad: &Bad) -> Error {
+        let term = match bad.term {
+            BAD_GRADIENT => "gradient".into(),
+            BAD_UPDATE => "update".into(),
+            term => match self.network.graph(Purpose::Evaluate, false) {
+                Ok(graph) => graph.terms().get(term as usize).cloned().unwrap_or_default(),
+                Err(error) => return error,
+            },
+        };
+        Error::Diverged { step: bad.step, term }
+    }
+}
