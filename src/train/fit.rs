@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::divergence::Bad;
 use super::evaluate::Evaluation;
 use super::progress::Best;
 use super::trainer::{TableWriter, Trainer, next_budget};
@@ -56,7 +57,7 @@ impl Session {
         how: Wait,
     ) -> Result<Fit> {
         let begun = Instant::now();
-        self.load(data)?;
+        self.ready(data, how).await?;
         let total = self.total_steps()?;
         let mut fit = Fit {
             history: vec![],
@@ -91,9 +92,8 @@ impl Session {
             } else {
                 budget = next_budget(steps, steps as f64 * self.batch_rows()? / progress.rows_per_second);
             }
-            let at_end = self.in_flight() == 0 && (self.epoch_ended()? || done == total);
-            if at_end {
-                self.validate(&mut progress, how).await?;
+            if self.in_flight() == 0 && (self.epoch_ended()? || done == total) {
+                progress.validation = self.validate(how).await?;
             }
             let new_epoch = fit.history.last().is_none_or(|last: &Progress| last.epoch != progress.epoch);
             cancelled |= report(&progress).is_break();
@@ -131,6 +131,7 @@ impl Session {
     /// # Errors
     /// [`Error::Diverged`] as [`Session::fit`].
     pub fn progress(&mut self) -> Result<Option<Progress>> {
+        self.gpu.check()?;
         let Some(at) = self.oldest() else { return Ok(None) };
         match self.trainer()?.readbacks[at].take()? {
             Some(bytes) => self.received(&bytes).map(Some),
@@ -190,9 +191,41 @@ impl Session {
             total: self.total_steps()?,
         };
         let (gpu, state, ring, now) = (self.gpu.clone(), self.state.clone(), self.ring.clone(), self.step);
-        let taken = self.trainer()?.submit(&gpu, &state, &ring, now, steps, &table)?;
+        let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, now, steps, &table)?;
         self.step += taken;
-        Ok(taken)
+        self.unread |= taken > 0;
+        if asked.is_err() {
+            // The steps are taken, but no report will tell how they ended. Loading data again finds out.
+            self.trainer = None;
+        }
+        asked.map(|()| taken)
+    }
+
+    /// Waits for what is under way before its trainer goes, so that nothing it came to is lost: a step that went bad is
+    /// told, and an epoch that ended is looked at.
+    pub(super) async fn settle(&mut self, how: Wait) -> Result<()> {
+        if !self.unread {
+            return Ok(());
+        }
+        if let Some(bad) = self.bad(how).await? {
+            return Err(self.stop_at(&bad));
+        }
+        self.unread = false;
+        let ended = self.in_flight() > 0 && self.epoch_ended()?;
+        if let Some(trainer) = &mut self.trainer {
+            trainer.forget();
+        }
+        if ended {
+            self.validate(how).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to what a bad step left, and says so.
+    fn stop_at(&mut self, bad: &Bad) -> Error {
+        // What is still in flight changes nothing any more.
+        (self.step, self.trainer, self.unread) = (bad.taken(), None, false);
+        self.diverged(bad)
     }
 
     async fn next_report(&mut self, how: Wait) -> Result<Option<Progress>> {
@@ -212,11 +245,7 @@ impl Session {
                 let learning_rate = table.learning_rate(progress.step - 1);
                 Ok(Progress { total_steps: total, learning_rate, ..progress })
             }
-            Err(bad) => {
-                // What is still in flight changes nothing any more.
-                (self.step, self.trainer) = (bad.taken(), None);
-                Err(self.diverged(&bad))
-            }
+            Err(bad) => Err(self.stop_at(&bad)),
         }
     }
 
@@ -226,19 +255,19 @@ impl Session {
     }
 
     /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
-    async fn validate(&mut self, progress: &mut Progress, how: Wait) -> Result<()> {
+    async fn validate(&mut self, how: Wait) -> Result<Option<f64>> {
         let gpu = self.gpu.clone();
-        let Some(validation) = &mut self.trainer()?.validation else { return Ok(()) };
+        let Some(validation) = &mut self.trainer()?.validation else { return Ok(None) };
         let loss = validation.run(&gpu, how).await?;
-        progress.validation = Some(loss);
         let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
         if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
             self.best = Best { validation: Some(loss), waited: 0 };
             let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
-            return gpu.submit([Work::Copy(params, best)]);
+            gpu.submit([Work::Copy(params, best)])?;
+        } else {
+            self.best.waited += 1;
         }
-        self.best.waited += 1;
-        Ok(())
+        Ok(Some(loss))
     }
 
     /// The mean objective over the rows of `data`, nothing corrupted.

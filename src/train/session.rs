@@ -10,7 +10,7 @@ use super::trainer::Trainer;
 use super::{EarlyStopping, Training};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, Wait};
 use crate::graph::{Arena, Layout, Tensor};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Loss, Network, Purpose, Scaling, Spec};
@@ -43,6 +43,8 @@ pub struct Session {
     pub(super) step: u64,
     /// What early stopping has seen so far.
     pub(super) best: Best,
+    /// Whether steps were submitted of which nobody has read how they ended.
+    pub(super) unread: bool,
     pub(super) trainer: Option<Trainer>,
     pub(super) inference: BTreeMap<Purpose, Inference>,
 }
@@ -93,6 +95,7 @@ impl Session {
             scaled,
             step: 0,
             best: Best::default(),
+            unread: false,
             trainer: None,
             inference: BTreeMap::new(),
         };
@@ -187,18 +190,25 @@ impl Session {
     }
 
     /// Makes data ready to be trained on: learns the scaling where it is not known yet, holds out validation rows,
-    /// and compiles the training step. [`Session::fit`] does this by itself; call it before [`Session::step`].
+    /// and compiles the training step. [`Session::fit`] does this by itself; call it before [`Session::step`]. Steps
+    /// that are under way come to their end first.
     ///
     /// # Errors
-    /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it.
+    /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
+    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
-        let source: Arc<dyn Source> = data.into();
+        pollster::block_on(self.ready(data.into(), Wait::Block))
+    }
+
+    /// [`Session::load`], blocking or not.
+    pub(super) async fn ready(&mut self, source: Rows, how: Wait) -> Result<()> {
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source)?;
         let constants = if self.scaled { self.constants()? } else { self.learn_scaling(&*train)? };
         if self.spec().loss == Loss::Bernoulli {
             check_unit(&*train, &constants)?;
         }
+        self.settle(how).await?;
         self.trainer = None;
         let mut feed = Feed::new(&self.gpu, train, &self.training)?;
         feed.seek(self.step);

@@ -111,7 +111,7 @@ impl Trainer {
     }
 
     /// Submits up to `steps` steps and returns how many: fewer where the data must be moved on first, none where two
-    /// submits are in flight.
+    /// submits are in flight. What comes with it is the error where those steps are taken but cannot be reported.
     pub fn submit(
         &mut self,
         gpu: &Gpu,
@@ -120,12 +120,12 @@ impl Trainer {
         now: u64,
         steps: u64,
         table: &TableWriter,
-    ) -> Result<u64> {
-        let Some(readback) = self.readbacks.iter().position(|r| !r.busy()) else { return Ok(0) };
+    ) -> Result<(u64, Result<()>)> {
+        let Some(readback) = self.readbacks.iter().position(|r| !r.busy()) else { return Ok((0, Ok(()))) };
         self.feed.place(gpu, state)?;
         let steps = steps.min(STEPS).min(self.feed.steps_left());
         if steps == 0 {
-            return Ok(0);
+            return Ok((0, Ok(())));
         }
         table.write(gpu, now, steps)?;
         if let Some(faster) = self.faster.take_if(|_| self.reported) {
@@ -135,13 +135,19 @@ impl Trainer {
         let step = self.programs.iter().map(Work::Run);
         gpu.submit((0..steps).flat_map(|_| step.clone()))?;
         let parts = [ring, state, &self.flags].map(|buffer| (buffer, 0..buffer.bytes()));
-        self.readbacks[readback].start(&parts)?;
+        let asked = self.readbacks[readback].start(&parts);
         let took = begun.elapsed();
         self.submitting += took;
         self.feed.advance(steps);
         let (rows, epoch) = (steps * self.feed.batch() as u64, self.feed.epoch());
         self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, took });
-        Ok(steps)
+        Ok((steps, asked))
+    }
+
+    /// Forgets the reports that nobody has read.
+    pub fn forget(&mut self) {
+        self.in_flight.clear();
+        self.readbacks.iter_mut().for_each(Readback::discard);
     }
 
     /// The report of a submit, or what went bad in it: its terms and the state behind it.

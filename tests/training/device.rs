@@ -105,6 +105,29 @@ fn every_call_on_a_lost_device_says_so() {
     assert!(!path.exists());
 }
 
+/// Between the submit of steps and the copy of their report the device may fail: here wgpu calls back in the submit,
+/// and the error that is provoked there belongs to no call.
+#[test]
+fn steps_that_cannot_be_reported_are_counted_all_the_same() {
+    let gpu = common::own_gpu();
+    let training = Training { batch: 4, epochs: 3, optimizer: MOMENTUM, ..Training::default() };
+    let mut whole = session(&gpu, &tiny(), training);
+    whole.fit(rows(23)).unwrap();
+    let mut session = session(&gpu, &tiny(), training);
+    session.load(rows(23)).unwrap();
+    take(&mut session, 2, 1);
+    let device = gpu.device().clone();
+    let elsewhere = move || std::thread::spawn(move || provoke(&device)).join().unwrap();
+    gpu.queue().on_submitted_work_done(elsewhere);
+    let error = session.step(3).unwrap_err();
+    assert!(matches!(&error, Error::Device { op, .. } if op == "an earlier operation"), "{error}");
+    assert_eq!(session.steps(), 5, "the GPU has taken them");
+    assert!(matches!(session.step(1), Err(Error::Data { .. })), "the data has to be loaded again");
+    session.load(rows(23)).unwrap();
+    take(&mut session, 13, 4);
+    assert_eq!(bits(&session), bits(&whole));
+}
+
 #[test]
 fn a_device_of_our_own_reports_its_loss_and_its_errors() {
     let gpu = common::own_gpu();

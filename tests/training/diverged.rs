@@ -137,6 +137,22 @@ fn a_checkpoint_behind_a_bad_step_holds_the_state_before_it() {
 }
 
 #[test]
+fn loading_other_data_tells_of_a_bad_step_that_nobody_has_read() {
+    let (spec, training, params, data) = overflowing();
+    let mut found = session(&gpu(), &spec, training);
+    found.set_parameters(&params).unwrap();
+    found.load(&data).unwrap();
+    assert_eq!(found.step(5).unwrap(), 5);
+    let told = found.load(rows(24)).unwrap_err();
+    assert!(matches!(&told, Error::Diverged { step: 2, term } if term == "gradient"), "{told}");
+    assert_eq!(found.steps(), 2);
+    // Told once, it goes on, with rows that are fine.
+    found.load(rows(24)).unwrap();
+    take(&mut found, 4, 2);
+    assert_eq!(found.steps(), 6);
+}
+
+#[test]
 fn a_session_can_go_on_after_it() {
     let training = Training { batch: 4, learning_rate: 1e17, optimizer: Optimizer::SGD, ..Training::default() };
     let fresh = session(&gpu(), &tiny(), training);
