@@ -429,3 +429,41 @@ fn what_cannot_be_written_leaves_the_old_file() {
         assert!(matches!(trained().load_parameters(unreadable), Err(Error::Io { .. })));
     }
 }
+
+/// The GPU counts steps in 32 bits.
+#[test]
+fn steps_beyond_32_bits_are_told_in_full() {
+    let (place, session) = (place(), trained());
+    session.checkpoint(&place.path).unwrap();
+    let mut file = File::of(&std::fs::read(&place.path).unwrap());
+    let near = (1u64 << 32) - 2;
+    file.json("strait.run", |run| {
+        run["step"] = json!(near);
+        run["training"]["epochs"] = json!(u64::MAX);
+        run["training"]["learning_rate"] = json!(1e-30);
+    });
+    std::fs::write(&place.path, file.bytes()).unwrap();
+    let mut resumed = Session::resume(&gpu(), &place.path).unwrap();
+    resumed.load(data()).unwrap();
+    for taken in 1..=4 {
+        assert_eq!(resumed.step(1).unwrap(), 1);
+        resumed.gpu().wait().unwrap();
+        let progress = resumed.progress().unwrap().unwrap();
+        assert_eq!(progress.step, near + taken);
+        assert!(progress.loss > 0.0 && progress.loss < 10.0, "{progress:?}");
+    }
+    let large: Vec<Vec<f32>> = resumed.parameters().unwrap().iter().map(|p| vec![1e30; p.len()]).collect();
+    resumed.set_parameters(&large).unwrap();
+    match resumed.fit(data()) {
+        Err(Error::Diverged { step, .. }) => assert_eq!(step, near + 4),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(resumed.steps(), near + 4);
+}
+
+#[test]
+fn a_run_that_starts_behind_its_own_step_is_refused() {
+    let mut file = File::of(&checkpoint());
+    file.json("strait.run", |run| run["start"] = json!(13));
+    refused("start", &file.bytes(), "strait.run");
+}

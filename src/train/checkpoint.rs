@@ -27,6 +27,9 @@ const VERSION: u64 = 1;
 struct Run {
     training: Training,
     step: u64,
+    /// Where it started, if it follows another.
+    #[serde(default)]
+    start: u64,
     best: Best,
 }
 
@@ -70,7 +73,10 @@ impl Session {
             return Err(self.diverged(&torn));
         }
         let step = bad.map_or(self.step, |bad| bad.step);
-        self.write(path.as_ref(), Some(Run { training: self.training, step, best: self.best }))
+        self.write(
+            path.as_ref(),
+            Some(Run { training: self.training, step, start: self.start.min(step), best: self.best }),
+        )
     }
 
     fn write(&self, path: &Path, run: Option<Run>) -> Result<()> {
@@ -146,6 +152,9 @@ impl Session {
         let constants = if scaling { take(path, "", network.constants(), &mut tensors)? } else { vec![] };
         let training = run.as_ref().map_or_else(Training::default, |run| run.training);
         training.check().map_err(|e| fail("strait.run", &e.to_string(), "options that can work"))?;
+        if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
+            return Err(fail("strait.run", &format!("start {}", run.start), &format!("0 to {}, its step", run.step)));
+        }
         let mut arenas = Vec::new();
         for (arena, prefix) in run.iter().flat_map(Run::arenas) {
             arenas.push((arena, take(path, prefix, network.params(), &mut tensors)?));
@@ -159,7 +168,7 @@ impl Session {
             session.set_constants(&constants)?;
         }
         if let (Some(run), true) = (run, resume) {
-            (session.step, session.best) = (run.step, run.best);
+            (session.step, session.start, session.best) = (run.step, run.start, run.best);
             let bytes = session.shared(Role::Arena(Arena::Params))?.bytes();
             for (arena, values) in arenas {
                 session.shared.insert(Role::Arena(arena), gpu.buffer(&format!("{arena:?}"), bytes)?);

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::feed::{Feed, fitting};
 use super::{Session, Training};
 use crate::data::Source;
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::kernel::{RING, TERMS};
@@ -30,6 +32,21 @@ pub(super) struct Evaluation {
     terms: usize,
 }
 
+impl Session {
+    /// The mean objective over the rows of `data`, nothing corrupted.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the data does not fit the model, or the scaling of its input is not known yet.
+    pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
+        pollster::block_on(self.evaluate_with(data.into(), Wait::Block))
+    }
+
+    async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<f64> {
+        self.check_scaled()?;
+        Evaluation::new(self, data)?.run(&self.gpu, how).await
+    }
+}
+
 impl Evaluation {
     pub fn new(session: &Session, source: Arc<dyn Source>) -> Result<Evaluation> {
         session.check_shape(&*source)?;
@@ -37,7 +54,7 @@ impl Evaluation {
         let batch = fitting(gpu, &session.training, source.columns()).min(ROWS);
         let once = Training { shuffle: false, drop_last: false, batch, ..session.training };
         let rows = source.rows() as u64;
-        let feed = Feed::new(gpu, source, &once)?;
+        let feed = Feed::new(gpu, source, &once, 0)?;
         let state = gpu.buffer("state", 64)?;
         let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
         let graph = session.network.graph(Purpose::Evaluate, false)?;

@@ -63,7 +63,9 @@ pub(super) struct Feed {
     shuffle: bool,
     ragged: bool,
     steps_per_epoch: u64,
-    /// Steps taken in the whole run.
+    /// The step at which the run started.
+    start: u64,
+    /// Steps taken.
     taken: u64,
     position: Position,
     /// The chunk whose rows the buffer holds.
@@ -73,8 +75,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// A feed of `source` from its beginning.
-    pub fn new(gpu: &Gpu, source: Arc<dyn Source>, training: &Training) -> Result<Feed> {
+    /// A feed of `source` for a run that starts with step `start`, and with an epoch.
+    pub fn new(gpu: &Gpu, source: Arc<dyn Source>, training: &Training, start: u64) -> Result<Feed> {
         let (rows, row_bytes) = (source.rows(), source.columns() as u64 * 4);
         let batch = training.batch.min(rows);
         let budget = budget(gpu, training);
@@ -95,13 +97,14 @@ impl Feed {
             shuffle: training.shuffle,
             ragged: !training.drop_last,
             steps_per_epoch: 0,
+            start,
             taken: 0,
             position: Position::default(),
             resident: None,
             placed: false,
         };
         feed.steps_per_epoch = (0..feed.chunks).map(|c| feed.steps_of(c)).sum();
-        feed.seek(0);
+        feed.seek(start);
         Ok(feed)
     }
 
@@ -122,8 +125,10 @@ impl Feed {
 
     /// Goes to where a run stands that has taken so many steps.
     pub fn seek(&mut self, taken: u64) {
-        let mut position =
-            Position { epoch: taken / self.steps_per_epoch, chunk: 0, step: taken % self.steps_per_epoch };
+        // A run that follows another goes on with fresh orders of the rows.
+        let (epochs_before, steps) = (self.start.div_ceil(self.steps_per_epoch), taken.saturating_sub(self.start));
+        let (epoch, step) = (epochs_before + steps / self.steps_per_epoch, steps % self.steps_per_epoch);
+        let mut position = Position { epoch, chunk: 0, step };
         // A chunk smaller than a batch has no step where the last batch is dropped.
         while position.step >= self.steps_of(self.chunk_at(position)) {
             position.step -= self.steps_of(self.chunk_at(position));

@@ -1,13 +1,10 @@
-//! Taking steps: in one go, as a future, or some at a time between a host's frames.
+//! Whole runs: in one go, as a future, or report by report.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::divergence::Bad;
-use super::evaluate::Evaluation;
-use super::progress::Best;
-use super::trainer::{TableWriter, Trainer, next_budget};
+use super::trainer::next_budget;
 use super::{Fit, Progress, Session, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -15,8 +12,116 @@ use crate::gpu::{Wait, Work};
 use crate::graph::Arena;
 use crate::plan::Role;
 
+/// A run under way, from one report to the next.
+#[derive(Debug)]
+struct Run {
+    begun: Instant,
+    /// Steps taken before.
+    from: u64,
+    /// The step it ends with.
+    total: u64,
+    /// Steps reported.
+    done: u64,
+    /// Steps for the next submit.
+    budget: u64,
+    cancelled: bool,
+    first_step: Duration,
+    /// Why it ended, once it has.
+    stop: Option<Stop>,
+}
+
+impl Run {
+    async fn begin(session: &mut Session, data: Arc<dyn Source>, how: Wait) -> Result<Run> {
+        let begun = Instant::now();
+        session.ready(data, how).await?;
+        session.trainer()?.last = begun;
+        let (from, total) = (session.step, session.total_steps()?);
+        Ok(Run { begun, from, total, done: from, budget: 1, cancelled: false, first_step: Duration::ZERO, stop: None })
+    }
+
+    /// The next report; none where the run is over, or was cancelled and what was under way is reported.
+    async fn next(&mut self, session: &mut Session, how: Wait) -> Result<Option<Progress>> {
+        if self.stop.is_some() {
+            return Ok(None);
+        }
+        if self.done >= self.total || session.waited_long() {
+            return self.end(session).map(|()| None);
+        }
+        session.hasten()?;
+        loop {
+            // Where rows are held out, every epoch ends with a look at them.
+            let left = session.steps_left_in_epoch()?.unwrap_or(u64::MAX);
+            let wanted = if self.cancelled { 0 } else { self.budget.min(self.total - session.step).min(left) };
+            if wanted == 0 || session.submit(wanted)? == 0 {
+                break;
+            }
+        }
+        let Some(mut progress) = session.next_report(how).await? else {
+            if self.cancelled {
+                self.stop = Some(Stop::Cancelled);
+                return Ok(None);
+            }
+            return Err(Error::Internal("no step was taken and none is under way".into()));
+        };
+        progress.elapsed = self.begun.elapsed();
+        let steps = progress.step - self.done;
+        self.done = progress.step;
+        if self.first_step.is_zero() {
+            self.first_step = progress.elapsed;
+        } else {
+            self.budget = next_budget(steps, steps as f64 * session.batch_rows()? / progress.rows_per_second);
+        }
+        if session.in_flight() == 0 && (session.epoch_ended()? || self.done == self.total) {
+            progress.validation = session.validate(how).await?;
+        }
+        Ok(Some(progress))
+    }
+
+    /// Nothing is left to do: the best parameters come back, where they were looked for.
+    fn end(&mut self, session: &mut Session) -> Result<()> {
+        if session.best.validation.is_some() {
+            let [best, params] = [Arena::Best, Arena::Params].map(|arena| session.shared(Role::Arena(arena)));
+            session.gpu.submit([Work::Copy(best?, params?)])?;
+        }
+        session.over = true;
+        self.stop = Some(if session.waited_long() { Stop::Early } else { Stop::Done });
+        Ok(())
+    }
+}
+
+/// The reports of a run, one by one: see [`Session::fit_iter`].
+#[derive(Debug)]
+pub struct Reports<'a> {
+    session: &'a mut Session,
+    run: Run,
+}
+
+impl Iterator for Reports<'_> {
+    type Item = Result<Progress>;
+
+    fn next(&mut self) -> Option<Result<Progress>> {
+        let next = pollster::block_on(self.run.next(self.session, Wait::Block));
+        if next.is_err() {
+            self.run.stop = Some(Stop::Cancelled);
+        }
+        next.transpose()
+    }
+}
+
+impl Drop for Reports<'_> {
+    fn drop(&mut self) {
+        // As with a callback that breaks off, what is under way comes to its end. What goes wrong in it is told by
+        // whatever loads data next.
+        if pollster::block_on(self.session.settle(Wait::Block)).is_err() {
+            self.session.unread = true;
+        }
+    }
+}
+
 impl Session {
-    /// Trains on `data` for all epochs (or what is left of them in a resumed run).
+    /// Trains on `data` for all epochs, or what is left of them where the run was broken off or resumed from a
+    /// checkpoint. Behind a run that has come to its end, also an early one, it begins another of as many epochs: from
+    /// the parameters and moments as they are, with the schedule and early stopping from their beginning.
     ///
     /// # Errors
     /// As [`Session::load`]; [`Error::Diverged`] where a term or a gradient is no longer finite: the parameters are
@@ -50,232 +155,56 @@ impl Session {
         self.run(data.into(), report, Wait::Await).await
     }
 
+    /// As [`Session::fit`], report by report. Leaving the loop breaks off the run; what is under way then still comes
+    /// to its end.
+    ///
+    /// ```no_run
+    /// # use strait::{Activation, Gpu, Session, Spec, Training, data};
+    /// # let mut session =
+    /// #     Session::new(&Gpu::new()?, &Spec::symmetric(&[64, 8], Activation::Elu), Training::default())?;
+    /// for progress in session.fit_iter(data::digits()?)? {
+    ///     let progress = progress?;
+    ///     println!("step {} of {}: {}", progress.step, progress.total_steps, progress.loss);
+    ///     if progress.loss < 0.01 {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::load`]; what goes wrong later is the iterator's last item.
+    pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
+        let run = pollster::block_on(Run::begin(self, data.into(), Wait::Block))?;
+        Ok(Reports { session: self, run })
+    }
+
     async fn run(
         &mut self,
         data: Arc<dyn Source>,
         mut report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
         how: Wait,
     ) -> Result<Fit> {
-        let begun = Instant::now();
-        self.ready(data, how).await?;
-        let total = self.total_steps()?;
-        let mut fit = Fit {
-            history: vec![],
-            steps: 0,
-            stop: Stop::Done,
-            best_validation: None,
-            first_step: Duration::ZERO,
-            elapsed: Duration::ZERO,
-        };
-        let (mut done, mut budget, mut cancelled) = (self.step, 1, false);
-        let from = self.step;
-        self.trainer()?.last = begun;
-        while done < total && !self.waited_long() {
-            loop {
-                // Where rows are held out, every epoch ends with a look at them.
-                let left = self.steps_left_in_epoch()?.unwrap_or(u64::MAX);
-                let wanted = if cancelled { 0 } else { budget.min(total - self.step).min(left) };
-                if wanted == 0 || self.submit(wanted)? == 0 {
-                    break;
-                }
-            }
-            let progress = match self.next_report(how).await? {
-                Some(progress) => progress,
-                None if cancelled => break,
-                None => return Err(Error::Internal("no step was taken and none is under way".into())),
-            };
-            let mut progress = Progress { elapsed: begun.elapsed(), ..progress };
-            let steps = progress.step - done;
-            done = progress.step;
-            if fit.first_step.is_zero() {
-                fit.first_step = progress.elapsed;
+        let mut run = Run::begin(self, data, how).await?;
+        let (mut history, mut last) = (Vec::<Progress>::new(), None);
+        while let Some(progress) = run.next(self, how).await? {
+            run.cancelled |= report(&progress).is_break();
+            let new_epoch = history.last().is_none_or(|kept| kept.epoch != progress.epoch);
+            last = None;
+            if new_epoch || progress.validation.is_some() {
+                history.push(progress);
             } else {
-                budget = next_budget(steps, steps as f64 * self.batch_rows()? / progress.rows_per_second);
-            }
-            if self.in_flight() == 0 && (self.epoch_ended()? || done == total) {
-                progress.validation = self.validate(how).await?;
-            }
-            let new_epoch = fit.history.last().is_none_or(|last: &Progress| last.epoch != progress.epoch);
-            cancelled |= report(&progress).is_break();
-            if new_epoch || done == total || progress.validation.is_some() {
-                fit.history.push(progress);
+                last = Some(progress);
             }
         }
-        fit.best_validation = self.best.validation;
-        fit.stop = match self.waited_long() {
-            true => Stop::Early,
-            false if cancelled => Stop::Cancelled,
-            false => Stop::Done,
-        };
-        if fit.stop != Stop::Cancelled && fit.best_validation.is_some() && self.step > from {
-            let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
-            self.gpu.submit([Work::Copy(best, params)])?;
-        }
-        fit.steps = self.step - from;
-        fit.elapsed = begun.elapsed();
-        Ok(fit)
-    }
-
-    /// Submits up to `steps` steps without waiting and returns how many were taken: none where two submits are in
-    /// flight or the run is over. For hosts that share the device with their frames; see [`Session::progress`].
-    ///
-    /// # Errors
-    /// [`Error::Data`] before [`Session::load`]; [`Error::Device`] and [`Error::DeviceLost`].
-    pub fn step(&mut self, steps: u64) -> Result<u64> {
-        let left = self.total_steps()?.saturating_sub(self.step);
-        self.submit(steps.min(left))
-    }
-
-    /// The report of the oldest submit, if it has arrived; never waits.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] as [`Session::fit`].
-    pub fn progress(&mut self) -> Result<Option<Progress>> {
-        self.gpu.check()?;
-        let Some(at) = self.oldest() else { return Ok(None) };
-        match self.trainer()?.readbacks[at].take()? {
-            Some(bytes) => self.received(&bytes).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The dispatches of one training step, where data is loaded.
-    pub fn dispatches_per_step(&self) -> Option<usize> {
-        self.trainer.as_ref().map(Trainer::dispatches)
-    }
-
-    fn trainer(&mut self) -> Result<&mut Trainer> {
-        let none = || Error::data("training data", "none", "data given to Session::load or Session::fit");
-        self.trainer.as_mut().ok_or_else(none)
-    }
-
-    fn in_flight(&self) -> usize {
-        self.trainer.as_ref().map_or(0, |t| t.in_flight.len())
-    }
-
-    fn oldest(&self) -> Option<usize> {
-        self.trainer.as_ref().and_then(|t| t.in_flight.front()).map(|s| s.readback)
-    }
-
-    fn batch_rows(&mut self) -> Result<f64> {
-        Ok(self.trainer()?.feed.batch() as f64)
-    }
-
-    /// Steps of the whole run.
-    fn total_steps(&mut self) -> Result<u64> {
-        let epochs = self.training.epochs;
-        Ok(self.trainer()?.feed.steps_per_epoch().saturating_mul(epochs))
-    }
-
-    /// Steps that may still be submitted before the next validation, where there is one.
-    fn steps_left_in_epoch(&mut self) -> Result<Option<u64>> {
-        let step = self.step;
-        let trainer = self.trainer()?;
-        let per_epoch = trainer.feed.steps_per_epoch();
-        let ended = step > 0 && step.is_multiple_of(per_epoch);
-        Ok(trainer.validation.as_ref().map(|_| match ended && !trainer.in_flight.is_empty() {
-            true => 0,
-            false => per_epoch - step % per_epoch,
-        }))
-    }
-
-    fn epoch_ended(&mut self) -> Result<bool> {
-        let step = self.step;
-        Ok(step.is_multiple_of(self.trainer()?.feed.steps_per_epoch()))
-    }
-
-    fn submit(&mut self, steps: u64) -> Result<u64> {
-        let table = TableWriter {
-            table: self.shared(Role::Table)?.clone(),
-            training: self.training,
-            total: self.total_steps()?,
-        };
-        let (gpu, state, ring, now) = (self.gpu.clone(), self.state.clone(), self.ring.clone(), self.step);
-        let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, now, steps, &table)?;
-        self.step += taken;
-        self.unread |= taken > 0;
-        if asked.is_err() {
-            // The steps are taken, but no report will tell how they ended. Loading data again finds out.
-            self.trainer = None;
-        }
-        asked.map(|()| taken)
-    }
-
-    /// Waits for what is under way before its trainer goes, so that nothing it came to is lost: a step that went bad is
-    /// told, and an epoch that ended is looked at.
-    pub(super) async fn settle(&mut self, how: Wait) -> Result<()> {
-        if !self.unread {
-            return Ok(());
-        }
-        if let Some(bad) = self.bad(how).await? {
-            return Err(self.stop_at(&bad));
-        }
-        self.unread = false;
-        let ended = self.in_flight() > 0 && self.epoch_ended()?;
-        if let Some(trainer) = &mut self.trainer {
-            trainer.forget();
-        }
-        if ended {
-            self.validate(how).await?;
-        }
-        Ok(())
-    }
-
-    /// Goes back to what a bad step left, and says so.
-    fn stop_at(&mut self, bad: &Bad) -> Error {
-        // What is still in flight changes nothing any more.
-        (self.step, self.trainer, self.unread) = (bad.taken(), None, false);
-        self.diverged(bad)
-    }
-
-    async fn next_report(&mut self, how: Wait) -> Result<Option<Progress>> {
-        let Some(at) = self.oldest() else { return Ok(None) };
-        let bytes = self.trainer()?.readbacks[at].finish(how).await?;
-        self.received(&bytes).map(Some)
-    }
-
-    fn received(&mut self, bytes: &[u8]) -> Result<Progress> {
-        let total = self.total_steps()?;
-        let training = self.training;
-        let table = TableWriter { table: self.shared(Role::Table)?.clone(), training, total };
-        let trainer = self.trainer()?;
-        let submit = trainer.in_flight.pop_front().ok_or_else(|| Error::Internal("no submit in flight".into()))?;
-        match trainer.report(bytes, &submit)? {
-            Ok(progress) => {
-                let learning_rate = table.learning_rate(progress.step - 1);
-                Ok(Progress { total_steps: total, learning_rate, ..progress })
-            }
-            Err(bad) => Err(self.stop_at(&bad)),
-        }
-    }
-
-    /// Whether the validation loss has not improved for as long as early stopping waits.
-    fn waited_long(&self) -> bool {
-        self.training.early_stopping.is_some_and(|e| self.best.waited >= e.patience)
-    }
-
-    /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
-    async fn validate(&mut self, how: Wait) -> Result<Option<f64>> {
-        let gpu = self.gpu.clone();
-        let Some(validation) = &mut self.trainer()?.validation else { return Ok(None) };
-        let loss = validation.run(&gpu, how).await?;
-        let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
-        if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
-            self.best = Best { validation: Some(loss), waited: 0 };
-            let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
-            gpu.submit([Work::Copy(params, best)])?;
-        } else {
-            self.best.waited += 1;
-        }
-        Ok(Some(loss))
-    }
-
-    /// The mean objective over the rows of `data`, nothing corrupted.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where the data does not fit the model, or the scaling of its input is not known yet.
-    pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
-        self.check_scaled()?;
-        pollster::block_on(Evaluation::new(self, data.into())?.run(&self.gpu, Wait::Block))
+        history.extend(last);
+        Ok(Fit {
+            history,
+            steps: self.step - run.from,
+            stop: run.stop.unwrap_or(Stop::Done),
+            best_validation: self.best.validation,
+            first_step: run.first_step,
+            elapsed: run.begun.elapsed(),
+        })
     }
 }

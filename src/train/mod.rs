@@ -11,8 +11,10 @@ mod options;
 mod progress;
 mod schedule;
 mod session;
+mod steps;
 mod trainer;
 
+pub use fit::Reports;
 pub use infer::Attached;
 pub use optimizer::Optimizer;
 pub use options::{EarlyStopping, Training};

@@ -41,6 +41,10 @@ pub struct Session {
     pub(super) scaled: bool,
     /// Steps submitted.
     pub(super) step: u64,
+    /// The step at which the current run started: 0, unless it follows another.
+    pub(super) start: u64,
+    /// Whether the current run has come to its end, so that loading data begins another.
+    pub(super) over: bool,
     /// What early stopping has seen so far.
     pub(super) best: Best,
     /// Whether steps were submitted of which nobody has read how they ended.
@@ -94,6 +98,8 @@ impl Session {
             shared,
             scaled,
             step: 0,
+            start: 0,
+            over: false,
             best: Best::default(),
             unread: false,
             trainer: None,
@@ -136,7 +142,8 @@ impl Session {
         self.read_arena(Arena::Params)
     }
 
-    /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`].
+    /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`]. What early stopping has seen
+    /// was of other parameters and is forgotten.
     ///
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
@@ -150,7 +157,9 @@ impl Session {
                 return Err(Error::data(&tensor.name, bad, "finite numbers"));
             }
         }
-        self.write_arena(Arena::Params, values)
+        self.write_arena(Arena::Params, values)?;
+        self.best = Best::default();
+        Ok(())
     }
 
     pub(super) fn write_arena(&self, arena: Arena, values: &[Vec<f32>]) -> Result<()> {
@@ -191,7 +200,7 @@ impl Session {
 
     /// Makes data ready to be trained on: learns the scaling where it is not known yet, holds out validation rows,
     /// and compiles the training step. [`Session::fit`] does this by itself; call it before [`Session::step`]. Steps
-    /// that are under way come to their end first.
+    /// that are under way come to their end first; behind a run that has come to its end, another begins.
     ///
     /// # Errors
     /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
@@ -210,7 +219,10 @@ impl Session {
         }
         self.settle(how).await?;
         self.trainer = None;
-        let mut feed = Feed::new(&self.gpu, train, &self.training)?;
+        if self.over {
+            (self.start, self.best, self.over) = (self.step, Best::default(), false);
+        }
+        let mut feed = Feed::new(&self.gpu, train, &self.training, self.start)?;
         feed.seek(self.step);
         self.trainer = Some(Trainer::new(self, feed, validation)?);
         if !self.scaled {

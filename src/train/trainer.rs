@@ -78,7 +78,8 @@ impl Trainer {
         let recording = Recording::new(&graph, Target { quick: true, ..target })?;
         let faster = Recording::new(&graph, target)?;
         let flops: u64 = faster.dispatches.iter().map(|d| d.cost.flops).sum();
-        let steps = feed.steps_per_epoch().saturating_mul(session.training.epochs).saturating_sub(session.step);
+        let taken = session.step.saturating_sub(session.start);
+        let steps = feed.steps_per_epoch().saturating_mul(session.training.epochs).saturating_sub(taken);
         let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
         let forward = Program::new(&gpu, &recording, &session.state, &session.shared)?;
         let update = session.training.optimizer.graph(session.network.params(), session.training.clip_norm)?;
@@ -110,6 +111,14 @@ impl Trainer {
         self.programs.iter().map(Program::dispatches).sum()
     }
 
+    /// Changes to faster kernels where that pays, once a first step was reported.
+    pub fn hasten(&mut self, gpu: &Gpu, state: &Buffer) -> Result<()> {
+        if let Some(faster) = self.faster.take_if(|_| self.reported) {
+            self.programs[0] = Program::new(gpu, &faster, state, self.programs[0].buffers())?;
+        }
+        Ok(())
+    }
+
     /// Submits up to `steps` steps and returns how many: fewer where the data must be moved on first, none where two
     /// submits are in flight. What comes with it is the error where those steps are taken but cannot be reported.
     pub fn submit(
@@ -128,9 +137,6 @@ impl Trainer {
             return Ok((0, Ok(())));
         }
         table.write(gpu, now, steps)?;
-        if let Some(faster) = self.faster.take_if(|_| self.reported) {
-            self.programs[0] = Program::new(gpu, &faster, state, self.programs[0].buffers())?;
-        }
         let begun = Instant::now();
         let step = self.programs.iter().map(Work::Run);
         gpu.submit((0..steps).flat_map(|_| step.clone()))?;
@@ -185,6 +191,8 @@ impl Trainer {
 pub(super) struct TableWriter {
     pub table: Buffer,
     pub training: super::Training,
+    /// The steps at which the run starts and ends.
+    pub start: u64,
     pub total: u64,
 }
 
@@ -206,7 +214,7 @@ impl TableWriter {
     }
 
     pub fn learning_rate(&self, step: u64) -> f64 {
-        self.training.learning_rate * self.training.schedule.factor(step, self.total)
+        self.training.learning_rate * self.training.schedule.factor(step - self.start, self.total - self.start)
     }
 }
 

@@ -23,10 +23,154 @@ fn early_stopping_brings_the_best_parameters_back() {
     let held_out = data.clone().split_at(24).unwrap().1;
     assert_eq!(session.evaluate(&held_out).unwrap(), best);
     assert!(best < *validations.last().unwrap());
-    // It is over: taken up again it stands still.
-    let again = session.fit(&data).unwrap();
-    assert_eq!((again.stop, again.steps), (Stop::Early, 0));
-    assert_eq!(session.evaluate(&held_out).unwrap(), best);
+    // Resumed it is over and stands still.
+    let folder = tempfile::tempdir().unwrap();
+    session.checkpoint(folder.path().join("over")).unwrap();
+    let mut resumed = Session::resume(&gpu(), folder.path().join("over")).unwrap();
+    let again = resumed.fit(&data).unwrap();
+    assert_eq!((again.stop, again.steps, again.best_validation), (Stop::Early, 0, Some(best)));
+    assert_eq!(bits(&resumed), bits(&session));
+    // What follows is another run, with patience of its own.
+    let another = session.fit(&data).unwrap();
+    assert_eq!(another.stop, Stop::Early);
+    assert!(another.steps >= 4 * 3, "{}", another.steps);
+    let seen: Vec<f64> = another.history.iter().filter_map(|p| p.validation).collect();
+    assert_eq!(another.best_validation, seen.iter().copied().reduce(f64::min));
+}
+
+#[test]
+fn a_run_behind_a_finished_one_takes_as_many_epochs_again() {
+    let once = Training { batch: 4, epochs: 3, ..Training::default() };
+    let mut whole = session(&gpu(), &tiny().gaussian_corruption(0.1), Training { epochs: 6, ..once });
+    whole.fit(rows(23)).unwrap();
+    let mut twice = session(&gpu(), &tiny().gaussian_corruption(0.1), once);
+    for total in [18, 36] {
+        let fit = twice.fit(rows(23)).unwrap();
+        assert_eq!((fit.steps, fit.stop, twice.steps()), (18, Stop::Done, total));
+        assert_eq!(fit.history.last().unwrap().total_steps, total);
+    }
+    assert_eq!(bits(&twice), bits(&whole), "a constant learning rate knows no runs");
+    // Other data, with another number of steps to an epoch: still whole epochs of it.
+    let mut losses = vec![];
+    let fit = twice.fit_with(rows(9), |p| {
+        losses.push((p.step, p.epoch));
+        ControlFlow::Continue(())
+    });
+    assert_eq!((fit.unwrap().steps, twice.steps()), (9, 45));
+    assert_eq!(losses.last().unwrap().1 - 36 / 3, 3, "{losses:?}");
+    // Stepping by hand comes to an end too, and loading begins another run.
+    let mut by_hand = session(&gpu(), &tiny().gaussian_corruption(0.1), once);
+    for total in [18, 36] {
+        by_hand.load(rows(23)).unwrap();
+        take(&mut by_hand, 18, 7);
+        assert_eq!((by_hand.step(1).unwrap(), by_hand.steps()), (0, total));
+    }
+    assert_eq!(bits(&by_hand), bits(&whole));
+}
+
+#[test]
+fn a_run_behind_another_is_resumed_where_it_was() {
+    let schedule = Schedule { warm_up: 5, decay: Decay::Cosine { steps: None } };
+    let training = Training { batch: 4, epochs: 3, schedule, ..Training::default() };
+    let mut whole = session(&gpu(), &tiny(), training);
+    for _ in 0..2 {
+        let fit = whole.fit(rows(23)).unwrap();
+        assert!((fit.history[0].learning_rate - 0.2e-3).abs() < 1e-12, "it warms up anew: {:?}", fit.history[0]);
+    }
+    let mut begun = session(&gpu(), &tiny(), training);
+    begun.fit(rows(23)).unwrap();
+    begun.load(rows(23)).unwrap();
+    take(&mut begun, 8, 3);
+    let folder = tempfile::tempdir().unwrap();
+    begun.checkpoint(folder.path().join("begun")).unwrap();
+    let mut resumed = Session::resume(&gpu(), folder.path().join("begun")).unwrap();
+    assert_eq!(resumed.fit(rows(23)).unwrap().steps, 10);
+    assert_eq!(bits(&resumed), bits(&whole));
+    // Finished when it was written, it stays so until it is trained once more.
+    whole.checkpoint(folder.path().join("whole")).unwrap();
+    let mut finished = Session::resume(&gpu(), folder.path().join("whole")).unwrap();
+    assert_eq!((finished.fit(rows(23)).unwrap().steps, bits(&finished) == bits(&whole)), (0, true));
+    assert_eq!(finished.fit(rows(23)).unwrap().steps, 18);
+}
+
+#[test]
+fn the_best_of_other_parameters_is_forgotten() {
+    let early = EarlyStopping { validation: 0.2, patience: 9, min_delta: 0.0 };
+    let training =
+        Training { batch: 6, epochs: 4, learning_rate: 1e-30, early_stopping: Some(early), ..Training::default() };
+    let mut session = session(&gpu(), &tiny(), training);
+    let seen = session.fit_with(rows(30), |p| match p.validation {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    });
+    let good = seen.unwrap().best_validation.unwrap();
+    let worse: Vec<Vec<f32>> = session.parameters().unwrap().iter().map(|p| vec![9.0; p.len()]).collect();
+    session.set_parameters(&worse).unwrap();
+    let fit = session.fit(rows(30)).unwrap();
+    assert!(fit.best_validation.unwrap() > good, "{fit:?}");
+    assert_eq!(session.parameters().unwrap(), worse, "and do not come back");
+}
+
+#[test]
+fn an_iterator_is_a_fit_and_dropping_it_breaks_off() {
+    let early = EarlyStopping { validation: 0.2, patience: 3, min_delta: 0.0 };
+    let training =
+        Training { batch: 6, epochs: 500, learning_rate: 0.3, early_stopping: Some(early), ..Training::default() };
+    let mut whole = session(&gpu(), &tiny(), training);
+    let fit = whole.fit(rows(30)).unwrap();
+    let mut iterated = session(&gpu(), &tiny(), training);
+    let mut reports = iterated.fit_iter(rows(30)).unwrap();
+    let validations: Vec<f64> = reports.by_ref().filter_map(|p| p.unwrap().validation).collect();
+    assert!(reports.next().is_none(), "it stays at its end");
+    drop(reports);
+    assert_eq!(validations, fit.history.iter().filter_map(|p| p.validation).collect::<Vec<_>>());
+    assert_eq!(bits(&iterated), bits(&whole), "the best parameters are back");
+
+    let mut broken = session(&gpu(), &tiny(), training);
+    // Again and again, two reports at a time, until none is left.
+    while broken.fit_iter(rows(30)).unwrap().take(2).map(Result::unwrap).count() == 2 {}
+    assert_eq!((broken.steps(), bits(&broken)), (fit.steps, bits(&whole)));
+
+    let mut bad = session(&gpu(), &tiny(), Training { learning_rate: 1e17, optimizer: Optimizer::SGD, ..training });
+    let mut reports = bad.fit_iter(rows(30)).unwrap();
+    let last = reports.by_ref().last().unwrap();
+    assert!(matches!(last, Err(Error::Diverged { .. })), "{last:?}");
+    assert!(reports.next().is_none());
+}
+
+#[test]
+fn a_broken_off_run_ends_its_history_with_its_last_report() {
+    let training = Training { batch: 6, epochs: 1, ..Training::default() };
+    let mut session = session(&gpu(), &tiny(), training);
+    let mut reports = vec![];
+    let fit = session.fit_with(rows(600), |p| {
+        reports.push(p.step);
+        if p.step > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let fit = fit.unwrap();
+    assert_eq!(fit.stop, Stop::Cancelled);
+    assert_eq!(fit.history.iter().map(|p| p.step).collect::<Vec<_>>(), [1, *reports.last().unwrap()]);
+}
+
+/// Compiling takes a good part of a second: a host that steps between two frames is not to wait for it.
+#[test]
+fn stepping_by_hand_compiles_nothing() {
+    let gpu = common::own_gpu();
+    let made = || gpu.device().get_internal_counters().hal.compute_pipelines.read();
+    let training = Training { batch: 100, epochs: 10_000, ..Training::default() };
+    let mut session = session(&gpu, &Spec::symmetric(&[70, 130, 20], Activation::Tanh), training);
+    let data = Data::from_rows(70, values(3, 100 * 70, (-1.0, 1.0))).unwrap();
+    session.load(&data).unwrap();
+    let before = made();
+    take(&mut session, 3, 1);
+    assert_eq!(made(), before);
+    let mut reports = 0;
+    let counting = |_: &Progress| {
+        reports += 1;
+        if reports > 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    session.fit_with(&data, counting).unwrap();
+    assert_eq!(made() > before, gpu.adapter().software, "a long run is worth faster kernels");
 }
 
 #[test]

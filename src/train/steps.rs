@@ -1,0 +1,183 @@
+//! Taking steps, some at a time: for hosts that do so between their frames, and for whole runs.
+
+use super::divergence::Bad;
+use super::progress::Best;
+use super::trainer::{TableWriter, Trainer};
+use super::{Progress, Session};
+use crate::error::{Error, Result};
+use crate::gpu::{Wait, Work};
+use crate::graph::Arena;
+use crate::plan::Role;
+
+impl Session {
+    /// Submits up to `steps` steps without waiting and returns how many were taken: none where two submits are in
+    /// flight or the run is over. For hosts that share the device with their frames; see [`Session::progress`].
+    ///
+    /// It neither waits nor compiles, so it keeps to the kernels that [`Session::load`] made, looks at no validation
+    /// rows and never stops early: that takes [`Session::fit`], or [`Session::evaluate`] between two calls. Where the
+    /// data is larger than its budget, the call that reaches the end of a chunk reads the next one and uploads it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] before [`Session::load`]; [`Error::Device`] and [`Error::DeviceLost`].
+    pub fn step(&mut self, steps: u64) -> Result<u64> {
+        let left = self.total_steps()?.saturating_sub(self.step);
+        self.over |= left == 0;
+        self.submit(steps.min(left))
+    }
+
+    /// The report of the oldest submit, if it has arrived; never waits.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] as [`Session::fit`].
+    pub fn progress(&mut self) -> Result<Option<Progress>> {
+        self.gpu.check()?;
+        let Some(at) = self.oldest() else { return Ok(None) };
+        match self.trainer()?.readbacks[at].take()? {
+            Some(bytes) => self.received(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The dispatches of one training step, where data is loaded.
+    pub fn dispatches_per_step(&self) -> Option<usize> {
+        self.trainer.as_ref().map(Trainer::dispatches)
+    }
+
+    pub(super) fn trainer(&mut self) -> Result<&mut Trainer> {
+        let none = || Error::data("training data", "none", "data given to Session::load or Session::fit");
+        self.trainer.as_mut().ok_or_else(none)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.trainer.as_ref().map_or(0, |t| t.in_flight.len())
+    }
+
+    fn oldest(&self) -> Option<usize> {
+        self.trainer.as_ref().and_then(|t| t.in_flight.front()).map(|s| s.readback)
+    }
+
+    pub(super) fn batch_rows(&mut self) -> Result<f64> {
+        Ok(self.trainer()?.feed.batch() as f64)
+    }
+
+    /// The step that the run ends with.
+    pub(super) fn total_steps(&mut self) -> Result<u64> {
+        let (start, epochs) = (self.start, self.training.epochs);
+        Ok(self.trainer()?.feed.steps_per_epoch().saturating_mul(epochs).saturating_add(start))
+    }
+
+    /// Steps taken in this run.
+    fn steps_of_run(&self) -> u64 {
+        self.step.saturating_sub(self.start)
+    }
+
+    /// Steps that may still be submitted before the next validation, where there is one.
+    pub(super) fn steps_left_in_epoch(&mut self) -> Result<Option<u64>> {
+        let step = self.steps_of_run();
+        let trainer = self.trainer()?;
+        let per_epoch = trainer.feed.steps_per_epoch();
+        let ended = step > 0 && step.is_multiple_of(per_epoch);
+        Ok(trainer.validation.as_ref().map(|_| match ended && !trainer.in_flight.is_empty() {
+            true => 0,
+            false => per_epoch - step % per_epoch,
+        }))
+    }
+
+    pub(super) fn epoch_ended(&mut self) -> Result<bool> {
+        let step = self.steps_of_run();
+        Ok(step.is_multiple_of(self.trainer()?.feed.steps_per_epoch()))
+    }
+
+    pub(super) fn submit(&mut self, steps: u64) -> Result<u64> {
+        let table = TableWriter {
+            table: self.shared(Role::Table)?.clone(),
+            training: self.training,
+            start: self.start,
+            total: self.total_steps()?,
+        };
+        let (gpu, state, ring, now) = (self.gpu.clone(), self.state.clone(), self.ring.clone(), self.step);
+        let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, now, steps, &table)?;
+        self.step += taken;
+        self.unread |= taken > 0;
+        if asked.is_err() {
+            // The steps are taken, but no report will tell how they ended. Loading data again finds out.
+            self.trainer = None;
+        }
+        asked.map(|()| taken)
+    }
+
+    /// Changes to faster kernels where that pays, behind the first report. Compiling them takes a while.
+    pub(super) fn hasten(&mut self) -> Result<()> {
+        let (gpu, state) = (self.gpu.clone(), self.state.clone());
+        self.trainer()?.hasten(&gpu, &state)
+    }
+
+    /// Waits for what is under way before its trainer goes, so that nothing it came to is lost: a step that went bad is
+    /// told, and an epoch that ended is looked at.
+    pub(super) async fn settle(&mut self, how: Wait) -> Result<()> {
+        if !self.unread {
+            return Ok(());
+        }
+        if let Some(bad) = self.bad(how).await? {
+            return Err(self.stop_at(&bad));
+        }
+        self.unread = false;
+        let ended = self.in_flight() > 0 && self.epoch_ended()?;
+        if let Some(trainer) = &mut self.trainer {
+            trainer.forget();
+        }
+        if ended {
+            self.validate(how).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to what a bad step left, and says so.
+    fn stop_at(&mut self, bad: &Bad) -> Error {
+        // What is still in flight changes nothing any more.
+        (self.step, self.trainer, self.unread) = (bad.taken(), None, false);
+        self.diverged(bad)
+    }
+
+    pub(super) async fn next_report(&mut self, how: Wait) -> Result<Option<Progress>> {
+        let Some(at) = self.oldest() else { return Ok(None) };
+        let bytes = self.trainer()?.readbacks[at].finish(how).await?;
+        self.received(&bytes).map(Some)
+    }
+
+    fn received(&mut self, bytes: &[u8]) -> Result<Progress> {
+        let total = self.total_steps()?;
+        let training = self.training;
+        let table = TableWriter { table: self.shared(Role::Table)?.clone(), training, start: self.start, total };
+        let trainer = self.trainer()?;
+        let submit = trainer.in_flight.pop_front().ok_or_else(|| Error::Internal("no submit in flight".into()))?;
+        match trainer.report(bytes, &submit)? {
+            Ok(progress) => {
+                let learning_rate = table.learning_rate(progress.step - 1);
+                Ok(Progress { total_steps: total, learning_rate, ..progress })
+            }
+            Err(bad) => Err(self.stop_at(&bad)),
+        }
+    }
+
+    /// Whether the validation loss has not improved for as long as early stopping waits.
+    pub(super) fn waited_long(&self) -> bool {
+        self.training.early_stopping.is_some_and(|e| self.best.waited >= e.patience)
+    }
+
+    /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
+    pub(super) async fn validate(&mut self, how: Wait) -> Result<Option<f64>> {
+        let gpu = self.gpu.clone();
+        let Some(validation) = &mut self.trainer()?.validation else { return Ok(None) };
+        let loss = validation.run(&gpu, how).await?;
+        let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
+        if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
+            self.best = Best { validation: Some(loss), waited: 0 };
+            let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
+            gpu.submit([Work::Copy(params, best)])?;
+        } else {
+            self.best.waited += 1;
+        }
+        Ok(Some(loss))
+    }
+}
