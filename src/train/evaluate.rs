@@ -41,6 +41,14 @@ impl Session {
         pollster::block_on(self.evaluate_with(data.into(), Wait::Block))
     }
 
+    /// As [`Session::evaluate`], giving the thread back while the GPU works.
+    ///
+    /// # Errors
+    /// As [`Session::evaluate`].
+    pub async fn evaluate_async(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
+        self.evaluate_with(data.into(), Wait::Await).await
+    }
+
     async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<f64> {
         self.check_scaled()?;
         Evaluation::new(self, data)?.run(&self.gpu, how).await

@@ -142,6 +142,30 @@ impl Session {
         self.read_arena(Arena::Params)
     }
 
+    /// Reads one trainable tensor back, row-major, by its name.
+    ///
+    /// ```no_run
+    /// # use strait::{Activation, Gpu, Session, Spec, Training};
+    /// # let session = Session::new(&Gpu::new()?, &Spec::symmetric(&[64, 8], Activation::Elu), Training::default())?;
+    /// let weights = session.parameter("encoder.0.weight")?;
+    /// assert_eq!(weights.len(), 64 * 8);
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is none of this name; [`Error::Device`] or [`Error::DeviceLost`].
+    pub fn parameter(&self, name: &str) -> Result<Vec<f32>> {
+        let tensors = self.network.params();
+        let Some(at) = tensors.iter().position(|tensor| tensor.name == name) else {
+            let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+            return Err(Error::data("parameter", format!("{name:?}"), names.join(", ")));
+        };
+        let (shape, first) = (&tensors[at].shape, Layout::new(tensors).offsets[at] as usize / 4);
+        let (columns, stride) = (shape.columns(), shape.stride());
+        let padded = self.gpu.read(self.shared(Role::Arena(Arena::Params))?, first, shape.blocks() * stride)?;
+        Ok(padded.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
+    }
+
     /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`]. What early stopping has seen
     /// was of other parameters and is forgotten.
     ///

@@ -217,6 +217,7 @@ fn the_async_forms_give_the_same() {
         blocking.decode(&codes).unwrap(),
         blocking.reconstruct(values).unwrap(),
         blocking.score(values).unwrap(),
+        blocking.evaluate(&data).unwrap(),
     );
     // A device that nobody else polls.
     let own = common::own_gpu();
@@ -231,6 +232,7 @@ fn the_async_forms_give_the_same() {
             back,
             awaiting.reconstruct_async(values).await?,
             awaiting.score_async(values).await?,
+            awaiting.evaluate_async(&data).await?,
         ))
     });
     assert_eq!(bits(&awaiting), bits(&blocking));
@@ -254,6 +256,7 @@ fn a_session_goes_from_thread_to_thread() {
         send(&fit);
     }
     send(&session.encode_async(&[0.0; 3]));
+    send(&session.evaluate_async(rows(9)));
     let there = std::thread::spawn(move || {
         session.fit(rows(9)).unwrap();
         session
@@ -355,6 +358,11 @@ fn rows_that_are_none_are_refused() {
         assert!(matches!(&refused, Error::Data { place: p, .. } if p == place), "{refused}");
     }
     assert_eq!(session.parameters().unwrap(), params);
+    for (tensor, values) in session.tensors().to_vec().iter().zip(&params) {
+        assert_eq!(&session.parameter(&tensor.name).unwrap(), values, "{}", tensor.name);
+    }
+    let refused = session.parameter("encoder.9.weight").unwrap_err().to_string();
+    assert!(refused.contains("encoder.9.weight") && refused.contains("decoder.1.bias"), "{refused}");
 }
 
 #[test]
