@@ -103,7 +103,9 @@ impl Feed {
             resident: None,
             placed: false,
         };
-        feed.steps_per_epoch = (0..feed.chunks).map(|c| feed.steps_of(c)).sum();
+        // All chunks but the last are alike.
+        let last = feed.chunks - 1;
+        feed.steps_per_epoch = last as u64 * feed.steps_of(0) + feed.steps_of(last);
         feed.seek(start);
         Ok(feed)
     }
@@ -123,7 +125,7 @@ impl Feed {
         self.position.epoch
     }
 
-    /// Goes to where a run stands that has taken so many steps.
+    /// Goes to where a run stands that has taken so many steps: a walk over the chunks, for once.
     pub fn seek(&mut self, taken: u64) {
         // A run that follows another goes on with fresh orders of the rows.
         let (epochs_before, steps) = (self.start.div_ceil(self.steps_per_epoch), taken.saturating_sub(self.start));
@@ -222,10 +224,22 @@ impl Feed {
 
     /// Notes that `steps` more steps, no more than [`Feed::steps_left`], were submitted.
     pub fn advance(&mut self, steps: u64) {
-        let before = self.position;
-        self.seek(self.taken + steps);
-        // The GPU goes on by itself within a chunk, and from epoch to epoch where there is only one.
-        self.placed = self.chunks == 1 || (before.epoch, before.chunk) == (self.position.epoch, self.position.chunk);
+        if self.chunks == 1 {
+            // The GPU goes on by itself, from epoch to epoch.
+            self.seek(self.taken + steps);
+            self.placed = true;
+            return;
+        }
+        self.taken += steps;
+        self.position.step += steps;
+        // One chunk at most has no step, so that this ends soon.
+        while self.position.step == self.steps_of(self.chunk_at(self.position)) {
+            (self.position.step, self.placed) = (0, false);
+            self.position.chunk += 1;
+            if self.position.chunk == self.chunks {
+                (self.position.epoch, self.position.chunk) = (self.position.epoch + 1, 0);
+            }
+        }
     }
 }
 

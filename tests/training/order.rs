@@ -10,12 +10,18 @@ const ROWS: usize = 23;
 /// Budgets that make all rows resident, and chunks of 8.
 const BUDGETS: [(u64, usize); 2] = [(1 << 20, ROWS), (8 * 4 + 3, 8)];
 
-/// The loss of every step over the rows 1, 2, 3 ...
-fn losses(rows: usize, training: Training) -> Vec<f64> {
+/// A model that reconstructs 0 and does not move.
+fn still(training: Training) -> Session {
     let training = Training { learning_rate: 1e-30, optimizer: Optimizer::SGD, ..training };
     let spec = Spec::symmetric(&[1, 1], Activation::Identity).loss(Loss::SquaredError);
     let mut session = session(&gpu(), &spec, training);
     session.set_parameters(&vec![vec![0.0]; 4]).unwrap();
+    session
+}
+
+/// The loss of every step over the rows 1, 2, 3 ...
+fn losses(rows: usize, training: Training) -> Vec<f64> {
+    let mut session = still(training);
     session.load(Data::from_rows(1, (1..=rows).map(|v| v as f32).collect()).unwrap()).unwrap();
     let mut losses = Vec::new();
     while session.step(1).unwrap() > 0 {
@@ -96,6 +102,35 @@ fn a_chunk_without_a_step_is_passed_over() {
             let sum = 4.0 * epoch.iter().sum::<f64>();
             let all = (0..16).map(square).sum::<f64>();
             assert!((sum / all - 1.0).abs() < 1e-6, "seed {seed}: {sum}, all 16 rows have {all}");
+        }
+    }
+}
+
+/// Going from chunk to chunk and looking up where a step lies are two ways to the same place.
+#[test]
+fn loading_again_between_steps_changes_no_order() {
+    for (data_budget, drop_last) in [(32, false), (32, true), (16, false), (1 << 20, true)] {
+        for (shuffle, epochs_before) in [(true, 0), (true, 1), (false, 0)] {
+            let training = Training { batch: 4, epochs: 2, shuffle, drop_last, data_budget, ..Training::default() };
+            let all = Data::from_rows(1, (1..=18).map(|v| v as f32).collect()).unwrap();
+            let run = |again: bool| {
+                let mut session = still(training);
+                for _ in 0..epochs_before {
+                    session.fit(&all).unwrap();
+                }
+                session.load(&all).unwrap();
+                let mut losses = Vec::new();
+                while session.step(1).unwrap() > 0 {
+                    losses.extend(drained(&mut session));
+                    if again && losses.len() < 8 {
+                        session.load(&all).unwrap();
+                    }
+                }
+                losses
+            };
+            let found = run(true);
+            assert_eq!(found.len(), if drop_last { 8 } else { 10 });
+            assert_eq!(found, run(false), "budget {data_budget}, drop_last {drop_last}, shuffle {shuffle}");
         }
     }
 }
