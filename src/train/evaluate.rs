@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::feed::{Feed, fitting};
+use super::feed::{Feed, fitting, halving};
+use super::session::scan_unit;
 use super::{Session, Training};
 use crate::data::Source;
 #[cfg(doc)]
@@ -36,7 +37,7 @@ impl Session {
     /// The mean objective over the rows of `data`, nothing corrupted.
     ///
     /// # Errors
-    /// [`Error::Data`] where the data does not fit the model, or the scaling of its input is not known yet.
+    /// [`Error::Data`] where the data does not fit the model or its loss, or the scaling of its input is not known yet.
     pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
         pollster::block_on(self.evaluate_with(data.into(), Wait::Block))
     }
@@ -50,16 +51,25 @@ impl Session {
     }
 
     async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<f64> {
+        self.check_shape(&*data)?;
         self.check_scaled()?;
+        if self.needs_unit() {
+            scan_unit(&*data, &[])?;
+        }
         Evaluation::new(self, data)?.run(&self.gpu, how).await
     }
 }
 
 impl Evaluation {
+    /// For batches of 1,024 rows, or as many as fit.
     pub fn new(session: &Session, source: Arc<dyn Source>) -> Result<Evaluation> {
         session.check_shape(&*source)?;
+        let most = fitting(&session.gpu, &session.training, source.columns()).min(ROWS);
+        halving(most, |batch| Evaluation::of(session, source.clone(), batch))
+    }
+
+    fn of(session: &Session, source: Arc<dyn Source>, batch: usize) -> Result<Evaluation> {
         let gpu = &session.gpu;
-        let batch = fitting(gpu, &session.training, source.columns()).min(ROWS);
         let once = Training { shuffle: false, drop_last: false, batch, ..session.training };
         let rows = source.rows() as u64;
         let feed = Feed::new(gpu, source, &once, 0)?;

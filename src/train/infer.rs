@@ -2,6 +2,8 @@
 //! own buffers on the GPU.
 
 use super::Session;
+use super::feed::halving;
+use super::session::check_unit;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::model::Purpose;
@@ -17,12 +19,18 @@ pub(super) struct Inference {
     state: Buffer,
     readbacks: [Readback; 2],
     rows: usize,
+    /// Rows that were asked for, where fewer fit.
+    asked: usize,
     width: usize,
     result: usize,
 }
 
 impl Inference {
-    fn new(session: &Session, purpose: Purpose, rows: usize) -> Result<Inference> {
+    fn new(session: &Session, purpose: Purpose, asked: usize) -> Result<Inference> {
+        halving(asked, |rows| Ok(Inference { asked, ..Inference::of(session, purpose, rows)? }))
+    }
+
+    fn of(session: &Session, purpose: Purpose, rows: usize) -> Result<Inference> {
         let gpu = &session.gpu;
         let recording = session.inference_recording(purpose, rows)?;
         let state = gpu.buffer("state", 64)?;
@@ -30,7 +38,7 @@ impl Inference {
         let (width, result) = session.widths(purpose);
         let bytes = (rows * result * 4) as u64;
         let readbacks = [Readback::new(gpu, bytes)?, Readback::new(gpu, bytes)?];
-        Ok(Inference { program, state, readbacks, rows, width, result })
+        Ok(Inference { program, state, readbacks, rows, asked: rows, width, result })
     }
 
     async fn run(&mut self, gpu: &Gpu, values: &[f32], how: Wait) -> Result<Vec<f32>> {
@@ -112,7 +120,8 @@ impl Session {
     /// the row is like the training data.
     ///
     /// # Errors
-    /// As [`Session::encode`].
+    /// As [`Session::encode`]; [`Error::Data`] where a value is none that the loss is made for: with
+    /// [`crate::Loss::Bernoulli`] and no scaling, one outside [0, 1].
     pub fn score(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
         self.infer(Purpose::Score, rows)
     }
@@ -201,9 +210,12 @@ impl Session {
             let place = format!("rows to {purpose:?}: row {}, column {}", at / width, at % width);
             return Err(Error::data(place, values[at], "a finite number"));
         }
+        if purpose == Purpose::Score && self.needs_unit() {
+            check_unit(&format!("rows to {purpose:?}"), width, 0, values, &[])?;
+        }
         // Small requests get a small plan; a larger one replaces it.
         let rows = (values.len() / width).next_power_of_two().min(ROWS);
-        if self.inference.get(&purpose).is_none_or(|i| i.rows < rows) {
+        if self.inference.get(&purpose).is_none_or(|i| i.asked < rows) {
             let inference = Inference::new(self, purpose, rows)?;
             self.inference.insert(purpose, inference);
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Optimizer, Schedule};
 use crate::error::{Error, Result, not_negative, positive};
 
-/// When to stop before the last epoch.
+/// When to stop before the last epoch. [`crate::Session::step`] does not look: this is for whole runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
@@ -50,7 +50,8 @@ pub struct Training {
     pub seed: u64,
     /// When to stop early.
     pub early_stopping: Option<EarlyStopping>,
-    /// Bytes of GPU memory the training data may take; what is larger is streamed in chunks.
+    /// Bytes of GPU memory that data may take; what is larger is streamed in chunks. It counts for the training rows,
+    /// for the validation rows and for the rows of a call of [`crate::Session::evaluate`], each by itself.
     pub data_budget: u64,
 }
 

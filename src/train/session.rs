@@ -236,10 +236,12 @@ impl Session {
     /// [`Session::load`], blocking or not.
     pub(super) async fn ready(&mut self, source: Rows, how: Wait) -> Result<()> {
         self.check_shape(&*source)?;
-        let (train, validation) = self.hold_out(source)?;
+        let (train, validation) = self.hold_out(source.clone())?;
         let constants = if self.scaled { self.constants()? } else { self.learn_scaling(&*train)? };
-        if self.spec().loss == Loss::Bernoulli {
-            check_unit(&*train, &constants)?;
+        match (self.spec().loss, self.needs_unit()) {
+            (Loss::Bernoulli, true) => scan_unit(&*source, &[])?,
+            (Loss::Bernoulli, false) => scan_unit(&*train, &constants)?,
+            _ => {}
         }
         self.settle(how).await?;
         self.trainer = None;
@@ -266,6 +268,12 @@ impl Session {
             return Err(Error::data(format!("{}: rows", source.name()), 0, "1 or more"));
         }
         Ok(())
+    }
+
+    /// Whether rows have to be in [0, 1] as they come. Where the scaling was learned, what is seen later may well lie
+    /// outside what was seen then: an outlier is there to be scored.
+    pub(super) fn needs_unit(&self) -> bool {
+        self.spec().loss == Loss::Bernoulli && self.spec().scaling == Scaling::None
     }
 
     /// Fails where the scaling of the input is not known yet.
@@ -330,17 +338,25 @@ impl Session {
 }
 
 /// A Bernoulli loss needs data in [0, 1].
-fn check_unit(source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
-    let columns = source.columns();
-    scan(source, |first, values| {
-        for (i, &v) in values.iter().enumerate() {
-            let c = i % columns;
-            let scaled = if let [shift, scale] = constants { (v - shift[c]) * scale[c] } else { v };
-            if !(-1e-6..=1.0 + 1e-6).contains(&scaled) {
-                let place = format!("{}: row {}, column {c}", source.name(), first + i / columns);
-                return Err(Error::data(place, scaled, "0 to 1 for a Bernoulli loss (scaling: unit helps)"));
-            }
+pub(super) fn scan_unit(source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
+    scan(source, |first, values| check_unit(source.name(), source.columns(), first, values, constants))
+}
+
+/// Fails where a value of rows is outside [0, 1] once it is scaled.
+pub(super) fn check_unit(
+    name: &str,
+    columns: usize,
+    first: usize,
+    values: &[f32],
+    constants: &[Vec<f32>],
+) -> Result<()> {
+    for (i, &v) in values.iter().enumerate() {
+        let c = i % columns;
+        let scaled = if let [shift, scale] = constants { (v - shift[c]) * scale[c] } else { v };
+        if !(-1e-6..=1.0 + 1e-6).contains(&scaled) {
+            let place = format!("{name}: row {}, column {c}", first + i / columns);
+            return Err(Error::data(place, scaled, "0 to 1 for a Bernoulli loss (scaling: unit helps)"));
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }

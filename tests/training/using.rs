@@ -17,8 +17,10 @@ fn apart(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn results_are_those_of_the_interpreter_and_fit_each_other() {
     // More rows than a batch of inference holds.
-    let data = rows(1030);
+    let anywhere = rows(1030);
+    let unit = Data::from_rows(3, values(50, 1030 * 3, (0.0, 1.0))).unwrap();
     for spec in [tiny(), tiny().loss(Loss::Bernoulli), tiny().loss(Loss::SquaredError).weight_decay(0.1)] {
+        let data = if spec.loss == Loss::Bernoulli { unit.clone() } else { anywhere.clone() };
         let mut session = session(&gpu(), &spec, Training::default());
         let codes = session.encode(data.values()).unwrap();
         let back = session.reconstruct(data.values()).unwrap();
@@ -44,6 +46,33 @@ fn results_are_those_of_the_interpreter_and_fit_each_other() {
         assert!(apart(&session.encode(&data.values()[..9]).unwrap(), &codes[..6]) < 1e-6);
         assert_eq!(session.encode(&data.values()[..3]).unwrap().len(), 2);
     }
+}
+
+/// At 32 KiB a binding, 1,024 rows of 24 values do not fit, nor do 512.
+#[test]
+fn what_does_not_fit_at_once_is_done_in_smaller_batches() {
+    let adapter = pollster::block_on(async {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        instance.enumerate_adapters(wgpu::Backends::PRIMARY).await.remove(0)
+    });
+    let narrow = wgpu::Limits { max_storage_buffer_binding_size: 32 << 10, ..wgpu::Limits::default() };
+    let descriptor = wgpu::DeviceDescriptor { required_limits: narrow, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    let small = Gpu::adopt(device, queue);
+    let spec = Spec::symmetric(&[2, 24], Activation::Tanh);
+    let data = Data::from_rows(2, values(50, 1000 * 2, (-1.0, 1.0))).unwrap();
+    let mut large = session(&gpu(), &spec, Training::default());
+    let mut session = session(&small, &spec, Training::default());
+    let codes = session.encode(data.values()).unwrap();
+    assert_eq!(codes, large.encode(data.values()).unwrap());
+    assert_eq!(session.decode(&codes).unwrap(), large.decode(&codes).unwrap());
+    let (found, expected) = (session.evaluate(&data).unwrap(), large.evaluate(&data).unwrap());
+    assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
+    // What was found to fit is kept.
+    let made = || small.device().get_internal_counters().hal.buffers.read();
+    let before = made();
+    session.encode(data.values()).unwrap();
+    assert_eq!(made(), before);
 }
 
 #[test]
@@ -325,6 +354,27 @@ fn data_that_does_not_fit_the_model_is_refused() {
     // Scaled to [0, 1] anything fits.
     let mut scaled = session(&gpu(), &bernoulli.scaling(Scaling::Unit), Training { epochs: 1, ..Training::default() });
     scaled.fit(uneven()).unwrap();
+    // Rows that are held out, evaluated or scored, too; counted from the first row there is.
+    let mut values = vec![0.5; 30];
+    values[25] = 1.5;
+    let outside = Data::from_rows(3, values).unwrap();
+    let early = strait::EarlyStopping { validation: 0.3, patience: 1, min_delta: 0.0 };
+    let training = Training { early_stopping: Some(early), epochs: 1, ..Training::default() };
+    let mut unscaled = session(&gpu(), &tiny().loss(Loss::Bernoulli), training);
+    for (call, result) in [
+        ("fit", unscaled.fit(&outside).map(|_| ())),
+        ("evaluate", unscaled.evaluate(&outside).map(|_| ())),
+        ("score", unscaled.score(outside.values()).map(|_| ())),
+    ] {
+        assert!(
+            matches!(&result, Err(Error::Data { place, found, .. })
+                if place.ends_with("row 8, column 1") && found == "1.5"),
+            "{call}: {result:?}"
+        );
+    }
+    assert!(unscaled.encode(outside.values()).is_ok(), "codes have no loss");
+    // Where the scaling was learned, an outlier is there to be scored.
+    assert!(scaled.score(&[-9e3, 0.0, 5.0]).unwrap()[0].is_finite());
     // One row held out of one leaves none.
     let early = strait::EarlyStopping { validation: 0.5, patience: 1, min_delta: 0.0 };
     let training = Training { early_stopping: Some(early), ..Training::default() };
