@@ -44,6 +44,14 @@ pub enum Error {
         /// The other shape, or the rule.
         right: String,
     },
+    /// A graph was asked about a node that it does not have: the number of a node belongs to the graph that gave it.
+    #[error("{op}: the graph has no node {node}")]
+    Node {
+        /// The operation.
+        op: String,
+        /// The number of the node.
+        node: usize,
+    },
     /// A plan cannot fit this adapter. Nothing was allocated.
     #[error("{what} needs {needs}, the adapter allows {allowed} ({limit})")]
     Limit {

@@ -1,24 +1,49 @@
 //! The checker: run after every pass, it derives every node's shape anew and names the node that breaks a rule.
 
-use super::node::{Graph, Node, NodeId, Op, Sink, product_shape, reduced};
+use super::node::{Graph, Node, NodeId, Op, Sink, absent, product_shape, reduced};
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};
+
+/// Hyperparameters in a row of the table.
+const TABLE: usize = 4;
 
 impl Graph {
     /// Checks order, shapes and sinks.
     ///
     /// # Errors
-    /// [`Error::Shape`] naming the node and both shapes; [`Error::Internal`] where a node reads one that comes later.
+    /// [`Error::Shape`] naming the node and both shapes, [`Error::Node`] where a sink receives a node that the graph
+    /// does not have, [`Error::Spec`] where a sink has no place or two values; [`Error::Internal`] where a node reads
+    /// one that comes later.
     pub fn check(&self) -> Result<()> {
+        for tensor in self.params.iter().chain(&self.constants) {
+            not_empty(&tensor.name, &tensor.shape)?;
+        }
+        let mut outside: Vec<(&Op, &Shape)> = Vec::new();
         for (id, node) in self.nodes() {
             if let Some(late) = node.inputs().into_iter().find(|i| i.0 >= id.0) {
                 return Err(Error::Internal(format!("{} reads node {}, which comes later", self.describe(id), late.0)));
             }
+            not_empty(&self.describe(id), &node.shape)?;
             self.check_node(id, node)?;
+            if matches!(node.op, Op::Input(_) | Op::Gather { .. }) {
+                // One buffer holds the rows, so that all who read it must cut it into the same rows.
+                let same = |op: &Op| *op == node.op || matches!((op, &node.op), (Op::Gather { .. }, Op::Gather { .. }));
+                if let Some((_, shape)) = outside.iter().find(|(op, shape)| same(op) && *shape != &node.shape) {
+                    return Err(Error::shape(self.describe(id), &node.shape, shape));
+                }
+                outside.push((&node.op, &node.shape));
+            }
         }
-        for &(sink, id) in &self.sinks {
+        for (i, &(sink, id)) in self.sinks.iter().enumerate() {
+            self.has(&format!("{sink:?}"), &[id])?;
+            if self.sinks[..i].iter().any(|(other, _)| *other == sink) {
+                return Err(Error::spec(format!("{sink:?}"), "given two values", "one"));
+            }
             let required = match sink {
-                Sink::Gradient(i) => self.params.get(i).map(|p| p.shape.clone()),
+                Sink::Gradient(i) => {
+                    Some(self.params.get(i).ok_or_else(|| absent("gradient", i, self.params.len()))?.shape.clone())
+                }
+                Sink::Term(i) if i >= self.terms.len() => return Err(absent("term", i, self.terms.len())),
                 Sink::Term(_) => Some(Shape::scalar()),
                 Sink::Update(_) => Some(super::Layout::new(&self.params).matrix()),
                 Sink::Output(_) => None,
@@ -67,8 +92,17 @@ impl Graph {
                     None => return Err(Error::Internal(format!("{} has no tensor", self.describe(id)))),
                 }
             }
+            Op::Table(i) if *i >= TABLE => return Err(absent("hyperparameter", *i, TABLE)),
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Fails where there is nothing to compute: no kernel and no interpreter is made for that.
+fn not_empty(what: &str, shape: &Shape) -> Result<()> {
+    match shape.dims.contains(&0) {
+        true => Err(Error::shape(what, shape, "dimensions of 1 or more")),
+        false => Ok(()),
     }
 }

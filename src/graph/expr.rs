@@ -231,6 +231,16 @@ impl Expr {
         test(&self.0) || self.parts().into_iter().any(|p| p.any(test))
     }
 
+    /// Whether it names none but the first `count` inputs.
+    pub(crate) fn reads_below(&self, count: usize) -> bool {
+        let own = match &*self.0 {
+            Kind::Input(i) => *i < count,
+            Kind::Through { argument, .. } => argument.reads_below(count),
+            _ => true,
+        };
+        own && self.parts().into_iter().all(|p| p.reads_below(count))
+    }
+
     /// The expression with every input replaced by `input(i)` and `Output` by `output`.
     pub(crate) fn substitute(&self, input: &dyn Fn(usize) -> Expr, output: Option<&Expr>) -> Expr {
         let sub = |e: &Expr| e.substitute(input, output);

@@ -9,8 +9,9 @@ impl Graph {
     /// The gradient of a scalar with respect to each node in `wrt`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `of` is not a scalar.
+    /// [`Error::Shape`] where `of` is not a scalar; [`Error::Node`].
     pub fn gradient(&mut self, of: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
+        self.has("gradient", &[of])?;
         if *self.shape(of) != Shape::scalar() {
             return Err(Error::shape(format!("gradient of {}", self.describe(of)), self.shape(of), "a scalar"));
         }
@@ -22,8 +23,10 @@ impl Graph {
     /// node in `wrt`, `cotangent` held fixed.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `cotangent` has not the shape of `of`.
+    /// [`Error::Shape`] where `cotangent` has not the shape of `of`; [`Error::Node`].
     pub fn vjp(&mut self, of: NodeId, cotangent: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
+        self.has("gradient", &[of, cotangent])?;
+        self.has("gradient", wrt)?;
         if self.shape(of) != self.shape(cotangent) {
             let op = format!("vector-Jacobian product of {}", self.describe(of));
             return Err(Error::shape(op, self.shape(of), self.shape(cotangent)));

@@ -27,9 +27,9 @@ impl Layout {
         let mut offsets = Vec::with_capacity(tensors.len());
         for tensor in tensors {
             offsets.push(end);
-            end = (end + tensor.shape.bytes(1)).next_multiple_of(ALIGNMENT);
+            end = round_up(end.saturating_add(tensor.shape.bytes(1)), ALIGNMENT);
         }
-        Layout { offsets, bytes: end.max(1).next_multiple_of(COLUMNS as u64 * 4) }
+        Layout { offsets, bytes: round_up(end.max(1), COLUMNS as u64 * 4) }
     }
 
     /// The arena as a matrix.
@@ -40,18 +40,26 @@ impl Layout {
     /// Tensors, row-major without padding, as they lie in an arena. A tensor that no values are given for stays zero.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the tensor where the number of values is wrong.
+    /// [`Error::Data`] naming the tensor where the number of values is wrong, or where the layout is not theirs.
     pub fn pack<R: Copy + Default>(&self, tensors: &[Tensor], values: &[Vec<R>]) -> Result<Vec<R>> {
-        let mut packed = vec![R::default(); self.bytes as usize / 4];
-        for ((tensor, &offset), value) in tensors.iter().zip(&self.offsets).zip(values) {
+        for (tensor, value) in tensors.iter().zip(values) {
             let wanted = tensor.shape.elements(1);
             if value.len() != wanted {
                 return Err(Error::data(&tensor.name, format!("{} values", value.len()), format!("{wanted} values")));
             }
-            let stride = tensor.shape.stride();
-            for (r, row) in value.chunks(tensor.shape.columns()).enumerate() {
-                let at = offset as usize / 4 + r * stride;
-                packed[at..at + row.len()].copy_from_slice(row);
+        }
+        let (mut packed, length) = (Vec::new(), self.bytes as usize / 4);
+        let full = |e| Error::data("arena", format!("{length} values: {e}"), "as many as fit in memory");
+        packed.try_reserve_exact(length).map_err(full)?;
+        packed.resize(length, R::default());
+        for ((tensor, &offset), value) in tensors.iter().zip(&self.offsets).zip(values) {
+            let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
+            let place = packed.get_mut(offset as usize / 4..).unwrap_or_default();
+            if place.len() < tensor.shape.blocks().saturating_mul(stride) {
+                return Err(elsewhere(tensor));
+            }
+            for (row, value) in place.chunks_mut(stride.max(1)).zip(value.chunks(columns.max(1))) {
+                row[..columns].copy_from_slice(value);
             }
         }
         Ok(packed)
@@ -60,7 +68,7 @@ impl Layout {
     /// Tensors taken out of an arena, without padding.
     ///
     /// # Errors
-    /// [`Error::Data`] where it is shorter than an arena.
+    /// [`Error::Data`] where it is shorter than an arena, or where the layout is not that of the tensors.
     pub fn unpack<R: Copy>(&self, tensors: &[Tensor], packed: &[R]) -> Result<Vec<Vec<R>>> {
         let wanted = self.bytes as usize / 4;
         if packed.len() < wanted {
@@ -68,10 +76,19 @@ impl Layout {
         }
         let take = |(tensor, &offset): (&Tensor, &u64)| {
             let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
-            let start = offset as usize / 4;
-            let rows = packed[start..start + tensor.shape.blocks() * stride].chunks(stride);
-            rows.flat_map(|row| row[..columns].iter().copied()).collect()
+            let place = packed.get(offset as usize / 4..).unwrap_or_default();
+            let rows = place.get(..tensor.shape.blocks().saturating_mul(stride)).ok_or_else(|| elsewhere(tensor))?;
+            Ok(rows.chunks(stride.max(1)).flat_map(|row| row[..columns].iter().copied()).collect())
         };
-        Ok(tensors.iter().zip(&self.offsets).map(take).collect())
+        tensors.iter().zip(&self.offsets).map(take).collect()
     }
+}
+
+fn elsewhere(tensor: &Tensor) -> Error {
+    Error::data(&tensor.name, "a place outside the arena", "the layout of these tensors")
+}
+
+/// The next multiple, or the largest there is.
+fn round_up(bytes: u64, to: u64) -> u64 {
+    bytes.checked_next_multiple_of(to).unwrap_or(u64::MAX / to * to)
 }

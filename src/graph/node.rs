@@ -180,14 +180,24 @@ impl Graph {
         Graph { params, constants, ..Graph::default() }
     }
 
-    /// The node.
+    /// The node. Where the graph has no such node: a scalar parameter that no graph has.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0]
+        static MISSING: Node =
+            Node { op: Op::Param(usize::MAX), shape: Shape { batched: false, dims: Vec::new() }, name: String::new() };
+        self.nodes.get(id.0).unwrap_or(&MISSING)
     }
 
-    /// The shape of a node.
+    /// The shape of a node; see [`Graph::node`].
     pub fn shape(&self, id: NodeId) -> &Shape {
-        &self.nodes[id.0].shape
+        &self.node(id).shape
+    }
+
+    /// Fails where one of the nodes is not in the graph.
+    pub(crate) fn has(&self, op: &str, ids: &[NodeId]) -> Result<()> {
+        match ids.iter().find(|id| id.0 >= self.nodes.len()) {
+            Some(id) => Err(Error::Node { op: op.into(), node: id.0 }),
+            None => Ok(()),
+        }
     }
 
     /// The nodes with their ids.
@@ -226,13 +236,18 @@ impl Graph {
         self.scope = name.into();
     }
 
-    /// Adds a node, unless the same one is there already.
+    /// Adds a node, unless the same one is there already. What reads a node that is not there is not added and has the
+    /// number of the missing one, so that [`Graph::check`] or whoever returns a result refuses it.
     fn push(&mut self, op: Op, shape: Shape) -> NodeId {
         let same = |node: &Node| node.shape == shape && node.op.same(&op);
         if let Some(at) = self.nodes.iter().position(same) {
             return NodeId(at);
         }
-        self.nodes.push(Node { op, shape, name: self.scope.clone() });
+        let node = Node { op, shape, name: self.scope.clone() };
+        if let Some(missing) = node.inputs().into_iter().find(|i| i.0 >= self.nodes.len()) {
+            return missing;
+        }
+        self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
     }
 
@@ -247,15 +262,21 @@ impl Graph {
     }
 
     /// The i-th trainable tensor.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where there is none.
     pub fn param(&mut self, index: usize) -> Result<NodeId> {
-        let tensor = self.params.get(index).ok_or_else(|| Error::Internal(format!("no parameter {index}")))?;
+        let tensor = self.params.get(index).ok_or_else(|| absent("parameter", index, self.params.len()))?;
         let shape = tensor.shape.clone();
         Ok(self.push(Op::Param(index), shape))
     }
 
     /// The i-th frozen tensor.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where there is none.
     pub fn constant(&mut self, index: usize) -> Result<NodeId> {
-        let tensor = self.constants.get(index).ok_or_else(|| Error::Internal(format!("no constant {index}")))?;
+        let tensor = self.constants.get(index).ok_or_else(|| absent("constant", index, self.constants.len()))?;
         let shape = tensor.shape.clone();
         Ok(self.push(Op::Constant(index), shape))
     }
@@ -295,6 +316,10 @@ impl Graph {
 
     /// A map whose inputs are repeated to fill `shape`.
     pub fn map_to(&mut self, expr: Expr, inputs: &[NodeId], shape: Shape) -> Result<NodeId> {
+        self.has("map", inputs)?;
+        if !expr.reads_below(inputs.len()) {
+            return Err(Error::shape("map", "its expression", format!("{} inputs", inputs.len())));
+        }
         // Copies of small tensors and constants are read through, not computed apart; then what is not used goes.
         let mut flat: Vec<NodeId> = Vec::new();
         let mut parts: Vec<Expr> = Vec::new();
@@ -310,7 +335,7 @@ impl Graph {
                 parts.push(Expr::constant(0.0));
                 continue;
             }
-            let part = match &self.nodes[input.0] {
+            let part = match self.node(input) {
                 Node { op: Op::Fill(v), .. } => Expr::constant(*v),
                 node @ Node { op: Op::Map { expr, inputs }, .. } if self.reads_through(node, &shape) => {
                     let inner: Vec<Expr> = inputs.iter().map(|&id| place(id)).collect();
@@ -401,8 +426,9 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`] where the inner dimensions differ, or where the result would have as many columns as the
-    /// batch has rows.
+    /// batch has rows; [`Error::Node`].
     pub fn matmul(&mut self, a: NodeId, b: NodeId, ta: bool, tb: bool) -> Result<NodeId> {
+        self.has("matmul", &[a, b])?;
         let (left, right) = (self.shape(a), self.shape(b));
         let shape = product_shape(left, right, ta, tb).ok_or_else(|| {
             let t = |t: bool| if t { " transposed" } else { "" };
@@ -415,8 +441,9 @@ impl Graph {
     /// The same values in another shape.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the number of values differs.
+    /// [`Error::Shape`] where the number of values differs; [`Error::Node`].
     pub fn view(&mut self, input: NodeId, shape: Shape) -> Result<NodeId> {
+        self.has("view", &[input])?;
         let from = self.shape(input);
         if from.batched != shape.batched || from.elements(1) != shape.elements(1) {
             return Err(Error::shape(format!("view of {}", self.describe(input)), from, &shape));
@@ -448,6 +475,11 @@ impl Graph {
         self.sinks.push((Sink::Term(self.terms.len()), node));
         self.terms.push(name.to_string());
     }
+}
+
+/// What is said of a tensor, a term or a hyperparameter that is not there.
+pub(super) fn absent(what: &str, index: usize, count: usize) -> Error {
+    Error::spec(what, index, format!("below {count}"))
 }
 
 /// The shape of a reduction's result.

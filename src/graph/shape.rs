@@ -40,7 +40,7 @@ impl Shape {
 
     /// Columns as stored: padded to a multiple of four.
     pub fn stride(&self) -> usize {
-        self.columns().next_multiple_of(4)
+        self.columns().checked_next_multiple_of(4).unwrap_or(usize::MAX)
     }
 
     /// The dimensions before the last.
@@ -50,22 +50,22 @@ impl Shape {
 
     /// Matrix rows per row of the batch (or in all, where the tensor is not batched).
     pub fn blocks(&self) -> usize {
-        self.lead().iter().product()
+        product(self.lead())
     }
 
     /// Rows of the matrix for a batch of `rows`.
     pub fn matrix_rows(&self, rows: usize) -> usize {
-        self.blocks() * if self.batched { rows } else { 1 }
+        self.blocks().saturating_mul(if self.batched { rows } else { 1 })
     }
 
     /// Values, padding left out, for a batch of `rows`.
     pub fn elements(&self, rows: usize) -> usize {
-        self.matrix_rows(rows) * self.columns()
+        self.matrix_rows(rows).saturating_mul(self.columns())
     }
 
     /// Bytes as stored in f32, padding included, for a batch of `rows`.
     pub fn bytes(&self, rows: usize) -> u64 {
-        self.matrix_rows(rows) as u64 * self.stride() as u64 * 4
+        (self.matrix_rows(rows) as u64).saturating_mul(self.stride() as u64).saturating_mul(4)
     }
 
     /// Whether `self` can be repeated to fill `target`.
@@ -90,6 +90,12 @@ impl Shape {
         }
         Some(Shape { batched: self.batched || other.batched, dims })
     }
+}
+
+/// The product of some dimensions. All sizes stop at the largest number: a shape from outside may be absurd, and is
+/// refused for its size where it is planned.
+fn product(dims: &[usize]) -> usize {
+    dims.iter().fold(1, |product, &d| product.saturating_mul(d))
 }
 
 impl fmt::Display for Shape {
@@ -134,8 +140,8 @@ impl Access {
         if (first..last).any(|i| own[i] != lead[i]) {
             return None;
         }
-        let divisor = lead[last..].iter().product::<usize>();
-        let modulus = lead[first..last].iter().product::<usize>();
+        let divisor = product(&lead[last..]);
+        let modulus = product(&lead[first..last]);
         let batch_stride = if tensor.batched { tensor.blocks() } else { 0 };
         let same_row = tensor.batched == space.batched && tensor.blocks() == space.blocks();
         Some(Access { same_row, space_blocks: space.blocks(), batch_stride, divisor, modulus, splat })

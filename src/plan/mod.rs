@@ -9,7 +9,7 @@ mod fuse;
 mod slots;
 
 use crate::error::{Error, Result};
-use crate::graph::{Arena, Graph, NodeId};
+use crate::graph::{Arena, Graph, NodeId, Op};
 use crate::kernel::{self, Schedule};
 
 pub use fuse::Group;
@@ -147,15 +147,32 @@ impl Recording {
     /// Plans a graph.
     ///
     /// # Errors
-    /// [`Error::Shape`] or [`Error::Internal`] where the graph is not sound, [`Error::Limit`] where a tensor or a
-    /// dispatch does not fit the target. Nothing is allocated.
+    /// As [`Graph::check`] where the graph is not sound; [`Error::Spec`] where the target has no rows, [`Error::Limit`]
+    /// where a tensor or a dispatch does not fit it. Nothing is allocated.
     pub fn new(graph: &Graph, target: Target) -> Result<Recording> {
+        graph.check()?;
+        if target.rows == 0 {
+            return Err(Error::spec("rows", 0, "1 or more"));
+        }
         // One value a row is the least that has to lie somewhere; what comes below may count in u32 then.
         for (what, rows) in [("a value for each row of the batch", target.rows), ("resident rows", target.data_rows)] {
             let (needs, allowed) = ((rows as u64).saturating_mul(4), target.limits.binding_bytes);
             if needs > allowed {
                 let limit = "max_storage_buffer_binding_size";
                 return Err(Error::Limit { what: what.into(), needs, allowed, limit });
+            }
+        }
+        for (id, node) in graph.nodes() {
+            let gathered = matches!(node.op, Op::Gather { .. });
+            if gathered && target.data_rows == 0 {
+                return Err(Error::spec("data_rows", 0, "1 or more, since the graph reads the data set"));
+            }
+            // Kernels count elements in u32, also those of values that never lie in memory.
+            let rows = if gathered { target.rows.max(target.data_rows) } else { target.rows };
+            let (needs, allowed) = (node.shape.bytes(rows) / 4, u32::MAX.into());
+            if needs > allowed {
+                let what = format!("{} {} in elements", graph.describe(id), node.shape);
+                return Err(Error::Limit { what, needs, allowed, limit: "u32" });
             }
         }
         let graph = fuse::prepare(graph, target.optimise)?;

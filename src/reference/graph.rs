@@ -40,8 +40,9 @@ pub type Values<R> = BTreeMap<NodeId, Vec<R>>;
 /// Evaluates all nodes that the sinks need.
 ///
 /// # Errors
-/// [`Error::Internal`] where the environment lacks something.
+/// As [`Graph::check`] where the graph is not sound; [`Error::Internal`] where the environment lacks something.
 pub fn evaluate<R: Real>(graph: &Graph, env: &Environment<R>) -> Result<Values<R>> {
+    graph.check()?;
     let mut needed = vec![false; graph.nodes.len()];
     for (_, id) in graph.sinks() {
         needed[id.0] = true;
@@ -76,7 +77,8 @@ impl<R: Real> Environment<R> {
 pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, values: &Values<R>) -> Result<Vec<R>> {
     let node = graph.node(id);
     let missing = |what: &str| Error::Internal(format!("{}: {what} is missing", graph.describe(id)));
-    let get = |id: NodeId| values.get(&id).ok_or_else(|| missing("an input"));
+    let whole = |id: NodeId, v: &&Vec<R>| v.len() == graph.shape(id).elements(env.rows);
+    let get = |id: NodeId| values.get(&id).filter(|v| whole(id, v)).ok_or_else(|| missing("an input"));
     let length = node.shape.elements(env.rows);
     let value = match &node.op {
         Op::Input(i) => env.inputs.get(*i).cloned().ok_or_else(|| missing("the batch"))?,
@@ -108,9 +110,9 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
 }
 
 fn gather<R: Real>(env: &Environment<R>, columns: usize, shuffled: bool) -> Option<Vec<R>> {
-    let count = env.data.len() / columns;
-    let mut batch = Vec::with_capacity(env.rows * columns);
-    for row in env.first_row..env.first_row + env.rows {
+    let count = env.data.len().checked_div(columns)?;
+    let mut batch = Vec::new();
+    for row in env.first_row..env.first_row.checked_add(env.rows)? {
         let row = if shuffled { permute(row as u32, count as u32, env.seed, env.epoch) as usize } else { row };
         batch.extend_from_slice(env.data.get(row * columns..(row + 1) * columns)?);
     }
@@ -193,7 +195,7 @@ fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: u
 
 /// op(A) op(B) for row-major matrices with `ca` and `cb` columns.
 fn matmul<R: Real>(a: &[R], ca: usize, ta: bool, b: &[R], cb: usize, tb: bool) -> Vec<R> {
-    let (ra, rb) = (a.len() / ca, b.len() / cb);
+    let (ra, rb) = (a.len() / ca.max(1), b.len() / cb.max(1));
     let (m, k) = if ta { (ca, ra) } else { (ra, ca) };
     let n = if tb { rb } else { cb };
     let mut out = vec![R::of(0.0); m * n];
