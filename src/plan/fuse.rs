@@ -212,9 +212,17 @@ fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
     let mut own: Vec<NodeId> = group.nodes().collect();
     own.push(extra);
     let mut read: Vec<NodeId> = Vec::new();
-    let mut gathers = 0;
+    let mut bound_apart = 0;
     for &id in &own {
-        gathers += usize::from(matches!(graph.node(id).op, Op::Gather { .. } | Op::Input(_)));
+        match graph.node(id).op {
+            Op::Gather { .. } | Op::Input(_) => bound_apart += 1,
+            // Factors have bindings of their own, even where both are one tensor or something else reads it too.
+            Op::MatMul { .. } => {
+                bound_apart += 2;
+                continue;
+            }
+            _ => {}
+        }
         for input in graph.node(id).inputs() {
             let home = root(graph, input);
             // All columns of the table lie in one buffer.
@@ -243,7 +251,7 @@ fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
         .count();
     let flagged = |(s, n): &(Sink, NodeId)| matches!(s, Sink::Update(_) | Sink::Gradient(_)) && own.contains(n);
     let flags = usize::from(graph.sinks().iter().any(flagged));
-    read.len() + gathers + stored + flags - replaced
+    read.len() + bound_apart + stored + flags - replaced
 }
 
 /// The parts of a reduction.

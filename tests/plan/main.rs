@@ -286,6 +286,25 @@ fn many_inputs_are_read_by_several_dispatches() {
     }
 }
 
+/// A product of a tensor with itself binds it twice.
+#[test]
+fn a_product_with_itself_leaves_room_for_the_limits() {
+    let params: Vec<Tensor> = (0..12).map(|i| tensor(&format!("t{i}"), &[5, 5])).collect();
+    let mut g = Graph::new(params, vec![]);
+    let p: Vec<_> = (0..12).map(|i| g.param(i).unwrap()).collect();
+    let mut sum = g.matmul(p[0], p[0], false, true).unwrap();
+    for &next in &p[1..] {
+        sum = g.map([sum, next], |[a, b]| a * 0.5 + b.tanh()).unwrap();
+    }
+    g.sink(Sink::Output(0), sum);
+    let env = Environment {
+        rows: 1,
+        params: (0..12).map(|i| values(i, 25, (-1.0, 1.0))).collect(),
+        ..Environment::default()
+    };
+    check_replay(&g, &env, target(&env), "a product with itself");
+}
+
 /// Repetitions of small tensors are read through, but not so many that a dispatch could not bind them.
 #[test]
 fn many_small_tensors_are_read_by_several_dispatches() {
