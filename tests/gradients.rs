@@ -288,6 +288,27 @@ fn views() {
 }
 
 #[test]
+fn columns() {
+    for leaf in [|| batched(&[5]), || batched(&[2, 6]), || fixed(&[3, 4]), || batched(&[1])] {
+        for (offset, width) in [(0, 3), (0, 9), (1, 3), (2, 2), (3, 5), (4, 1), (-1, 6), (-2, 3), (-3, 9), (-4, 7)] {
+            let what = format!("{width} columns from {offset} on of {}", leaf().0);
+            check(&what, &[leaf()], |g, x| {
+                let y = g.map([x[0]], |[x]| x.exp()).unwrap();
+                let part = g.columns(y, offset, width).unwrap();
+                g.map([part], |[p]| (p + 0.5).square()).unwrap()
+            });
+        }
+    }
+    check("a concatenation, sliced", &[batched(&[2, 3]), fixed(&[4])], |g, x| {
+        let row = g.map_to(Expr::input(0), &[x[1]], Shape::batched(&[2, 4])).unwrap();
+        let (left, right) = (g.pad(x[0], 0, 7).unwrap(), g.pad(row, 3, 7).unwrap());
+        let both = g.map([left, right], |[a, b]| (a + b).exp()).unwrap();
+        let (first, last) = (g.slice(both, 0, 2).unwrap(), g.slice(both, 5, 2).unwrap());
+        g.map([first, last], |[a, b]| a * b).unwrap()
+    });
+}
+
+#[test]
 fn broadcasts() {
     let large = || batched(&[3, 4]);
     let small = [

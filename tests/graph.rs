@@ -120,6 +120,34 @@ fn nodes_of_another_graph() {
 }
 
 #[test]
+fn columns_that_are_not_there() {
+    let mut g = graph();
+    let (x, w, scalar) = (g.input(0, 5), g.param(0).unwrap(), g.fill(1.0, Shape::scalar()));
+    let refused = [
+        g.slice(x, 0, 0),
+        g.slice(x, 2, 4),
+        g.slice(x, 6, 0),
+        g.slice(x, usize::MAX, 2),
+        g.slice(scalar, 0, 1),
+        g.pad(w, 1, 5),
+        g.pad(w, usize::MAX, usize::MAX),
+        g.pad(w, 3, 2),
+        g.columns(x, 3, 0),
+        g.columns(scalar, 0, 1),
+    ];
+    for (i, refused) in refused.into_iter().enumerate() {
+        assert!(matches!(refused, Err(Error::Shape { .. })), "{i}: {refused:?}");
+    }
+    for refused in [g.columns(foreign(), 1, 2), g.slice(foreign(), 0, 1), g.pad(foreign(), 9, 3)] {
+        assert!(matches!(refused, Err(Error::Node { node: 49, .. })), "{refused:?}");
+    }
+    assert_eq!(g.slice(x, 0, 5).unwrap(), x);
+    for nothing in [g.columns(x, isize::MIN, 3), g.columns(x, isize::MAX, 3), g.columns(w, 5, 9), g.columns(w, -3, 3)] {
+        assert_eq!(g.node(nothing.unwrap()).op, strait::graph::Op::Fill(0.0));
+    }
+}
+
+#[test]
 fn tensors_inputs_and_hyperparameters_that_are_not_there() {
     let mut g = graph();
     assert!(matches!(g.param(1), Err(Error::Spec { .. })));

@@ -145,6 +145,35 @@ fn broadcasting_and_views() {
     }
 }
 
+/// Columns of every place in a quad to every other one, with what lies beside them; the bits are those of the input.
+#[test]
+fn moved_columns() {
+    let gpu = gpu();
+    for (rows, from, width) in [(3, 9, 5), (2, 8, 8), (5, 1, 4), (4, 6, 13)] {
+        let mut g = Graph::new(vec![], vec![]);
+        let x = g.input(0, 2 * from);
+        let x = g.view(x, Shape::batched(&[2, from])).unwrap();
+        // What lies in the columns of the padding on the way is not zero.
+        let y = g.map([x], |[x]| x + 2.0).unwrap();
+        g.sink(Sink::Output(100), y);
+        for (i, offset) in (-9..=9).enumerate() {
+            let moved = g.columns(y, offset, width).unwrap();
+            g.sink(Sink::Output(i), moved);
+            let sum = g.sum(Over::Columns, moved);
+            g.sink(Sink::Output(50 + i), sum);
+        }
+        let env = Environment { rows, inputs: vec![values(6, rows * 2 * from, (-1.0, 1.0))], ..Environment::default() };
+        for optimise in [true, false] {
+            for (sink, found, expected) in both(&gpu, &g, Target { optimise, ..Target::of(&gpu, 7) }, &env) {
+                match sink {
+                    Sink::Output(50..100) => close(&found, &expected, &format!("{sink:?} of {from} to {width}")),
+                    _ => assert_eq!(found, expected, "{sink:?} of {from} to {width}"),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn random_draws_and_permuted_rows() {
     let gpu = gpu();

@@ -113,6 +113,13 @@ fn maps(kernels: &mut Kernels) {
         }
     }
     let mut g = Graph::new(vec![], vec![]);
+    let x = g.input(0, 12);
+    for (i, offset) in (-5..4).enumerate() {
+        let moved = g.columns(x, offset, 7).unwrap();
+        g.sink(Sink::Output(i), moved);
+    }
+    kernels.add(&g, Target { optimise: false, ..target(AdapterKind::Hardware, 5) });
+    let mut g = Graph::new(vec![], vec![]);
     let (a, b) = (g.input(0, 8), g.input(1, 8));
     for (i, op) in Binary::ALL.into_iter().enumerate() {
         let y = g
@@ -207,7 +214,17 @@ fn the_suite_meets_every_variant() {
     }
     assert!(met(Schedule::Map) > 8, "{} maps", met(Schedule::Map));
     let count = |word: &str| kernels.0.keys().filter(|text| text.contains(word)).count();
-    for word in ["permute(", "random_uniform(", "random_normal(", "array<f32>;", "atomic<u32>", "state.table_row"] {
+    for word in [
+        ".yzw, v",
+        ".zw, v",
+        ".w, v",
+        "permute(",
+        "random_uniform(",
+        "random_normal(",
+        "array<f32>;",
+        "atomic<u32>",
+        "state.table_row",
+    ] {
         assert!(count(word) > 0, "no kernel uses {word}");
     }
 }

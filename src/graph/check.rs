@@ -1,6 +1,6 @@
 //! The checker: run after every pass, it derives every node's shape anew and names the node that breaks a rule.
 
-use super::node::{Graph, Node, NodeId, Op, Sink, absent, product_shape, reduced};
+use super::node::{Graph, Node, NodeId, Op, Sink, absent, product_shape, reduced, resized};
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};
 
@@ -81,6 +81,12 @@ impl Graph {
             Op::View(input) => {
                 let from = self.shape(*input);
                 if from.batched != node.shape.batched || from.elements(1) != node.shape.elements(1) {
+                    return fail(from);
+                }
+            }
+            Op::Columns { input, .. } => {
+                let from = self.shape(*input);
+                if resized(from, node.shape.columns()).as_ref() != Some(&node.shape) {
                     return fail(from);
                 }
             }

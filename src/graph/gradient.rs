@@ -103,6 +103,10 @@ impl Graph {
                 let shape = self.shape(input).clone();
                 shares.push((input, self.view(g, shape)?));
             }
+            Op::Columns { input, offset } => {
+                let width = self.shape(input).columns();
+                shares.push((input, self.columns(g, -offset, width)?));
+            }
             _ => {}
         }
         Ok(shares)

@@ -105,6 +105,14 @@ pub enum Op {
     },
     /// The same values in another shape.
     View(NodeId),
+    /// Columns moved within their rows: column `c` is column `c + offset` of the input, or 0 where that has none. What
+    /// slices, pads and shifts, and the adjoint of all three.
+    Columns {
+        /// Whose columns.
+        input: NodeId,
+        /// How far they move to the left.
+        offset: isize,
+    },
 }
 
 impl Op {
@@ -133,7 +141,7 @@ impl Node {
     pub fn inputs(&self) -> Vec<NodeId> {
         match &self.op {
             Op::Map { inputs, .. } => inputs.clone(),
-            Op::Reduce { input, .. } | Op::View(input) => vec![*input],
+            Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => vec![*input],
             Op::MatMul { a, b, .. } => vec![*a, *b],
             _ => vec![],
         }
@@ -224,6 +232,7 @@ impl Graph {
             Op::Reduce { .. } => "reduce".into(),
             Op::MatMul { .. } => "matmul".into(),
             Op::View(_) => "view".into(),
+            Op::Columns { .. } => "columns".into(),
             Op::Param(i) => name(&self.params, *i),
             Op::Constant(i) => name(&self.constants, *i),
             _ => "leaf".to_string(),
@@ -465,6 +474,59 @@ impl Graph {
         }
     }
 
+    /// Columns moved within their rows: `width` columns, of which column `c` is column `c + offset` of `input`, or 0 where
+    /// that has none.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `width` is 0 or `input` has no dimension; [`Error::Node`].
+    pub fn columns(&mut self, input: NodeId, offset: isize, width: usize) -> Result<NodeId> {
+        self.has("columns", &[input])?;
+        let from = self.shape(input);
+        let op = || format!("{width} columns of {}", self.describe(input));
+        let shape = resized(from, width).ok_or_else(|| Error::shape(op(), from, "a width of 1 or more"))?;
+        if offset == 0 && shape == *from {
+            return Ok(input);
+        }
+        let end = if offset < 0 { width } else { from.columns() };
+        if offset.unsigned_abs() >= end {
+            return Ok(self.fill(0.0, shape));
+        }
+        Ok(self.push(Op::Columns { input, offset }, shape))
+    }
+
+    /// The columns from `first` on, `count` of them.
+    ///
+    /// # Errors
+    /// As [`Graph::columns`], also where `input` has not so many.
+    pub fn slice(&mut self, input: NodeId, first: usize, count: usize) -> Result<NodeId> {
+        let room = self.shape(input).columns().checked_sub(first).is_some_and(|room| count <= room);
+        match isize::try_from(first) {
+            Ok(offset) if room => self.columns(input, offset, count),
+            _ => {
+                self.has("slice", &[input])?;
+                let op = format!("slice of {}", self.describe(input));
+                Err(Error::shape(op, self.shape(input), format!("{count} columns from {first} on")))
+            }
+        }
+    }
+
+    /// `width` columns that are 0 but for those of `input`, which start at `first`. The sum of such tensors is their
+    /// concatenation; the gradient is a slice.
+    ///
+    /// # Errors
+    /// As [`Graph::columns`], also where `input` does not fit.
+    pub fn pad(&mut self, input: NodeId, first: usize, width: usize) -> Result<NodeId> {
+        let room = width.checked_sub(first).is_some_and(|room| self.shape(input).columns() <= room);
+        match isize::try_from(first) {
+            Ok(offset) if room => self.columns(input, -offset, width),
+            _ => {
+                self.has("pad", &[input])?;
+                let op = format!("pad of {}", self.describe(input));
+                Err(Error::shape(op, self.shape(input), format!("{width} columns from column {first} on")))
+            }
+        }
+    }
+
     /// Sends the value of a node somewhere.
     pub fn sink(&mut self, sink: Sink, node: NodeId) {
         self.sinks.push((sink, node));
@@ -498,6 +560,13 @@ pub(crate) fn reduced(from: &Shape, over: Over) -> Shape {
         Over::Batch => Shape::fixed(&from.dims),
         Over::Blocks => Shape { batched: from.batched, dims: columns.to_vec() },
     }
+}
+
+/// The shape with so many columns, where there can be one.
+pub(crate) fn resized(from: &Shape, width: usize) -> Option<Shape> {
+    let mut shape = from.clone();
+    *shape.dims.last_mut().filter(|_| width > 0)? = width;
+    Some(shape)
 }
 
 /// The shape of a matrix product, where the factors fit.

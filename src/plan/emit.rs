@@ -294,6 +294,7 @@ impl Emitter<'_> {
                 self.operand(body, *input, &node.shape)?
             }
             Op::View(input) if super::fuse::alias(self.graph, id).is_none() => self.reshaped(*input, &node.shape)?,
+            Op::Columns { input, offset } => self.moved(body, *input, *offset)?,
             _ => return self.operand(body, id, body.space),
         };
         let name = body.line(text);
@@ -392,6 +393,28 @@ impl Emitter<'_> {
             format!("{name}[{at} / {old_width} * {old_stride} + {at} % {old_width}]")
         });
         Ok(format!("vec4<f32>({})", lanes.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// Four values of a tensor whose columns are moved: one stored quad, or the end of one and the start of the next.
+    fn moved(&mut self, body: &mut Body, input: NodeId, offset: isize) -> Result<String> {
+        let name = self.bind_load(input, Element::Quad)?;
+        let quads = self.dim_for("moved_quads_", self.graph.shape(input).stride() / 4);
+        // Counted in u32, what lies before the first quad lies behind the last. Both are zero, as is the padding.
+        let skipped = offset.div_euclid(4) as u32;
+        let mut quad = |skipped: u32| {
+            let at = body.line(format!("c + {skipped}u"));
+            format!("select(T(), {name}[row * {quads} + min({at}, {quads} - 1u)], {at} < {quads})")
+        };
+        let first = quad(skipped);
+        let (end, start) = match offset.rem_euclid(4) {
+            1 => ("yzw", "x"),
+            2 => ("zw", "xy"),
+            3 => ("w", "xyz"),
+            _ => return Ok(first),
+        };
+        let second = quad(skipped.wrapping_add(1));
+        let (first, second) = (body.line(first), body.line(second));
+        Ok(format!("T({first}.{end}, {second}.{start})"))
     }
 
     fn remember(&mut self, body: &mut Body, id: NodeId, expr: &Expr, inputs: &[String]) -> Result<String> {

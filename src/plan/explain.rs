@@ -59,6 +59,7 @@ impl Recording {
                 (Reduction::Max, _) => "max over rows",
             },
             Op::View(_) => "view",
+            Op::Columns { .. } => "columns",
             _ => "leaf",
         }
     }

@@ -59,7 +59,15 @@ fn is_elementwise(graph: &Graph, id: NodeId) -> bool {
     match graph.node(id).op {
         Op::Map { .. } | Op::Gather { .. } | Op::Fill(_) => true,
         Op::Input(_) => !is_leaf(graph, id),
+        _ => by_memory(graph, id),
+    }
+}
+
+/// Whether an elementwise node reads other elements of its input than its own, so that the input must lie in memory.
+fn by_memory(graph: &Graph, id: NodeId) -> bool {
+    match graph.node(id).op {
         Op::View(_) => alias(graph, id).is_none(),
+        Op::Columns { .. } => true,
         _ => false,
     }
 }
@@ -157,6 +165,7 @@ fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Optio
         }
         let mut owners = readers[id.0].iter().map(|&r| match graph.node(r).op {
             Op::Reduce { .. } => Some(r),
+            _ if by_memory(graph, r) => None,
             _ => inside[r.0],
         });
         let Some(Some(owner)) = owners.next() else { continue };
@@ -185,13 +194,13 @@ pub(super) fn in_register(graph: &Graph, id: NodeId, shape: &Shape) -> bool {
 }
 
 /// The group that an elementwise node can join: that of the input computed last, if it computes the same matrix; or
-/// else a later elementwise one that reads some of the same values.
+/// else a later elementwise one that reads some of the same values, or any where it must find its input in memory.
 fn place_for(graph: &Graph, target: &Target, groups: &[Group], home: &[Option<usize>], id: NodeId) -> Option<usize> {
     let node = graph.node(id);
     let inputs: Vec<NodeId> = node.inputs();
     let home_of = |i: &NodeId| home[root(graph, *i).0];
     let last = inputs.iter().filter_map(home_of).max();
-    let by_memory = matches!(node.op, Op::View(_));
+    let by_memory = by_memory(graph, id);
     let fits = |at: usize| {
         let group = &groups[at];
         let registers = inputs.iter().filter(|i| home_of(i) == Some(at));
@@ -202,7 +211,9 @@ fn place_for(graph: &Graph, target: &Target, groups: &[Group], home: &[Option<us
     if let Some(at) = last.filter(|&at| fits(at)) {
         return Some(at);
     }
-    let shares = |group: &Group| group.body.iter().any(|&b| graph.node(b).inputs().iter().any(|i| inputs.contains(i)));
+    let shares = |group: &Group| {
+        by_memory || group.body.iter().any(|&b| graph.node(b).inputs().iter().any(|i| inputs.contains(i)))
+    };
     (last.map_or(0, |l| l + 1)..groups.len()).find(|&at| groups[at].anchor.is_none() && shares(&groups[at]) && fits(at))
 }
 

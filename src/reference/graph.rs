@@ -89,6 +89,9 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
         Op::Table(i) => vec![*env.table.get(*i).ok_or_else(|| missing("the table"))?],
         Op::Fill(v) => vec![R::of(*v); length],
         Op::View(input) => get(*input)?.clone(),
+        Op::Columns { input, offset } => {
+            columns(get(*input)?, graph.shape(*input).columns(), *offset, node.shape.columns())
+        }
         Op::Map { expr, inputs } => {
             let mut read = Vec::with_capacity(inputs.len());
             for &input in inputs {
@@ -168,6 +171,12 @@ pub fn eval_expr<R: Real>(
         Kind::Random(distribution, stream) => R::of(draw(*distribution, *stream)),
         Kind::Through { value, .. } => eval(value),
     }
+}
+
+fn columns<R: Real>(input: &[R], from: usize, offset: isize, width: usize) -> Vec<R> {
+    let moved = |row: &[R], c: usize| c.checked_add_signed(offset).and_then(|at| row.get(at).copied());
+    let rows = input.chunks(from.max(1));
+    rows.flat_map(|row| (0..width).map(move |c| moved(row, c).unwrap_or(R::of(0.0)))).collect()
 }
 
 fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: usize, length: usize) -> Vec<R> {

@@ -90,10 +90,11 @@ impl Maker {
     }
 
     fn grow(&mut self) {
-        let made = match self.dice.roll(10) {
+        let made = match self.dice.roll(12) {
             0..=4 => self.map(),
             5..=6 => self.reduce(),
             7..=8 => self.matmul(),
+            9..=10 => self.columns(),
             _ => self.view(),
         };
         self.nodes.extend(made);
@@ -134,8 +135,9 @@ impl Maker {
         let (op, over) = (self.dice.pick(&Reduction::ALL), self.dice.pick(&Over::ALL));
         let input = self.any();
         let reduced = self.graph.reduce(op, over, input);
-        // Sums grow.
-        Some(self.graph.map([reduced], |[r]| r * 0.3).expect("a map"))
+        // Sums grow. All such factors are powers of two: drivers merge factors that follow each other in one kernel, which
+        // changes no bits then.
+        Some(self.graph.map([reduced], |[r]| r * 0.25).expect("a map"))
     }
 
     fn matmul(&mut self) -> Option<NodeId> {
@@ -143,7 +145,7 @@ impl Maker {
             let (a, b) = (self.any(), self.any());
             let (ta, tb) = (self.dice.roll(2) == 0, self.dice.roll(2) == 0);
             if let Ok(product) = self.graph.matmul(a, b, ta, tb) {
-                let node = self.graph.map([product], |[p]| p * 0.4).expect("a map");
+                let node = self.graph.map([product], |[p]| p * 0.5).expect("a map");
                 return (self.graph.shape(product).elements(self.rows) <= LARGEST).then_some(node);
             }
         }
@@ -158,6 +160,15 @@ impl Maker {
         let columns = self.dice.pick(&divisors);
         let dims = if self.dice.roll(3) == 0 { vec![elements] } else { vec![elements / columns, columns] };
         Some(self.graph.view(input, Shape { dims, ..shape }).expect("a view"))
+    }
+
+    /// A slice, a pad, a shift, or nothing but zeros.
+    fn columns(&mut self) -> Option<NodeId> {
+        let input = self.any();
+        let (from, width) = (self.graph.shape(input).columns(), 1 + self.dice.roll(12));
+        let offset = self.dice.roll(from + width + 1) as isize - width as isize;
+        let columns = self.graph.columns(input, offset, width).ok()?;
+        (self.graph.shape(columns).elements(self.rows) <= LARGEST).then_some(columns)
     }
 
     /// Results for the caller, some of them twice; terms; the gradients of a loss.
@@ -176,7 +187,7 @@ impl Maker {
         }
         let node = self.any();
         let loss = self.graph.sum_all(node);
-        let loss = self.graph.map([loss], |[l]| l * 0.1).expect("a map");
+        let loss = self.graph.map([loss], |[l]| l * 0.125).expect("a map");
         self.graph.term("loss", loss);
         if self.dice.roll(3) > 0 {
             let params: Vec<NodeId> = (0..self.graph.nodes().count()).filter_map(|i| self.param(i)).collect();

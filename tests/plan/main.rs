@@ -187,6 +187,42 @@ fn the_backward_pass_of_a_dense_layer_is_four_dispatches() {
     assert_eq!(recording.dispatches.len(), forward + 4, "{recording}");
 }
 
+/// Two products side by side become one tensor in one dispatch, and what is done to its parts another.
+#[test]
+fn a_concatenation_is_one_dispatch() {
+    let mut g = Graph::new(vec![tensor("v", &[8, 5]), tensor("w", &[8, 3])], vec![]);
+    let (x, v, w) = (g.input(0, 8), g.param(0).unwrap(), g.param(1).unwrap());
+    let (left, right) = (g.matmul(x, v, false, false).unwrap(), g.matmul(x, w, false, false).unwrap());
+    let (left, right) = (g.pad(left, 0, 8).unwrap(), g.pad(right, 5, 8).unwrap());
+    let both = g.map([left, right], |[a, b]| (a + b).tanh()).unwrap();
+    let (low, high) = (g.slice(both, 0, 4).unwrap(), g.slice(both, 4, 4).unwrap());
+    let product = g.map([low, high], |[a, b]| a * b.exp()).unwrap();
+    g.sink(Sink::Output(0), product);
+    let recording = plan(&g, 100);
+    assert_eq!(recording.dispatches.len(), 4, "{recording}");
+    let drawn = |stream, n| values(stream, n, (-1.0, 1.0));
+    let env = Environment {
+        rows: 4,
+        inputs: vec![drawn(1, 32)],
+        params: vec![drawn(2, 40), drawn(3, 24)],
+        ..Environment::default()
+    };
+    check_replay(&g, &env, target(&env), "side by side");
+}
+
+/// What is shifted on the way into a reduction is not computed there itself: its neighbours are needed.
+#[test]
+fn the_neighbours_of_a_shift_lie_in_memory() {
+    let mut g = Graph::new(vec![], vec![]);
+    let x = g.input(0, 6);
+    let y = g.map([x], |[x]| x.exp()).unwrap();
+    let shifted = g.columns(y, 1, 6).unwrap();
+    let sum = g.sum(Over::Columns, shifted);
+    g.sink(Sink::Output(0), sum);
+    let env = Environment { rows: 4, inputs: vec![values(1, 24, (-1.0, 1.0))], ..Environment::default() };
+    check_replay(&g, &env, target(&env), "a shift");
+}
+
 /// The whole plan of a small model, as people read it.
 #[test]
 fn the_plan_of_a_small_model_is_as_written_down() {
@@ -355,6 +391,7 @@ fn a_value_with_several_sinks() {
 #[test]
 fn padding_is_zero_on_the_gpu() {
     let gpu = gpu();
+    let mut padded = 0;
     for seed in 0..4 {
         let (graph, env) = random_graph(seed);
         let tile = Some(Tile::Registers { rows: 4, quads: 1 });
@@ -371,7 +408,6 @@ fn padding_is_zero_on_the_gpu() {
             gpu.write(program.buffer(*role).unwrap(), 0, bytemuck::cast_slice(&poison)).unwrap();
         }
         gpu.submit([Work::Run(&program)]).unwrap();
-        let mut padded = 0;
         for (id, place) in recording.dispatches.iter().flat_map(|d| &d.stores) {
             let shape = recording.graph.shape(*id);
             if matches!(place.role, Role::Output(_)) || shape.columns() == shape.stride() {
@@ -384,6 +420,6 @@ fn padding_is_zero_on_the_gpu() {
                 padded += 1;
             }
         }
-        assert!(padded > 20, "seed {seed}: only {padded} rows are padded");
     }
+    assert!(padded > 80, "only {padded} rows are padded");
 }
