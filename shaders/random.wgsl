@@ -51,8 +51,12 @@ fn mix(value: u32) -> u32 {
     return x ^ (x >> 16u);
 }
 
-// The seeded permutation of the resident rows: a Feistel network, walked until it lands inside.
+// The seeded permutation of the resident rows: a Feistel network, walked until it lands inside. What lies outside stays
+// where it is; from there the walk might never come in.
 fn permute(index: u32) -> u32 {
+    if (index >= state.count) {
+        return index;
+    }
     let half_width = max(1u, (33u - countLeadingZeros(state.count - 1u)) / 2u);
     let mask = (1u << half_width) - 1u;
     var x = index;

@@ -103,11 +103,23 @@ impl Evaluator {
     /// Runs the graph for the given state.
     ///
     /// # Errors
-    /// [`Error::Spec`] where the state has more rows than were planned for; as [`Gpu::submit`].
+    /// [`Error::Spec`] where the state has no rows or more than were planned for, or, in a graph that reads the data
+    /// set, where the batch does not lie within it; as [`Gpu::submit`].
     pub fn run(&self, state: State) -> Result<()> {
-        let most = self.recording.target.rows;
-        if state.rows as usize > most {
-            return Err(Error::spec("rows", state.rows, format!("at most the {most} rows planned for")));
+        let Target { rows: most, data_rows, .. } = self.recording.target;
+        if state.rows == 0 || state.rows as usize > most {
+            return Err(Error::spec("rows", state.rows, format!("1 to the {most} rows planned for")));
+        }
+        if self.recording.buffers.iter().any(|(role, _)| *role == Role::Data) {
+            if state.count as usize > data_rows {
+                return Err(Error::spec("count", state.count, format!("at most the {data_rows} rows planned for")));
+            }
+            let allowed = state.count.checked_sub(state.rows);
+            if allowed.is_none_or(|last| state.first_row > last) {
+                let (value, rows) = (state.first_row, state.rows);
+                let allowed = format!("{rows} rows before the end of the {} resident ones", state.count);
+                return Err(Error::spec("first_row", value, allowed));
+            }
         }
         self.gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
         self.gpu.submit([Work::Run(&self.program)])

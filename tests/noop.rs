@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use strait::Error;
+use strait::evaluator::Evaluator;
 use strait::gpu::{Gpu, Program, Work};
 use strait::graph::{Arena, Distribution, Expr, Graph, NodeId, Shape, Sink, Tensor};
 use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::state::State;
 
 /// Two dense layers on a noisy input with their gradients, and the update of their parameters.
 fn autoencoder() -> [Graph; 2] {
@@ -78,4 +81,41 @@ fn the_backend_does_validate() {
     recording.dispatches[0].bindings[0].offset += 4;
     let misplaced = Program::new(&gpu, &recording, &state, &BTreeMap::new());
     assert!(misplaced.is_err(), "an offset that is not aligned was accepted");
+}
+
+/// A batch that does not lie within the resident rows is refused before it runs: a shuffled one would run for ever.
+#[test]
+fn batches_outside_the_resident_rows_are_refused() {
+    let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+    let gpu = Gpu::adopt(device, queue);
+    for gathers in [true, false] {
+        let mut g = Graph::new(vec![], vec![]);
+        let x = if gathers { g.gather(4, true) } else { g.input(0, 4) };
+        g.sink(Sink::Output(0), x);
+        let evaluator = Evaluator::with_target(&gpu, &g, Target { data_rows: 20, ..Target::of(&gpu, 8) }).unwrap();
+        let at = |first_row, rows, count| State { first_row, count, ..State::once(rows, 0) };
+        let outside = [at(0, 8, 0), at(0, 8, 7), at(13, 8, 20), at(u32::MAX, 8, 20), at(0, 8, 21), at(20, 1, 20)];
+        for state in outside {
+            let ran = evaluator.run(state);
+            assert_eq!(matches!(ran, Err(Error::Spec { .. })), gathers, "{state:?}: {ran:?}");
+        }
+        for state in [at(0, 8, 8), at(12, 8, 20), at(19, 1, 20)] {
+            evaluator.run(state).expect("a batch within the data");
+        }
+        for rows in [0, 9] {
+            let ran = evaluator.run(at(0, rows, 20));
+            assert!(matches!(ran, Err(Error::Spec { .. })), "{rows} rows: {ran:?}");
+        }
+    }
+}
+
+/// A host may share a device that binds fewer buffers than every WebGPU implementation offers.
+#[test]
+fn a_device_with_few_bindings_is_refused_by_name() {
+    let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 3, ..wgpu::Limits::default() };
+    let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor { required_limits, ..Default::default() });
+    let gpu = Gpu::adopt(device, queue);
+    let [state, terms, ring, flags] = ["state", "terms", "ring", "flags"].map(|l| gpu.buffer(l, 64).unwrap());
+    let refused = Program::finish(&gpu, &state, &terms, &ring, &flags, 1);
+    assert!(matches!(refused, Err(Error::Limit { needs: 4, allowed: 3, .. })), "{refused:?}");
 }

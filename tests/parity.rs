@@ -5,10 +5,13 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{both, gpu, squared_error, values};
+use strait::gpu::{Program, Work};
 use strait::graph::{Distribution, Expr, Function, Graph, Over, Reduction, Shape, Sink, Tensor};
 use strait::kernel::Tile;
-use strait::plan::{AdapterKind, Target};
+use strait::plan::{AdapterKind, Recording, Role, Target};
+use strait::random::permute;
 use strait::reference::Environment;
+use strait::state::State;
 
 fn close(found: &[f32], expected: &[f32], what: &str) {
     let error = squared_error(found, expected);
@@ -201,5 +204,28 @@ fn random_draws_and_permuted_rows() {
         } else {
             assert_eq!(found, expected, "{sink:?}: the bits are the same");
         }
+    }
+}
+
+/// The permutation's twin on the GPU leaves what lies outside where it is, as that of the host does; with no resident
+/// row at all the walk would have no end.
+#[test]
+fn rows_outside_the_permutation_stay() {
+    let gpu = gpu();
+    let mut g = Graph::new(vec![], vec![]);
+    let x = g.gather(1, true);
+    g.sink(Sink::Output(0), x);
+    let recording = Recording::new(&g, Target { data_rows: 21, ..Target::of(&gpu, 9) }).unwrap();
+    let state = gpu.buffer("state", 64).unwrap();
+    let program = Program::new(&gpu, &recording, &state, &BTreeMap::new()).unwrap();
+    let data: Vec<f32> = (0..21).map(|v| v as f32).collect();
+    gpu.write(program.buffer(Role::Data).unwrap(), 0, bytemuck::cast_slice(&data)).unwrap();
+    for count in [5, 1, 0] {
+        let now = State { count, first_row: 3, epoch: 2, ..State::once(9, 77) };
+        gpu.write(&state, 0, bytemuck::bytes_of(&now)).unwrap();
+        gpu.submit([Work::Run(&program)]).unwrap();
+        let found = gpu.read(program.buffer(Role::Output(0)).unwrap(), 0, 9).unwrap();
+        let expected: Vec<f32> = (3..12).map(|row| permute(row, count, 77, 2) as f32).collect();
+        assert_eq!(found, expected, "{count} resident rows");
     }
 }

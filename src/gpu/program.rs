@@ -89,7 +89,7 @@ impl Program {
     /// The program that ends a step (shaders/finish.wgsl): reports `terms` and moves on to the next batch.
     ///
     /// # Errors
-    /// As [`Program::new`].
+    /// As [`Program::new`]; [`Error::Limit`] where the device, one that was adopted, binds too few buffers.
     pub fn finish(
         gpu: &Gpu,
         state: &Buffer,
@@ -98,6 +98,11 @@ impl Program {
         flags: &Buffer,
         count: u32,
     ) -> Result<Program> {
+        let (needs, allowed) = (4, gpu.device().limits().max_storage_buffers_per_shader_stage.into());
+        if needs > allowed {
+            let limit = "max_storage_buffers_per_shader_stage";
+            return Err(Error::Limit { what: "dispatch finish".into(), needs, allowed, limit });
+        }
         let dims = gpu.buffer("finish dims", 16)?;
         gpu.write(&dims, 0, bytemuck::cast_slice(&[count]))?;
         let pipeline = gpu.pipeline("finish", &kernel::finish())?;
