@@ -176,6 +176,9 @@ fn parameters_come_from_any_file_with_their_names_and_shapes() {
     let mut file = File::of(&checkpoint());
     file.metadata.clear();
     file.tensors.push(("other".into(), Dtype::F32, vec![1], vec![0; 4]));
+    // Of other types as well: counters and the like lie beside the weights.
+    file.tensors.push(("steps".into(), Dtype::I64, vec![], vec![0; 8]));
+    file.tensors.push(("half".into(), Dtype::BF16, vec![3], vec![0; 6]));
     std::fs::write(&place.path, file.bytes()).unwrap();
     let mut session = Session::new(&gpu(), &spec(), Training { seed: 5, ..Training::default() }).unwrap();
     session.load_parameters(&place.path).unwrap();
@@ -265,6 +268,12 @@ fn headers_that_lie_are_refused() {
     refused("metadata twice", &raw(r#"{"__metadata__":{},"__metadata__":{}}"#, &[]), "__metadata__");
     let key = r#"{"__metadata__":{"strait.version":"1","strait.version":"1"}}"#;
     refused("a key twice", &raw(key, &[]), "strait.version");
+    // A reader takes null for no metadata.
+    let key = r#"{"__metadata__":null,"twin":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"twin":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#;
+    refused("twice behind null", &raw(key, &[]), "twin");
+    let key = r#"{"__metadata__":null,"__metadata__":{"strait.version":"1"}}"#;
+    refused("metadata twice, once null", &raw(key, &[]), "__metadata__");
+    refused("null", &raw(r#"{"__metadata__":null}"#, &[]), "strait.version");
     refused("nothing", &[], "header");
     refused("no metadata", &raw(&tensor("F32", "[1]", "[0,4]"), &[0; 4]), "strait.version");
     refused("metadata that is no text", &raw(r#"{"__metadata__":{"strait.version":1}}"#, &[]), "header");

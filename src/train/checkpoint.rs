@@ -47,8 +47,11 @@ impl Run {
     }
 }
 
-/// A file's tensors by name, as f32, with their shapes.
+/// Tensors by name, as f32, with their shapes.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A file's tensors by name, with their shapes; in place of the values the type where it is another than f32.
+type Found = BTreeMap<String, (Vec<usize>, std::result::Result<Vec<f32>, Dtype>)>;
 
 impl Session {
     /// Writes the model: parameters, scaling and spec. Anything that reads safetensors can read it; weights are
@@ -179,7 +182,7 @@ impl Session {
     }
 
     /// Replaces the parameters by those of a safetensors file from anywhere, found by name and shape; other tensors
-    /// in it are left alone.
+    /// in it are left alone, whatever their type.
     ///
     /// # Errors
     /// As [`Session::open`]. Where it fails nothing was changed.
@@ -198,12 +201,13 @@ fn named(prefix: &str, tensors: &[Tensor], values: Vec<Vec<f32>>) -> Tensors {
 }
 
 /// Takes the named tensors out of a file's, checking shapes and values.
-fn take(path: &Path, prefix: &str, wanted: &[Tensor], tensors: &mut Tensors) -> Result<Vec<Vec<f32>>> {
+fn take(path: &Path, prefix: &str, wanted: &[Tensor], tensors: &mut Found) -> Result<Vec<Vec<f32>>> {
     let fail = failure(path);
     let mut taken = Vec::with_capacity(wanted.len());
     for tensor in wanted {
         let name = format!("{prefix}{}", tensor.name);
         let (dims, values) = tensors.remove(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
+        let values = values.map_err(|dtype| fail(&name, &format!("dtype {dtype:?}"), "dtype F32"))?;
         if dims != tensor.shape.dims {
             return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {:?}", tensor.shape.dims)));
         }
@@ -225,20 +229,20 @@ fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
 }
 
 /// All tensors and metadata of a file.
-fn load(path: &Path) -> Result<(Tensors, std::collections::HashMap<String, String>)> {
+fn load(path: &Path) -> Result<(Found, std::collections::HashMap<String, String>)> {
     let fail = failure(path);
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let refuse = |e: safetensors::SafeTensorError| fail("header", &e.to_string(), "a safetensors file");
     unique_names(&bytes).map_err(|name| fail(&name, "the name twice", "every name once"))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(refuse)?;
     let file = SafeTensors::deserialize(&bytes).map_err(refuse)?;
-    let mut tensors = Tensors::new();
+    let mut tensors = Found::new();
     for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(fail(&name, &format!("dtype {:?}", view.dtype()), "dtype F32"));
-        }
         let (words, _) = view.data().as_chunks::<4>();
-        let values = words.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let values = match view.dtype() {
+            Dtype::F32 => Ok(words.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+            other => Err(other),
+        };
         tensors.insert(name, (view.shape().to_vec(), values));
     }
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
@@ -260,7 +264,7 @@ impl<'de> DeserializeSeed<'de> for Twice {
     type Value = Option<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -269,6 +273,11 @@ impl<'de> Visitor<'de> for Twice {
 
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("an object")
+    }
+
+    /// What readers take for no metadata. It must not end the search.
+    fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
+        Ok(None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
