@@ -114,7 +114,10 @@ fn run(begun: Instant, options: Options) -> Outcome {
 /// Draws one test image of every class beside its reconstructions, above the first layer's features.
 fn draw_sheet(session: &mut Session, pca: &Pca, test: &Data, path: &Path) -> Outcome {
     let images = one_of_each(test)?;
-    let linear = images.values().chunks(images.columns()).flat_map(|row| pca.reconstruct(row));
+    let mut linear: Vec<f32> = Vec::new();
+    for row in images.values().chunks(images.columns()) {
+        linear.extend(pca.reconstruct(row)?.iter().map(|&v| v as f32));
+    }
     let parameters = session.parameters()?;
     let sheet = Sheet {
         side: 28,
@@ -122,7 +125,7 @@ fn draw_sheet(session: &mut Session, pca: &Pca, test: &Data, path: &Path) -> Out
         rows: vec![
             ("original", images.values().to_vec()),
             ("autoencoder", session.reconstruct(images.values())?),
-            ("PCA", linear.map(|v| v as f32).collect()),
+            ("PCA", linear),
         ],
         weights: &parameters[0],
         feature_size: 56,

@@ -6,7 +6,7 @@ use common::gpu;
 use serde_json::Value;
 use strait::analysis::Pca;
 use strait::random::Draw;
-use strait::{Activation, Data, Decay, Optimizer, Schedule, Session, Spec, Training, data};
+use strait::{Activation, Data, Decay, Error, Optimizer, Schedule, Session, Spec, Training, data};
 
 #[test]
 fn components_agree_with_numpy() {
@@ -25,6 +25,83 @@ fn components_agree_with_numpy() {
             close(value, &fixture["eigenvalues"][j], "eigenvalue");
             close(mean, &fixture["mean"][j], "mean");
         }
+    }
+}
+
+/// Four points whose components are known, in every order of magnitude that f32 has.
+#[test]
+fn values_of_any_size() {
+    let gpu = gpu();
+    for size in [1e-37, 1e-25, 1.0, 1e19, 1e20, 1e38f32] {
+        let points = [[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]];
+        let train = Data::from_rows(2, points.as_flattened().iter().map(|v| v * size).collect()).unwrap();
+        let pca = Pca::fit(&gpu, &train, 1).unwrap();
+        let square = f64::from(size).powi(2);
+        let close = |found: f64, expected: f64| (found - expected).abs() <= 1e-6 * expected.abs().max(1e-300);
+        assert!(close(pca.eigenvalues[0], 4.5 * square), "{size}: {pca:?}");
+        assert!(close(pca.components[0][0].abs(), 1.0), "{size}: {pca:?}");
+        assert!(close(pca.mse(&train).unwrap(), 0.25 * square), "{size}: {pca:?}");
+        let found = pca.reconstruct(&[2.0 * size, size]).unwrap();
+        assert!(close(found[0], 2.0 * f64::from(size)) && found[1].abs() < f64::from(size) * 1e-6, "{size}: {found:?}");
+    }
+    // A constant has no components of its own, but any are right.
+    let pca = Pca::fit(&gpu, &Data::from_rows(3, vec![0.0; 12]).unwrap(), 2).unwrap();
+    assert_eq!(pca.eigenvalues, [0.0, 0.0]);
+    assert_eq!(pca.reconstruct(&[0.0; 3]).unwrap(), [0.0; 3]);
+}
+
+/// A source that breaks its promises.
+struct Liar {
+    rows: usize,
+    value: f32,
+}
+
+impl data::Source for Liar {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        3
+    }
+
+    fn read(&self, _: usize, out: &mut [f32]) -> strait::Result<()> {
+        out.fill(self.value);
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        "liar"
+    }
+}
+
+#[test]
+fn data_that_does_not_fit_is_refused() {
+    let gpu = gpu();
+    let named = |error: Option<Error>, name: &str| match error {
+        Some(Error::Data { place, .. }) => assert!(place.contains(name), "{place}"),
+        other => panic!("{other:?}"),
+    };
+    for (rows, value) in [(0, 1.0), (300, f32::NAN), (3, f32::INFINITY)] {
+        named(Pca::fit(&gpu, &Liar { rows, value }, 2).err(), "liar");
+    }
+    let values: Vec<f32> = (0..30).map(|i| (i * i % 7) as f32).collect();
+    let pca = Pca::fit(&gpu, &Data::from_rows(3, values).unwrap(), 2).unwrap();
+    for length in [0, 2, 4] {
+        named(pca.reconstruct(&vec![1.0; length]).err(), "row");
+    }
+    named(pca.mse(&Data::from_rows(2, vec![1.0; 4]).unwrap()).err(), "data: columns");
+    named(pca.largest_angle(&[vec![1.0; 3]]).err(), "vectors");
+    named(pca.largest_angle(&[vec![1.0; 3], vec![f64::NAN; 3]]).err(), "vectors");
+    // Its parts are public.
+    let mut short = pca.clone();
+    short.components[1].pop();
+    let none = Pca { components: vec![], ..pca.clone() };
+    let empty = Pca { mean: vec![], eigenvalues: vec![], components: vec![vec![]] };
+    for broken in [short, none, empty] {
+        let row = vec![1.0; broken.mean.len()];
+        named(broken.reconstruct(&row).err(), "components");
+        named(broken.largest_angle(&vec![vec![1.0; 3]; broken.components.len()]).err(), "components");
     }
 }
 
