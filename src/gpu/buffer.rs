@@ -1,7 +1,21 @@
 //! Buffers on the device.
 
-use super::context::Gpu;
+use super::context::{Gpu, lock};
 use crate::error::{Error, Result};
+
+/// Bytes written at a time.
+const PIECE: usize = 8 << 20;
+/// Bytes written between two submissions of nothing but copies.
+const STAGED: usize = 32 << 20;
+
+/// What was written of late.
+#[derive(Default)]
+pub(super) struct Staged {
+    /// Bytes since the last submission of copies,
+    bytes: usize,
+    /// and that submission.
+    submitted: Option<wgpu::SubmissionIndex>,
+}
 
 /// A buffer on the device. Cloning gives another handle to the same memory.
 #[derive(Clone, Debug)]
@@ -58,6 +72,27 @@ impl Gpu {
     /// [`Error::Device`] where they do not fit or are no whole words.
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         buffer.check("write", offset, bytes.len() as u64)?;
-        self.scoped("write", |_| self.queue().write_buffer(&buffer.0, offset, bytes))
+        for (piece, offset) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {
+            self.scoped("write", |_| self.queue().write_buffer(&buffer.0, offset, piece))?;
+            self.retire(piece.len())?;
+        }
+        Ok(())
+    }
+
+    /// wgpu keeps a copy of what is written until it has been submitted and has run. So that an upload of any size holds
+    /// few of them, copies are submitted now and then, and those before the last ones are waited for.
+    fn retire(&self, bytes: usize) -> Result<()> {
+        {
+            let mut staged = lock(self.staged());
+            staged.bytes += bytes;
+            if staged.bytes < STAGED {
+                return Ok(());
+            }
+            staged.bytes = 0;
+        }
+        // Not under the lock: whoever is called back meanwhile may write.
+        let submitted = self.scoped("write", |_| self.queue().submit([]))?;
+        let before = lock(self.staged()).submitted.replace(submitted);
+        before.map_or(Ok(()), |before| self.wait_for(Some(before)))
     }
 }

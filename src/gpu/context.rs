@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::buffer::Staged;
 use super::program::Pipeline;
 use crate::error::{Error, Result};
 use crate::plan::{AdapterKind, Limits};
@@ -41,6 +42,7 @@ struct Inner {
     summary: AdapterSummary,
     limits: Limits,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    staged: Mutex<Staged>,
     troubles: Arc<Mutex<Troubles>>,
 }
 
@@ -152,8 +154,8 @@ impl Gpu {
             storage_buffers: (offered.max_storage_buffers_per_shader_stage as usize).saturating_sub(1).min(7),
         };
         let summary = summarise(&device.adapter_info());
-        let (pipelines, troubles) = Default::default();
-        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, troubles }))
+        let (pipelines, staged, troubles) = Default::default();
+        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, staged, troubles }))
     }
 
     /// Every adapter of this machine.
@@ -194,6 +196,10 @@ impl Gpu {
 
     pub(super) fn pipelines(&self) -> MutexGuard<'_, HashMap<String, Arc<Pipeline>>> {
         lock(&self.0.pipelines)
+    }
+
+    pub(super) fn staged(&self) -> &Mutex<Staged> {
+        &self.0.staged
     }
 
     /// Fails where the device is lost or has reported an error that belongs to no call.

@@ -213,7 +213,12 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`].
     pub fn wait(&self) -> Result<()> {
-        let polled = self.device().poll(wgpu::PollType::wait_indefinitely());
+        self.wait_for(None)
+    }
+
+    /// Waits until a submission has run, or the last one.
+    pub(super) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let polled = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
         polled.map_err(|e| Error::Device { op: "wait".into(), message: e.to_string() })?;
         self.check()
     }

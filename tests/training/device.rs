@@ -215,3 +215,26 @@ fn in_the_steady_state_nothing_is_made() {
     stopping.fit_with(rows(23), counting).unwrap();
     assert_eq!(counts, vec![counts[0]; 6]);
 }
+
+/// wgpu keeps a copy of what is written until it has been submitted and has run.
+#[test]
+fn copies_of_what_is_uploaded_do_not_pile_up() {
+    let gpu = common::own_gpu();
+    const PIECE: usize = 8 << 20;
+    let pieces = 24;
+    let buffer = gpu.buffer("data", (pieces * PIECE) as u64).unwrap();
+    let held = || gpu.device().get_internal_counters().hal.buffer_memory.read() as usize;
+    let before = held();
+    assert!(before >= pieces * PIECE, "the counter counts: {before}");
+    let bytes = vec![7u8; pieces * PIECE];
+    let mut most = 0;
+    for (i, piece) in bytes.chunks(PIECE).enumerate() {
+        gpu.write(&buffer, (i * PIECE) as u64, piece).unwrap();
+        most = most.max(held() - before);
+    }
+    assert!(most > 0 && most <= 72 << 20, "piece by piece: {most} bytes held");
+    gpu.write(&buffer, 0, &bytes).unwrap();
+    assert!(held() - before <= 72 << 20, "at once: {} bytes held", held() - before);
+    let read = gpu.read(&buffer, pieces * PIECE / 4 - 5, 5).unwrap();
+    assert_eq!(read, [f32::from_bits(0x0707_0707); 5]);
+}
