@@ -1,0 +1,81 @@
+//! Running graphs on the GPU and reading what they give.
+
+use strait::evaluator::Evaluator;
+use strait::graph::{Graph, Sink};
+use strait::model::{Network, Purpose};
+use strait::state::State;
+use strait::{Gpu, Result, Spec};
+
+/// What a graph reads.
+#[derive(Clone, Debug, Default)]
+pub struct Feed {
+    /// Batches from the caller, by number.
+    pub inputs: Vec<Vec<f32>>,
+    /// The resident data set: the rows of the batch.
+    pub data: Vec<f32>,
+    /// Trainable tensors.
+    pub params: Vec<Vec<f32>>,
+    /// Frozen tensors.
+    pub constants: Vec<Vec<f32>>,
+    /// The step, which random draws depend on.
+    pub step: u32,
+    /// Seeds random draws.
+    pub seed: u64,
+}
+
+/// Runs a graph once on `rows` rows.
+pub fn run(gpu: &Gpu, graph: &Graph, rows: usize, feed: &Feed) -> Result<Evaluator> {
+    let evaluator = Evaluator::new(gpu, graph, rows)?;
+    again(&evaluator, rows, feed)?;
+    Ok(evaluator)
+}
+
+/// Runs what is compiled already on other values.
+pub fn again(evaluator: &Evaluator, rows: usize, feed: &Feed) -> Result<()> {
+    for (i, input) in feed.inputs.iter().enumerate() {
+        evaluator.input(i, input)?;
+    }
+    if !feed.data.is_empty() {
+        evaluator.data(&feed.data)?;
+    }
+    if !feed.params.is_empty() {
+        evaluator.params(&feed.params)?;
+    }
+    if !feed.constants.is_empty() {
+        evaluator.constants(&feed.constants)?;
+    }
+    evaluator.run(State { step: feed.step, ..State::once(rows, feed.seed) })
+}
+
+/// What one training step of a spec computes before its update.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The gradient of each trainable tensor, in the order of [`Network::params`].
+    pub gradients: Vec<Vec<f32>>,
+    /// The terms of the objective, by name.
+    pub terms: Vec<(String, f64)>,
+}
+
+impl Step {
+    /// The whole objective.
+    pub fn objective(&self) -> f64 {
+        self.terms.iter().map(|(_, value)| value).sum()
+    }
+}
+
+/// Gradients and terms of a spec on one batch of all rows of `feed.data`.
+pub fn step(gpu: &Gpu, spec: &Spec, feed: &Feed) -> Result<Step> {
+    let network = Network::new(spec)?;
+    let graph = network.graph(Purpose::Train, false)?;
+    let rows = feed.data.len() / spec.input;
+    let evaluator = run(gpu, &graph, rows, feed)?;
+    let gradient = |i| evaluator.sink(Sink::Gradient(i), rows);
+    let term = |(i, name): (usize, &String)| {
+        let value = evaluator.sink(Sink::Term(i), rows)?;
+        Ok((name.clone(), value[0].into()))
+    };
+    Ok(Step {
+        gradients: (0..network.params().len()).map(gradient).collect::<Result<_>>()?,
+        terms: graph.terms().iter().enumerate().map(term).collect::<Result<_>>()?,
+    })
+}

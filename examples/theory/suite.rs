@@ -1,0 +1,35 @@
+//! The suite: every row with its checks. The example prints it, `tests/theory.rs` asserts its quick rows.
+
+#[path = "../common/outcome.rs"]
+pub mod outcome;
+
+pub mod check;
+pub mod device;
+pub mod linear;
+
+pub mod contractive;
+pub mod decoders;
+pub mod denoising;
+pub mod sparse;
+pub mod structure;
+pub mod variational;
+
+use check::Check;
+use outcome::Outcome;
+use strait::Gpu;
+
+/// A row of the list of systems.
+pub struct Row {
+    /// Its number in the list.
+    pub number: u32,
+    /// What it is about.
+    pub name: &'static str,
+    /// Whether it takes seconds on a software adapter: such rows run in `cargo test` too.
+    pub quick: bool,
+    /// Measures what the row claims, on made data that depends on the seed.
+    pub run: fn(&Gpu, u64) -> Outcome<Vec<Check>>,
+}
+
+/// Every section's rows, in the order of the list.
+pub const SECTIONS: [&[Row]; 6] =
+    [structure::ROWS, decoders::ROWS, sparse::ROWS, denoising::ROWS, contractive::ROWS, variational::ROWS];
