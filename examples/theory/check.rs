@@ -84,22 +84,27 @@ impl Check {
         holds && self.measured.is_finite() && self.expected.is_finite()
     }
 
-    /// The columns of the table: identity, expected, measured, tolerance, verdict.
+    /// The columns of the table.
     pub fn line(&self) -> String {
         let bound = match self.relation {
             Relation::Equal => "",
             Relation::AtMost => "<= ",
             Relation::AtLeast => ">= ",
         };
-        let expected = format!("{bound}{}", number(self.expected));
-        let tolerance = if self.relation == Relation::Equal { number(self.tolerance) } else { "-".into() };
+        let expected = format!("{bound}{}", number(self.expected, 6));
+        let measured = number(self.measured, 6);
+        let (apart, tolerance) = match self.relation {
+            Relation::Equal => (number((self.measured - self.expected).abs(), 2), number(self.tolerance, 2)),
+            _ => ("-".into(), "-".into()),
+        };
         let verdict = if self.passes() { "pass" } else { "FAIL" };
-        format!("{:<66} {expected:>13} {:>13} {tolerance:>9}  {verdict}", self.identity, number(self.measured))
+        format!("{:<62} {expected:>13} {measured:>13} {apart:>9} {tolerance:>9}  {verdict}", self.identity)
     }
 
     /// The titles of these columns.
     pub fn titles() -> String {
-        format!("{:<66} {:>13} {:>13} {:>9}  verdict", "identity", "expected", "measured", "tolerance")
+        let [expected, measured, apart, tolerance] = ["expected", "measured", "apart", "tolerance"];
+        format!("{:<62} {expected:>13} {measured:>13} {apart:>9} {tolerance:>9}  verdict", "identity")
     }
 
     /// As an object for machines.
@@ -121,19 +126,23 @@ impl Check {
     }
 }
 
-/// A number in few characters: six digits, and an exponent where the number is very small or large.
-fn number(value: f64) -> String {
+/// A number in so many digits, with an exponent where it is very small or large.
+fn number(value: f64, digits: usize) -> String {
+    let short = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text.to_string(),
+    };
     match value.abs() {
         0.0 => "0".into(),
+        size if !size.is_finite() => value.to_string(),
         size if !(1e-3..1e6).contains(&size) => {
-            let text = format!("{value:.5e}");
+            let text = format!("{value:.*e}", digits - 1);
             let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'))
+            format!("{}e{exponent}", short(digits))
         }
         size => {
-            let places = (5.0 - size.log10().floor()).clamp(0.0, 8.0) as usize;
-            let text = format!("{value:.places$}");
-            if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+            let places = (digits as f64 - 1.0 - size.log10().floor()).max(0.0) as usize;
+            short(&format!("{value:.places$}"))
         }
     }
 }

@@ -6,20 +6,12 @@ use strait::{Activation, Data, Gpu, Loss, Session, Spec, Training};
 use super::Row;
 use super::check::Check;
 use super::device::{self, Feed};
+use super::forward::{coin, sigmoid};
 use super::linear::{largest, narrow, uniform, values, wide};
 use super::outcome::Outcome;
 
 /// In the order of the list.
 pub const ROWS: &[Row] = &[Row { number: 8, name: "Bernoulli decoder, from logits", quick: true, run: bernoulli }];
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
-}
-
-/// −log of the likelihood that a coin of probability sigmoid(z) gives x.
-fn bernoulli_loss(z: f64, x: f64) -> f64 {
-    z.max(0.0) - z * x + (-z.abs()).exp().ln_1p()
-}
 
 /// −x log x − (1 − x) log(1 − x), in nats.
 fn entropy(x: f64) -> f64 {
@@ -54,7 +46,7 @@ fn bernoulli(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let exact = |pairs: &[(f64, f64)], f: fn(f64, f64) -> f64| -> Vec<f64> {
         pairs.iter().map(|&(z, x)| f(z, f64::from(x as f32))).collect()
     };
-    let expected = exact(&pairs, bernoulli_loss);
+    let expected = exact(&pairs, coin);
     // softplus(z) and z x are as large as z, so f32 rounds their difference to so many digits of z.
     let error = |((&f, e), p): ((&f32, &f64), &(f64, f64))| (f64::from(f) - e).abs() / (1.0 + p.0.abs());
     let relative: Vec<f64> = found.iter().zip(&expected).zip(&pairs).map(error).collect();
@@ -87,7 +79,7 @@ fn bernoulli(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     };
     let expected = mean(&|z, x| sigmoid(z) - x);
     checks.push(Check::all_equal("a model's last bias: mean of sigmoid(z) - x", &expected, &step.gradients[3], 1e-6));
-    let expected: f64 = mean(&bernoulli_loss).iter().sum();
+    let expected: f64 = mean(&coin).iter().sum();
     checks.push(Check::equal("a model's loss: sum over features, mean over rows", expected, step.objective(), 3e-5));
 
     // And learned: on one row, training ends at the entropy.

@@ -1,10 +1,14 @@
 //! Running graphs on the GPU and reading what they give.
 
+use nalgebra::DMatrix;
 use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
 use strait::model::{Network, Purpose};
 use strait::state::State;
-use strait::{Gpu, Result, Spec};
+use strait::{Data, Decay, Gpu, Optimizer, Result, Schedule, Session, Spec, Training};
+
+use super::linear::{matrix, narrow, values};
+use super::outcome::Outcome;
 
 /// What a graph reads.
 #[derive(Clone, Debug, Default)]
@@ -78,4 +82,33 @@ pub fn step(gpu: &Gpu, spec: &Spec, feed: &Feed) -> Result<Step> {
         gradients: (0..network.params().len()).map(gradient).collect::<Result<_>>()?,
         terms: graph.terms().iter().enumerate().map(term).collect::<Result<_>>()?,
     })
+}
+
+/// Trains on all rows at once, by gradient descent with momentum along half a cosine: what a convex-like problem needs
+/// to be solved closely.
+pub fn solve(gpu: &Gpu, spec: &Spec, rate: f64, steps: u64, seed: u64, data: &Data) -> Result<Session> {
+    let training = Training {
+        optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: false },
+        schedule: Schedule { warm_up: 0, decay: Decay::Cosine { steps: None } },
+        learning_rate: rate,
+        batch: data.rows(),
+        epochs: steps,
+        shuffle: false,
+        seed,
+        ..Training::default()
+    };
+    let mut session = Session::new(gpu, spec, training)?;
+    session.fit(data)?;
+    Ok(session)
+}
+
+/// A trainable tensor of a session as a matrix; a bias is one row.
+pub fn parameter(session: &Session, name: &str) -> Outcome<DMatrix<f64>> {
+    let at = session.tensors().iter().position(|t| t.name == name).ok_or_else(|| format!("no tensor {name}"))?;
+    Ok(matrix(&session.parameters()?[at], session.tensors()[at].shape.columns()))
+}
+
+/// A matrix as a data set.
+pub fn data(m: &DMatrix<f64>) -> Result<Data> {
+    Data::from_rows(m.ncols(), narrow(&values(m)))
 }

@@ -13,6 +13,11 @@ pub fn values(m: &DMatrix<f64>) -> Vec<f64> {
     m.transpose().iter().copied().collect()
 }
 
+/// A matrix as f32 holds it: what the GPU is given.
+pub fn rounded(m: &DMatrix<f64>) -> DMatrix<f64> {
+    m.map(|v| f64::from(v as f32))
+}
+
 /// f64 values as the GPU takes them.
 pub fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&v| v as f32).collect()
@@ -38,6 +43,15 @@ pub fn uniform(rows: usize, columns: usize, (low, high): (f64, f64), seed: u64, 
 /// A random matrix with orthonormal columns.
 pub fn orthonormal(rows: usize, columns: usize, seed: u64, stream: u32) -> DMatrix<f64> {
     normal(rows, columns, seed, stream).qr().q()
+}
+
+/// `rows` rows of mean 0 whose covariance has exactly these eigenvalues, along random axes.
+pub fn with_spectrum(rows: usize, eigenvalues: &[f64], seed: u64, stream: u32) -> DMatrix<f64> {
+    let count = eigenvalues.len();
+    let white = centred(&normal(rows, count, seed, stream)).qr().q() * (rows as f64).sqrt();
+    let axes = orthonormal(count, count, seed, stream + 1);
+    let deviations: Vec<f64> = eigenvalues.iter().map(|e| e.sqrt()).collect();
+    white * diagonal(&deviations) * axes.transpose()
 }
 
 /// The mean of each column.
@@ -79,6 +93,11 @@ pub fn largest_angle(a: &DMatrix<f64>, b: &DMatrix<f64>) -> f64 {
     // By the sine, from what the projection leaves over: the cosine loses small angles.
     let left = &b - &a * (a.transpose() * &b);
     left.singular_values().max().min(1.0).asin()
+}
+
+/// The matrix whose diagonal this is.
+pub fn diagonal(values: &[f64]) -> DMatrix<f64> {
+    DMatrix::from_diagonal(&DVector::from_column_slice(values))
 }
 
 /// The largest magnitude.

@@ -5,6 +5,7 @@ pub mod outcome;
 
 pub mod check;
 pub mod device;
+pub mod forward;
 pub mod linear;
 
 pub mod contractive;
