@@ -1,21 +1,30 @@
 //! Rows 1 to 6: what the model is made of.
 
-use strait::graph::Tensor;
-use strait::model::Network;
-use strait::{Activation, Gpu, Init, Layer, Loss, Session, Spec, Training};
+use nalgebra::DMatrix;
+use strait::analysis::Pca;
+use strait::evaluator::Evaluator;
+use strait::graph::{Sink, Tensor};
+use strait::model::{Network, Purpose};
+use strait::{Activation, Decay, Gpu, Init, Layer, Loss, Schedule, Session, Spec, Training, data};
 
 use super::Row;
 use super::check::Check;
-use super::device::{self, Feed};
+use super::device::{self, Feed, parameter, solve};
 use super::forward::{Forward, relative};
-use super::linear::{largest, matrix, narrow, normal, rounded, uniform, values, wide};
+use super::linear::{
+    covariance, diagonal, eigen, largest, largest_angle, matrix, means, narrow, normal, rounded, singular_values,
+    uniform, values, wide, with_spectrum,
+};
 use super::outcome::Outcome;
 
 /// In the order of the list.
 pub const ROWS: &[Row] = &[
     Row { number: 1, name: "general autoencoder", quick: true, run: general },
+    Row { number: 2, name: "undercomplete and linear: principal components", quick: false, run: undercomplete },
+    Row { number: 3, name: "overcomplete and linear: the identity", quick: true, run: overcomplete },
     Row { number: 4, name: "stacked, 784-300-150-300-784", quick: true, run: stacked },
     Row { number: 5, name: "tied weights", quick: true, run: tied },
+    Row { number: 6, name: "weight decay as a MAP estimate", quick: true, run: weight_decay },
 ];
 
 /// Values for the tensors of a spec, rounded to f32: weights of standard deviation `scale`, biases of half of that.
@@ -110,6 +119,91 @@ fn general(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     ));
     checks.push(Check::all_equal("both: g(f(x)) in f64", &expected, &session.reconstruct(&feed.data)?, 1e-6));
     Ok(checks)
+}
+
+/// The mean squared error of reconstructions.
+fn mse(reconstructed: &DMatrix<f64>, x: &DMatrix<f64>) -> f64 {
+    (reconstructed - x).norm_squared() / x.len() as f64
+}
+
+/// The error of `test` after projection on the `count` leading components of `train`, in f64.
+fn pca_mse(train: &DMatrix<f64>, test: &DMatrix<f64>, count: usize) -> f64 {
+    let (_, axes) = eigen(&covariance(train));
+    let (axes, mean) = (axes.columns(0, count).into_owned(), means(train).transpose());
+    let off = DMatrix::from_fn(test.nrows(), test.ncols(), |r, c| test[(r, c)] - mean[c]);
+    let left = &off - &off * &axes * axes.transpose();
+    left.norm_squared() / test.len() as f64
+}
+
+/// A session's reconstruction of rows.
+fn reconstruct(session: &mut Session, x: &DMatrix<f64>) -> Outcome<DMatrix<f64>> {
+    Ok(matrix(&session.reconstruct(&narrow(&values(x)))?, x.ncols()))
+}
+
+fn undercomplete(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
+    let mut checks = Vec::new();
+
+    // Made data with a gap after the third component, away from the origin.
+    let spectrum = [4.0, 3.0, 2.0, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2];
+    let all = with_spectrum(600, &spectrum, seed, 0);
+    let all = rounded(&DMatrix::from_fn(600, 10, |r, c| all[(r, c)] + 0.1 * c as f64));
+    let (train, test) = (all.rows(0, 400).into_owned(), all.rows(400, 200).into_owned());
+    let spec = Spec::symmetric(&[10, 3], Activation::Identity);
+    let mut session = solve(gpu, &spec, 0.2, 4000, seed, &device::data(&train)?)?;
+    let (_, axes) = eigen(&covariance(&train));
+    let span = parameter(&session, "decoder.0.weight")?.transpose();
+    let angle = largest_angle(&span, &axes.columns(0, 3).into_owned());
+    checks.push(Check::at_most("largest angle between decoder columns and the top 3 axes", 1e-3, angle));
+    let (error, best) = (mse(&reconstruct(&mut session, &test)?, &test), pca_mse(&train, &test, 3));
+    checks.push(Check::equal("its test error over that of PCA", 1.0, error / best, 1e-6));
+
+    // The digits. The list says .00337 for 30, which is .003365 rounded once more.
+    let (train, test) = data::digits()?.split_at(1500)?;
+    let (x, y) = (matrix(train.values(), 64), matrix(test.values(), 64));
+    for (count, listed) in [(2, 0.05261), (8, 0.02532), (16, 0.01214), (30, 0.003365)] {
+        let found = Pca::fit(gpu, &train, count)?.mse(&test)?;
+        checks.push(Check::equal(format!("digits, {count} components: the list's test error"), listed, found, 5e-6));
+        let exact = pca_mse(&x, &y, count);
+        checks.push(Check::equal(format!("digits, {count} components: PCA in f64"), 1.0, found / exact, 2e-6));
+    }
+    let training = Training {
+        learning_rate: 0.03,
+        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
+        batch: train.rows(),
+        epochs: 3000,
+        shuffle: false,
+        seed,
+        ..Training::default()
+    };
+    let mut session = Session::new(gpu, &Spec::symmetric(&[64, 2], Activation::Identity).init(Init::Glorot), training)?;
+    session.fit(&train)?;
+    let found = mse(&reconstruct(&mut session, &y)?, &y);
+    checks.push(Check::equal("digits, a code of 2 learned: the list's test error", 0.05261, found, 5e-6));
+    let (_, axes) = eigen(&covariance(&x));
+    let span = parameter(&session, "decoder.0.weight")?.transpose();
+    let angle = largest_angle(&span, &axes.columns(0, 2).into_owned());
+    checks.push(Check::at_most("digits, a code of 2 learned: largest angle", 1e-3, angle));
+    Ok(checks)
+}
+
+fn overcomplete(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
+    let spectrum = [2.0, 1.5, 1.0, 0.7, 0.5];
+    let all = rounded(&with_spectrum(128, &spectrum, seed, 0));
+    let (train, test) = (all.rows(0, 64).into_owned(), all.rows(64, 64).into_owned());
+    let spec = Spec::symmetric(&[5, 8], Activation::Identity);
+    let mut session = solve(gpu, &spec, 0.1, 2000, seed, &device::data(&train)?)?;
+    let train_error = mse(&reconstruct(&mut session, &train)?, &train);
+    let test_error = mse(&reconstruct(&mut session, &test)?, &test);
+    let noise = rounded(&uniform(64, 5, (-3.0, 3.0), seed, 9));
+    let noise_error = mse(&reconstruct(&mut session, &noise)?, &noise);
+    let product = parameter(&session, "encoder.0.weight")? * parameter(&session, "decoder.0.weight")?;
+    let identity = values(&DMatrix::identity(5, 5));
+    Ok(vec![
+        Check::equal("MSE on the training data", 0.0, train_error, 1e-12),
+        Check::equal("gap: MSE on test data, less that", 0.0, test_error - train_error, 1e-12),
+        Check::equal("the failure: MSE on noise unlike the data", 0.0, noise_error, 1e-12),
+        Check::all_equal("W2 W1 = I", &identity, &values(&product), 2e-6),
+    ])
 }
 
 fn stacked(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
@@ -228,5 +322,78 @@ fn tied(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let own = 6 * 5 + 5 + 5 * 3 + 3 + 5 + 6;
     checks.push(Check::equal("numbers to learn, 6-5-3-5-6 tied", f64::from(own), count(&spec)?, 0.0));
     checks.push(Check::equal("numbers to learn, untied", f64::from(own + 5 * 3 + 6 * 5), count(&twin)?, 0.0));
+    Ok(checks)
+}
+
+fn weight_decay(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
+    let mut checks = Vec::new();
+
+    // A fixed code h = tanh(x W1 + b1), and x = h W + noise: the MAP estimate of W is ridge regression.
+    let (count, features, units) = (60, 6, 4);
+    let (sigma, sigma_w) = (0.5, 0.8);
+    let lambda = sigma * sigma / (sigma_w * sigma_w);
+    let layer = |units, activation| Layer { units, activation, init: Init::He };
+    let spec = Spec {
+        encoder: vec![layer(units, Activation::Tanh)],
+        // The list's lambda is for the sum over rows and ||W||²; the spec's for the mean over rows and ½ ||W||².
+        ..Spec::symmetric(&[features, units], Activation::Identity)
+            .loss(Loss::SquaredError)
+            .weight_decay(2.0 * lambda / count as f64)
+    };
+    let mut params = random_params(&spec, 1.0, seed, 0)?;
+    params[3].fill(0.0);
+    let x = rounded(&normal(count, features, seed, 10));
+    let forward = Forward::new(&spec)?;
+    let rows = values(&x);
+    let codes: Vec<f64> = rows.chunks(features).flat_map(|row| forward.code(&params, row)).collect();
+    let h = matrix(&codes, units);
+    let ridge = (h.transpose() * &h + DMatrix::identity(units, units) * lambda).lu().solve(&(h.transpose() * &x));
+    let ridge = ridge.ok_or("a singular ridge")?;
+    // The mean of W given x, conditioning the joint normal distribution of both.
+    let joint = &h * h.transpose() * (sigma_w * sigma_w) + DMatrix::identity(count, count) * (sigma * sigma);
+    let posterior = h.transpose() * joint.lu().solve(&x).ok_or("a singular joint covariance")? * (sigma_w * sigma_w);
+
+    let network = Network::new(&spec)?;
+    let evaluator = Evaluator::new(gpu, &network.graph(Purpose::Train, false)?, count)?;
+    let steepest = 2.0 * largest(&singular_values(&h)).powi(2) / count as f64 + spec.weight_decay;
+    let mut feed = Feed { data: narrow(&rows), params: params.iter().map(|p| narrow(p)).collect(), ..Feed::default() };
+    for _ in 0..400 {
+        device::again(&evaluator, count, &feed)?;
+        let gradient = wide(&evaluator.sink(Sink::Gradient(2), count)?);
+        params[2].iter_mut().zip(&gradient).for_each(|(w, g)| *w -= g / steepest);
+        feed.params[2] = narrow(&params[2]);
+    }
+    checks.push(Check::all_equal("fixed code: W = (H'H + lambda I)^-1 H'X", &values(&ridge), &params[2], 2e-6));
+    checks.push(Check::all_equal(
+        "fixed code: W = E[W | X], the posterior mean",
+        &values(&posterior),
+        &params[2],
+        2e-6,
+    ));
+
+    // Both halves free and linear, on centred data: E||x - W2 W1 x||² + lambda (||W1||² + ||W2||²).
+    let (spectrum, lambda) = ([3.0, 1.5, 0.8, 0.3, 0.1], 0.5);
+    let x = rounded(&with_spectrum(64, &spectrum, seed, 20));
+    let (eigenvalues, axes) = eigen(&covariance(&x));
+    let spec = Spec::symmetric(&[5, 4], Activation::Identity).loss(Loss::SquaredError).weight_decay(2.0 * lambda);
+    let data = device::data(&x)?;
+    let mut session = solve(gpu, &spec, 0.02, 3000, seed, &data)?;
+    let squares: Vec<f64> = eigenvalues.iter().map(|e| (1.0 - lambda / e).max(0.0)).collect();
+    let expected: Vec<f64> = squares[..4].iter().map(|s| s.sqrt()).collect();
+    let (w1, w2) = (parameter(&session, "encoder.0.weight")?, parameter(&session, "decoder.0.weight")?);
+    let identity = "singular values sqrt(max(0, 1 - lambda / lambda_i))";
+    checks.push(Check::all_equal(format!("W1: {identity}"), &expected, &singular_values(&w1), 2e-6));
+    checks.push(Check::all_equal(format!("W2: {identity}"), &expected, &singular_values(&w2), 2e-6));
+    checks.push(Check::all_equal("W1 = W2'", &values(&w2.transpose()), &values(&w1), 2e-6));
+    let product = &axes * diagonal(&squares) * axes.transpose();
+    checks.push(Check::all_equal("W2 W1 along the principal axes", &values(&product), &values(&(&w1 * &w2)), 2e-6));
+    let each = |e: &f64| if *e > lambda { 2.0 * lambda - lambda * lambda / e } else { *e };
+    let least: f64 = eigenvalues.iter().map(each).sum();
+    checks.push(Check::equal(
+        "the objective there, sum of 2 lambda - lambda²/lambda_i",
+        least,
+        session.evaluate(&data)?,
+        3e-6,
+    ));
     Ok(checks)
 }
