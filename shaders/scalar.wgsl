@@ -35,3 +35,8 @@ fn softplus_(x: T) -> T {
 fn not_finite(x: T) -> vec4<bool> {
     return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
 }
+
+// A quad of a row of the identity matrix.
+fn identity(row: u32, c: u32) -> T {
+    return select(T(0.0), T(1.0), vec4<u32>(row) == vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u));
+}

@@ -65,6 +65,12 @@ impl Graph {
                     }
                 }
             }
+            Op::Identity => {
+                let square = Shape { dims: vec![node.shape.columns(); 2], ..node.shape.clone() };
+                if node.shape != square {
+                    return fail(&square);
+                }
+            }
             Op::Reduce { over, input, .. } => {
                 let shape = reduced(self.shape(*input), *over);
                 if shape != node.shape {

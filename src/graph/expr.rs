@@ -115,6 +115,11 @@ impl Expr {
         Expr(Arc::new(Kind::Through { value, argument: argument.clone(), slope }))
     }
 
+    /// `value`, which derivatives take for a constant.
+    pub fn detached(value: Expr) -> Expr {
+        Expr::through_output(value, &Expr::constant(0.0), |_| Expr::constant(0.0))
+    }
+
     /// `f(self)`.
     pub fn apply(&self, f: Function) -> Expr {
         if let Some(v) = self.as_const() {

@@ -1,7 +1,7 @@
 //! Reverse mode: gradients are nodes like any others, so that they can be differentiated again.
 
 use super::expr::{Compare, Expr, Kind};
-use super::node::{Graph, NodeId, Op, Reduction};
+use super::node::{Graph, NodeId, Op, Over, Reduction};
 use super::shape::Shape;
 use crate::error::{Error, Result};
 
@@ -19,24 +19,32 @@ impl Graph {
         self.vjp(of, one, wrt)
     }
 
-    /// The vector-Jacobian product: the gradient of the inner product of `of` and `cotangent` with respect to each
-    /// node in `wrt`, `cotangent` held fixed.
+    /// Vector-Jacobian products: the gradient of the inner product of `of` and `cotangent` with respect to each node
+    /// in `wrt`, `cotangent` held fixed.
+    ///
+    /// A cotangent may have further leading dimensions, and every result has them too: `[k, k]` ones on the diagonal
+    /// ([`Graph::identity`]) give the whole Jacobian `[k, n]` of a `[k]` by an `[n]` for every row of the batch. With
+    /// them it need not be batched where it is the same for every row.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `cotangent` has not the shape of `of`; [`Error::Node`].
+    /// [`Error::Shape`] where `cotangent` does not end in the shape of `of`, or where further dimensions would meet a
+    /// product whose right factor depends on `wrt`; [`Error::Node`].
     pub fn vjp(&mut self, of: NodeId, cotangent: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
         self.has("gradient", &[of, cotangent])?;
         self.has("gradient", wrt)?;
-        if self.shape(of) != self.shape(cotangent) {
+        let (value, given) = (self.shape(of), self.shape(cotangent));
+        let further = given.dims.len().checked_sub(value.dims.len()).filter(|&f| given.dims[f..] == value.dims[..]);
+        let Some(further) = further.filter(|&f| given.batched == value.batched || (f > 0 && value.batched)) else {
             let op = format!("vector-Jacobian product of {}", self.describe(of));
-            return Err(Error::shape(op, self.shape(of), self.shape(cotangent)));
-        }
+            return Err(Error::shape(op, value, given));
+        };
+        let extra = given.dims[..further].to_vec();
         let active = self.active(of, wrt);
         let mut adjoint: Vec<Option<NodeId>> = vec![None; of.0 + 1];
         adjoint[of.0] = Some(cotangent);
         for at in (0..=of.0).rev() {
             let Some(g) = adjoint[at].filter(|_| active[at]) else { continue };
-            for (input, share) in self.shares(NodeId(at), g, &active)? {
+            for (input, share) in self.shares(NodeId(at), g, &active, &extra)? {
                 adjoint[input.0] = Some(match adjoint[input.0] {
                     None => share,
                     Some(sum) => self.map([sum, share], |[a, b]| a + b)?,
@@ -45,9 +53,13 @@ impl Graph {
         }
         let mut found = Vec::with_capacity(wrt.len());
         for &node in wrt {
-            let shape = self.shape(node).clone();
-            let adjoint = adjoint.get(node.0).copied().flatten();
-            found.push(adjoint.unwrap_or_else(|| self.fill(0.0, shape)));
+            let shape = extended(self.shape(node), &extra);
+            let adjoint = match adjoint.get(node.0).copied().flatten() {
+                None => self.fill(0.0, shape),
+                Some(same) if *self.shape(same) != shape => self.map_to(Expr::input(0), &[same], shape)?,
+                Some(adjoint) => adjoint,
+            };
+            found.push(adjoint);
         }
         Ok(found)
     }
@@ -61,21 +73,27 @@ impl Graph {
         active
     }
 
-    /// What a node with adjoint `g` passes on to its inputs.
-    fn shares(&mut self, id: NodeId, g: NodeId, active: &[bool]) -> Result<Vec<(NodeId, NodeId)>> {
+    /// What a node with adjoint `g` passes on to its inputs; adjoints have the `extra` dimensions in front.
+    fn shares(&mut self, id: NodeId, g: NodeId, active: &[bool], extra: &[usize]) -> Result<Vec<(NodeId, NodeId)>> {
         let node = self.node(id).clone();
         let mut shares = Vec::new();
+        // The shape of an input's adjoint; where g is the same for every row, products and views of it are too.
+        let batched = self.shape(g).batched;
+        let like_g = |shape: &Shape| Shape { batched: shape.batched && batched, ..extended(shape, extra) };
         match node.op {
             Op::Map { expr, inputs } => {
                 for (i, &input) in inputs.iter().enumerate() {
                     let slope = expr.derivative(i);
                     if active[input.0] && slope.as_const() != Some(0.0) {
-                        shares.push((input, self.map_share(id, g, &slope, &inputs, input)?));
+                        shares.push((input, self.map_share(id, g, &slope, &inputs, input, extra)?));
                     }
                 }
             }
-            Op::Reduce { op, input, .. } => {
-                let shape = self.shape(input).clone();
+            Op::Reduce { op, over, input } => {
+                let from = self.shape(input).clone();
+                let shape = extended(&from, extra);
+                // What was reduced away comes back as dimensions of extent 1, so that the rest lines up.
+                let g = if extra.is_empty() { g } else { self.view(g, like_g(&kept(&from, over)))? };
                 let share = match op {
                     Reduction::Sum => self.map_to(Expr::input(0), &[g], shape)?,
                     Reduction::Max => {
@@ -86,11 +104,15 @@ impl Graph {
                 shares.push((input, share));
             }
             Op::MatMul { a, b, ta, tb } => {
+                if !extra.is_empty() && (ta || active[b.0]) {
+                    let op = format!("several vector-Jacobian products through {}", self.describe(id));
+                    return Err(Error::shape(op, self.shape(g), "a product whose left factor alone depends on them"));
+                }
                 // C = op(A) op(B), so dA and dB are again products of G with the other factor. A product is a matrix;
                 // the factor may have been seen as one.
                 if active[a.0] {
                     let da = if ta { self.matmul(b, g, tb, true)? } else { self.matmul(g, b, false, !tb)? };
-                    let shape = self.shape(a).clone();
+                    let shape = like_g(self.shape(a));
                     shares.push((a, self.view(da, shape)?));
                 }
                 if active[b.0] {
@@ -100,7 +122,7 @@ impl Graph {
                 }
             }
             Op::View(input) => {
-                let shape = self.shape(input).clone();
+                let shape = like_g(self.shape(input));
                 shares.push((input, self.view(g, shape)?));
             }
             Op::Columns { input, offset } => {
@@ -113,16 +135,44 @@ impl Graph {
     }
 
     /// g times the slope of map `id`, summed to the shape of `input`.
-    fn map_share(&mut self, id: NodeId, g: NodeId, slope: &Expr, inputs: &[NodeId], input: NodeId) -> Result<NodeId> {
+    fn map_share(
+        &mut self,
+        id: NodeId,
+        g: NodeId,
+        slope: &Expr,
+        inputs: &[NodeId],
+        input: NodeId,
+        extra: &[usize],
+    ) -> Result<NodeId> {
+        if let Some(factor) = slope.as_const().filter(|_| self.shape(input) == self.shape(id)) {
+            return if factor == 1.0 { Ok(g) } else { self.map([g], |[g]| g * factor) };
+        }
         let output = Expr::input(inputs.len() + 1);
         let expr = Expr::input(0) * slope.substitute(&|i| Expr::input(i + 1), Some(&output));
         debug_assert!(!expr.any(&|k| *k == Kind::Output));
         let mut read = vec![g];
         read.extend_from_slice(inputs);
         read.push(id);
-        let shape = self.shape(id).clone();
+        let shape = extended(self.shape(id), extra);
         let share = self.map_to(expr, &read, shape)?;
-        let target = self.shape(input).clone();
+        let target = extended(self.shape(input), extra);
         self.sum_to(share, &target)
     }
+}
+
+/// The shape of an adjoint with further dimensions in front.
+fn extended(shape: &Shape, extra: &[usize]) -> Shape {
+    Shape { batched: shape.batched, dims: [extra, &shape.dims].concat() }
+}
+
+/// The shape before a reduction, with extent 1 where values were reduced away.
+fn kept(from: &Shape, over: Over) -> Shape {
+    let columns = from.dims.len().saturating_sub(1);
+    let each = |(i, &d): (usize, &usize)| match over {
+        Over::Columns if i == columns => 1,
+        Over::Rows | Over::Blocks if i != columns => 1,
+        _ => d,
+    };
+    let batched = from.batched && matches!(over, Over::Columns | Over::Blocks);
+    Shape { batched, dims: from.dims.iter().enumerate().map(each).collect() }
 }

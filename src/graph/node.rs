@@ -76,6 +76,8 @@ pub enum Op {
     Table(usize),
     /// The same value everywhere.
     Fill(f64),
+    /// 1 where row and column of a block are the same, 0 elsewhere.
+    Identity,
     /// An expression of each element of the inputs, which are repeated to fill the shape.
     Map {
         /// What is computed.
@@ -304,6 +306,11 @@ impl Graph {
     /// The same value everywhere.
     pub fn fill(&mut self, value: f64, shape: Shape) -> NodeId {
         self.push(Op::Fill(value), shape)
+    }
+
+    /// Ones on the diagonal of every block of `size` rows and columns: the cotangents of a Jacobian.
+    pub fn identity(&mut self, batched: bool, size: usize) -> NodeId {
+        self.push(Op::Identity, Shape { batched, dims: vec![size, size] })
     }
 
     /// `f` of each element, the inputs repeated to fill their common shape.

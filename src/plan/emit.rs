@@ -281,6 +281,7 @@ impl Emitter<'_> {
                 return self.remember(body, id, expr, &names);
             }
             Op::Fill(v) => format!("T({})", literal(*v)?),
+            Op::Identity => format!("identity(row % {}u, c)", node.shape.columns()),
             Op::Gather { shuffled } => {
                 let row = if *shuffled { "permute(state.first_row + row)" } else { "(state.first_row + row)" };
                 let bytes = super::slots::packed_bytes(self.data_elements());

@@ -57,7 +57,7 @@ pub(super) fn is_leaf(graph: &Graph, id: NodeId) -> bool {
 
 fn is_elementwise(graph: &Graph, id: NodeId) -> bool {
     match graph.node(id).op {
-        Op::Map { .. } | Op::Gather { .. } | Op::Fill(_) => true,
+        Op::Map { .. } | Op::Gather { .. } | Op::Fill(_) | Op::Identity => true,
         Op::Input(_) => !is_leaf(graph, id),
         _ => by_memory(graph, id),
     }

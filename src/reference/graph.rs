@@ -88,6 +88,10 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
         Op::Arena(arena) => env.arenas.get(arena).cloned().ok_or_else(|| missing("the arena"))?,
         Op::Table(i) => vec![*env.table.get(*i).ok_or_else(|| missing("the table"))?],
         Op::Fill(v) => vec![R::of(*v); length],
+        Op::Identity => {
+            let size = node.shape.columns();
+            (0..length).map(|i| R::of(if i / size % size == i % size { 1.0 } else { 0.0 })).collect()
+        }
         Op::View(input) => get(*input)?.clone(),
         Op::Columns { input, offset } => {
             columns(get(*input)?, graph.shape(*input).columns(), *offset, node.shape.columns())
