@@ -2,7 +2,7 @@
 // is not finite, and moves on to the next batch. One thread; the update of the parameters follows, unless it stopped.
 
 const RING: u32 = 1024u;
-const TERMS: u32 = 8u;
+const TERMS: u32 = 12u;
 
 @group(0) @binding(0) var<storage, read_write> state: State;
 @group(0) @binding(1) var<storage, read> terms: array<vec4<f32>>;

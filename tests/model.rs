@@ -35,7 +35,7 @@ fn small() -> Spec {
 fn a_spec_comes_back_from_toml_and_json() {
     let mut odd = Spec {
         corruption: Corruption::Masking { probability: 0.1 + 0.2, rescale: true },
-        encoder: vec![Layer { units: 3, activation: Activation::LeakyRelu, init: Init::Lecun }],
+        encoder: vec![Layer { activation: Activation::LeakyRelu, init: Init::Lecun, ..Layer::new(3) }],
         ..Spec::symmetric(&[7, 3], Activation::Identity).tied().weight_decay(1.0 / 3.0).scaling(Scaling::Unit)
     };
     odd.decoder[0].init = Init::Glorot;
@@ -83,7 +83,7 @@ fn what_a_short_spec_means() {
     let spec = Spec::from_toml("input = 4\n[[encoder]]\nunits = 2\n[[decoder]]\nunits = 4\n").unwrap();
     assert_eq!(spec, Spec::symmetric(&[4, 2], Activation::Identity));
     assert_eq!((spec.loss, spec.tied, spec.weight_decay), (Loss::Mse, false, 0.0));
-    assert_eq!((spec.scaling, spec.corruption, spec.code()), (Scaling::None, Corruption::None, 2));
+    assert_eq!((spec.scaling, &spec.corruption, spec.code()), (Scaling::None, &Corruption::None, 2));
 }
 
 #[test]

@@ -21,7 +21,7 @@ const FINISH: &str = include_str!("../../shaders/finish.wgsl");
 /// Rows of the ring of reported terms and of the table of hyperparameters (the constant of finish.wgsl).
 pub const RING: usize = 1024;
 /// Terms a row of the ring holds (the constant of finish.wgsl).
-pub const TERMS: usize = 8;
+pub const TERMS: usize = 12;
 
 /// How the threads of a kernel share its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,13 +1,14 @@
-//! Corruptions of the input of a denoising autoencoder: fresh in every step, off at evaluation.
+//! Corruptions: what is done to the input of a denoising autoencoder, or to the output of a layer. Fresh in every step,
+//! off at evaluation.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, not_negative};
-use crate::graph::{Distribution, Expr, Graph, NodeId};
+use crate::graph::{Compare, Distribution, Expr, Graph, NodeId};
 
-/// What is done to the input before it is encoded; the target stays clean. Vincent and others, 2010; "Deep Learning",
-/// equation 14.9.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Noise on the input, whose target stays clean (Vincent and others, 2010; "Deep Learning", equation 14.9), or on the
+/// output of a layer (equations 14.12 and 14.13; masking with `rescale` is dropout).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Corruption {
     /// Nothing.
@@ -26,30 +27,65 @@ pub enum Corruption {
         #[serde(default)]
         rescale: bool,
     },
+    /// Sets values to the smallest or the largest value of the (scaled) training data, each as often. Input only.
+    SaltAndPepper {
+        /// The probability of each.
+        probability: f64,
+    },
+    /// Sets the same features to zero in every row: what is missing, or is to be painted in. Input only.
+    Missing {
+        /// For every feature whether it is kept.
+        keep: Vec<bool>,
+    },
 }
+
+/// The smallest and the largest value of the training data, for [`Corruption::SaltAndPepper`], or what is kept, for
+/// [`Corruption::Missing`].
+pub(crate) type Aids = [Option<NodeId>; 2];
 
 impl Corruption {
     /// Adds the corruption of `x`, drawn from `stream`.
-    pub(crate) fn build(self, g: &mut Graph, x: NodeId, stream: u32) -> Result<NodeId> {
-        match self {
-            Corruption::None => Ok(x),
-            Corruption::Gaussian { sigma } => g.map([x], |[x]| x + sigma * Expr::random(Distribution::Normal, stream)),
-            Corruption::Masking { probability, rescale } => {
-                let kept = if rescale { 1.0 / (1.0 - probability) } else { 1.0 };
-                let draw = Expr::random(Distribution::Uniform, stream);
-                g.map([x], |[x]| draw.select(crate::graph::Compare::Less, &probability.into(), 0.0, kept * x))
+    pub(crate) fn build(&self, g: &mut Graph, x: NodeId, stream: u32, aids: Aids) -> Result<NodeId> {
+        let uniform = || Expr::random(Distribution::Uniform, stream);
+        match (self, aids) {
+            (&Corruption::Gaussian { sigma }, _) => {
+                g.map([x], |[x]| x + sigma * Expr::random(Distribution::Normal, stream))
             }
+            (&Corruption::Masking { probability, rescale }, _) => {
+                let kept = if rescale { 1.0 / (1.0 - probability) } else { 1.0 };
+                g.map([x], |[x]| uniform().select(Compare::Less, &probability.into(), 0.0, kept * x))
+            }
+            (&Corruption::SaltAndPepper { probability }, [Some(low), Some(high)]) => {
+                // One draw decides both whether and to which end.
+                g.map([x, low, high], |[x, low, high]| {
+                    let end = uniform().select(Compare::Less, &(probability / 2.0).into(), low, high);
+                    uniform().select(Compare::Less, &probability.into(), end, x)
+                })
+            }
+            (Corruption::Missing { .. }, [Some(keep), _]) => g.map([x, keep], |[x, keep]| x * keep),
+            _ => Ok(x),
         }
     }
 
-    /// Checks the parameters.
-    pub(crate) fn check(self) -> Result<()> {
+    /// Checks the parameters; `field` is where they stand.
+    pub(crate) fn check(&self, field: &str, width: usize) -> Result<()> {
         match self {
-            Corruption::Gaussian { sigma } => not_negative("corruption.sigma", sigma),
-            Corruption::Masking { probability, .. } if !(0.0..1.0).contains(&probability) => {
-                Err(Error::spec("corruption.probability", probability, "0 or more and less than 1"))
+            Corruption::Gaussian { sigma } => not_negative(&format!("{field}.sigma"), *sigma),
+            Corruption::Masking { probability, .. } | Corruption::SaltAndPepper { probability }
+                if !(0.0..1.0).contains(probability) =>
+            {
+                Err(Error::spec(format!("{field}.probability"), probability, "0 or more and less than 1"))
+            }
+            Corruption::Missing { keep } if keep.len() != width => {
+                let found = format!("{} values", keep.len());
+                Err(Error::spec(format!("{field}.keep"), found, format!("{width}, one for each feature")))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it can stand anywhere but at the input.
+    pub(crate) fn anywhere(&self) -> bool {
+        !matches!(self, Corruption::SaltAndPepper { .. } | Corruption::Missing { .. })
     }
 }

@@ -1,54 +1,207 @@
-//! Losses: what a reconstruction costs. Each is an expression of one element, and a reduction that is spelled out.
+//! Losses: what a reconstruction costs, which is to say how the decoder's outputs are distributed. Each is made of
+//! expressions and of reductions that are spelled out.
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::graph::{Expr, Graph, NodeId, Over};
+use crate::error::{Error, Result, positive};
+use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Shape};
 
-/// The loss of a reconstruction r (or of logits z) for a target x.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The loss of a reconstruction r (or of logits z) for a target x. All but `Mse` are sums over features, mean over the
+/// batch; those from `Bernoulli` on are negative log-likelihoods −log p(x|h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
     /// (r − x)², mean over features and over the batch.
     #[default]
     Mse,
     /// (r − x)², sum over features, mean over the batch.
     SquaredError,
-    /// −log of a Bernoulli likelihood from logits, max(z, 0) − z x + log(1 + exp(−|z|)): sum over features, mean over
-    /// the batch. For targets in [0, 1]; the last layer has no activation, and the reconstruction is sigmoid(z).
+    /// A Bernoulli likelihood from logits: max(z, 0) − z x + log(1 + exp(−|z|)). For targets in [0, 1]; the last layer
+    /// has no activation, and the reconstruction is sigmoid(z).
     Bernoulli,
+    /// A normal likelihood: (r − x)²/2σ² + log σ + ½ log 2π ("Deep Learning", section 14.4).
+    Gaussian {
+        /// σ, in units of the scaled input; where it is learned, what it starts from.
+        sigma: f64,
+        /// Whether one σ for all features is learned (`decoder.log_sigma`).
+        #[serde(default)]
+        learned: bool,
+    },
+    /// A categorical likelihood from logits, in blocks of `classes` features each: −Σ x log softmax(z). For targets
+    /// that are 1 at the class and 0 elsewhere; the last layer has no activation.
+    Softmax {
+        /// Features in a block.
+        classes: usize,
+    },
+    /// A mixture of normal distributions, jointly over all features, each component with one σ:
+    /// −log Σ_k π_k N(x; r_k, σ_k² I), by log-sum-exp (Bishop, "Mixture density networks", 1994). π and σ are
+    /// functions of the last hidden layer; the reconstruction is the mean Σ π_k r_k.
+    Mixture {
+        /// K
+        components: usize,
+    },
+}
+
+/// The smallest log σ of a mixture's component: its likelihood has no upper bound otherwise.
+const LEAST_LOG_SIGMA: f64 = -7.0;
+
+/// ½ log 2π
+const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
+
+/// What a decoder says about the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoded {
+    /// Outputs of the last layer, [batch, n]; of a mixture [batch, K, n].
+    pub output: NodeId,
+    /// Logits of a mixture's components, [batch, K].
+    pub logits: Option<NodeId>,
+    /// log σ: one value, or [batch, K] of a mixture.
+    pub log_sigma: Option<NodeId>,
+}
+
+impl From<NodeId> for Decoded {
+    fn from(output: NodeId) -> Decoded {
+        Decoded { output, logits: None, log_sigma: None }
+    }
 }
 
 impl Loss {
-    /// Every loss, for the suites that test them all.
-    pub const ALL: [Loss; 3] = [Loss::Mse, Loss::SquaredError, Loss::Bernoulli];
-
-    /// The cost of one element.
-    pub fn of(self, output: &Expr, target: &Expr) -> Expr {
-        match self {
-            Loss::Mse | Loss::SquaredError => (output - target).square(),
-            Loss::Bernoulli => output.softplus() - output * target,
-        }
-    }
-
-    /// What the output of the last layer says about the input: its mean.
-    pub fn mean(self, output: &Expr) -> Expr {
-        match self {
-            Loss::Mse | Loss::SquaredError => output.clone(),
-            Loss::Bernoulli => output.sigmoid(),
-        }
-    }
+    /// Losses of nothing but outputs and targets, for the suites that test them all.
+    pub const ALL: [Loss; 5] = [
+        Loss::Mse,
+        Loss::SquaredError,
+        Loss::Bernoulli,
+        Loss::Gaussian { sigma: 0.5, learned: false },
+        Loss::Softmax { classes: 2 },
+    ];
 
     /// Adds the loss of each row, [batch, 1].
-    pub fn rows(self, g: &mut Graph, output: NodeId, target: NodeId) -> Result<NodeId> {
-        let each = g.map([output, target], |[z, x]| self.of(&z, &x))?;
-        let sum = g.sum(Over::Columns, each);
-        match self {
-            Loss::Mse => {
-                let features = g.shape(output).columns() as f64;
+    pub fn rows(self, g: &mut Graph, decoded: impl Into<Decoded>, target: NodeId) -> Result<NodeId> {
+        let Decoded { output, logits, log_sigma } = decoded.into();
+        let features = g.shape(target).columns() as f64;
+        let squares = |g: &mut Graph| -> Result<NodeId> {
+            let each = g.map([output, target], |[r, x]| (r - x).square())?;
+            Ok(g.sum(Over::Columns, each))
+        };
+        match (self, logits, log_sigma) {
+            (Loss::SquaredError, ..) => squares(g),
+            (Loss::Mse, ..) => {
+                let sum = squares(g)?;
                 g.map([sum], |[s]| s / features)
             }
-            _ => Ok(sum),
+            (Loss::Bernoulli, ..) => {
+                let each = g.map([output, target], |[z, x]| z.softplus() - z * x)?;
+                Ok(g.sum(Over::Columns, each))
+            }
+            (Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
+                mixture(g, components, output, logits, log_sigma, target)
+            }
+            (Loss::Gaussian { .. }, _, Some(log_sigma)) => {
+                let sum = squares(g)?;
+                g.map([sum, log_sigma], |[d, s]| 0.5 * d * (-2.0 * &s).exp() + features * (s + HALF_LOG_TAU))
+            }
+            (Loss::Gaussian { sigma, .. }, ..) => {
+                let sum = squares(g)?;
+                let constant = features * (sigma.ln() + HALF_LOG_TAU);
+                g.map([sum], |[d]| d / (2.0 * sigma * sigma) + constant)
+            }
+            (Loss::Softmax { classes }, ..) => {
+                let (z, x) = (blocks(g, output, classes)?, blocks(g, target, classes)?);
+                let normaliser = log_sum_exp(g, z)?;
+                let each = g.map([z, x, normaliser], |[z, x, l]| x * (l - z))?;
+                let sum = g.sum(Over::Blocks, each);
+                Ok(g.sum(Over::Columns, sum))
+            }
+            (Loss::Mixture { .. }, ..) => Err(Error::Internal("a mixture without its logits".into())),
+        }
+    }
+
+    /// Adds what the decoder expects the input to be, [batch, n].
+    pub(super) fn mean(self, g: &mut Graph, decoded: Decoded) -> Result<NodeId> {
+        let output = decoded.output;
+        match (self, decoded.logits) {
+            (Loss::Bernoulli, _) => g.map([output], |[z]| z.sigmoid()),
+            (Loss::Softmax { classes }, _) => {
+                let shape = g.shape(output).clone();
+                let z = blocks(g, output, classes)?;
+                let p = softmax(g, z)?;
+                g.view(p, shape)
+            }
+            (Loss::Mixture { components }, Some(logits)) => {
+                let p = softmax(g, logits)?;
+                let p = g.view(p, Shape::batched(&[components, 1]))?;
+                let weighted = g.map([p, output], |[p, r]| p * r)?;
+                Ok(g.sum(Over::Blocks, weighted))
+            }
+            _ => Ok(output),
+        }
+    }
+
+    /// Adds a draw from p(x|h), [batch, n].
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for a loss that is no likelihood.
+    pub(super) fn sample(self, g: &mut Graph, decoded: Decoded, stream: u32) -> Result<NodeId> {
+        let normal = || Expr::random(Distribution::Normal, stream);
+        let mean = self.mean(g, decoded)?;
+        match (self, decoded.logits, decoded.log_sigma) {
+            (Loss::Bernoulli, ..) => {
+                let draw = Expr::random(Distribution::Uniform, stream);
+                g.map([mean], |[p]| draw.select(crate::graph::Compare::Less, &p, 1.0, 0.0))
+            }
+            (Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
+                let chosen = choice(g, logits, stream + 1)?;
+                let sigma = g.map([log_sigma], |[s]| s.max(LEAST_LOG_SIGMA).exp())?;
+                let [chosen, sigma] = [chosen, sigma].map(|id| g.view(id, Shape::batched(&[components, 1])));
+                let each = g.map([chosen?, decoded.output, sigma?], |[c, r, s]| c * (r + s * normal()))?;
+                Ok(g.sum(Over::Blocks, each))
+            }
+            (Loss::Gaussian { .. }, _, Some(log_sigma)) => g.map([mean, log_sigma], |[r, s]| r + s.exp() * normal()),
+            (Loss::Gaussian { sigma, .. }, ..) => g.map([mean], |[r]| r + sigma * normal()),
+            (Loss::Softmax { classes }, ..) => {
+                let shape = g.shape(mean).clone();
+                let z = blocks(g, decoded.output, classes)?;
+                let chosen = choice(g, z, stream)?;
+                g.view(chosen, shape)
+            }
+            _ => Err(Error::spec(
+                "loss",
+                self.name(),
+                "a likelihood to draw from: bernoulli, gaussian, softmax, mixture",
+            )),
+        }
+    }
+
+    /// Whether it is a negative log-likelihood.
+    pub fn is_likelihood(self) -> bool {
+        !matches!(self, Loss::Mse | Loss::SquaredError)
+    }
+
+    /// The interval that targets must lie in.
+    pub fn range(self) -> (f64, f64) {
+        match self {
+            Loss::Bernoulli | Loss::Softmax { .. } => (0.0, 1.0),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
+    /// Whether it takes logits, so that the last layer has no activation.
+    pub fn takes_logits(self) -> bool {
+        matches!(self, Loss::Bernoulli | Loss::Softmax { .. })
+    }
+
+    /// Checks the parameters for rows of `input` features.
+    pub(super) fn check(self, input: usize) -> Result<()> {
+        match self {
+            Loss::Gaussian { sigma, .. } => positive("loss.gaussian.sigma", sigma),
+            Loss::Softmax { classes } if classes < 2 || !input.is_multiple_of(classes) => {
+                let allowed = format!("2 or more, of which the input's {input} features are a multiple");
+                Err(Error::spec("loss.softmax.classes", classes, allowed))
+            }
+            Loss::Mixture { components } if !(1..=1024).contains(&components) => {
+                Err(Error::spec("loss.mixture.components", components, "1 to 1024"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -58,6 +211,64 @@ impl Loss {
             Loss::Mse => "mse",
             Loss::SquaredError => "squared_error",
             Loss::Bernoulli => "bernoulli",
+            Loss::Gaussian { .. } => "gaussian",
+            Loss::Softmax { .. } => "softmax",
+            Loss::Mixture { .. } => "mixture",
         }
     }
+}
+
+/// Rows of features as blocks of `classes`, [batch, blocks, classes].
+fn blocks(g: &mut Graph, rows: NodeId, classes: usize) -> Result<NodeId> {
+    let count = g.shape(rows).columns() / classes;
+    g.view(rows, Shape::batched(&[count, classes]))
+}
+
+/// log Σ exp over columns, free of overflow.
+fn log_sum_exp(g: &mut Graph, z: NodeId) -> Result<NodeId> {
+    let largest = g.reduce(crate::graph::Reduction::Max, Over::Columns, z);
+    // Any constant would do in its place, so nothing flows through it.
+    let largest = g.map([largest], |[m]| Expr::detached(m))?;
+    let shifted = g.map([z, largest], |[z, m]| (z - m).exp())?;
+    let sum = g.sum(Over::Columns, shifted);
+    g.map([sum, largest], |[s, m]| s.log() + m)
+}
+
+fn softmax(g: &mut Graph, z: NodeId) -> Result<NodeId> {
+    let normaliser = log_sum_exp(g, z)?;
+    g.map([z, normaliser], |[z, l]| (z - l).exp())
+}
+
+/// 1 at a class drawn with the probabilities that the logits stand for, 0 elsewhere: the largest of logits plus Gumbel
+/// noise (Gumbel, 1954).
+fn choice(g: &mut Graph, logits: NodeId, stream: u32) -> Result<NodeId> {
+    let uniform = Expr::random(Distribution::Uniform, stream);
+    // Between the multiples of 2^-24 that a draw can be: never 0, never 1.
+    let noise = -(-(uniform + 2f64.powi(-25)).log()).log();
+    let noisy = g.map([logits], |[z]| z + noise)?;
+    let largest = g.reduce(crate::graph::Reduction::Max, Over::Columns, noisy);
+    g.map([noisy, largest], |[z, m]| z.select(crate::graph::Compare::Equal, &m, 1.0, 0.0))
+}
+
+/// −log Σ_k π_k N(x; r_k, σ_k² I).
+fn mixture(
+    g: &mut Graph,
+    components: usize,
+    output: NodeId,
+    logits: NodeId,
+    log_sigma: NodeId,
+    target: NodeId,
+) -> Result<NodeId> {
+    let features = g.shape(target).columns();
+    let x = g.view(target, Shape::batched(&[1, features]))?;
+    let each = g.map([output, x], |[r, x]| (r - x).square())?;
+    let distance = g.sum(Over::Columns, each);
+    let distance = g.view(distance, Shape::batched(&[components]))?;
+    let n = features as f64;
+    let joint = g.map([logits, distance, log_sigma], |[a, d, s]| {
+        let s = s.max(LEAST_LOG_SIGMA);
+        a - 0.5 * d * (-2.0 * &s).exp() - n * s
+    })?;
+    let (all, each) = (log_sum_exp(g, logits)?, log_sum_exp(g, joint)?);
+    g.map([all, each], |[all, each]| all - each + n * HALF_LOG_TAU)
 }

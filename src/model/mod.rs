@@ -1,15 +1,23 @@
 //! Models: the user's words for an autoencoder, and the functions that turn them into graphs.
 
 mod activation;
+mod build;
+mod check;
 mod corruption;
 mod init;
+mod jacobian;
+mod latent;
 mod loss;
 mod network;
+mod penalty;
 mod spec;
 
 pub use activation::Activation;
 pub use corruption::Corruption;
 pub use init::Init;
-pub use loss::Loss;
+pub use jacobian::{Mapping, Method};
+pub use latent::Latent;
+pub use loss::{Decoded, Loss};
 pub use network::{Network, Purpose};
-pub use spec::{Layer, Scaling, Spec};
+pub use penalty::Penalty;
+pub use spec::{Layer, Scaling, Spec, Supervised};

@@ -1,8 +1,10 @@
 //! From a spec to graphs: one for each purpose, over the same trainable and frozen tensors.
 
-use super::{Init, Layer, Scaling, Spec};
+use super::build::Builder;
+use super::{Corruption, Init, Latent, Layer, Loss, Scaling, Spec};
 use crate::error::Result;
-use crate::graph::{Graph, NodeId, Shape, Sink, Tensor};
+use crate::graph::{Graph, Shape, Sink, Tensor};
+use crate::random::Draw;
 
 /// What a graph is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,7 +13,7 @@ pub enum Purpose {
     Train,
     /// Terms of the objective for the current batch of the resident data, nothing corrupted.
     Evaluate,
-    /// Codes of a batch from the caller.
+    /// Codes of a batch from the caller; of a variational autoencoder the means μ.
     Encode,
     /// Reconstructions of codes from the caller.
     Decode,
@@ -19,10 +21,34 @@ pub enum Purpose {
     Reconstruct,
     /// The loss of each row of a batch from the caller.
     Score,
+    /// The logarithms γ of the posterior's variances for a batch from the caller (variational autoencoders).
+    LogVariance,
+    /// log p(x, z) − log q(z|x) of each row for one draw of z (variational autoencoders).
+    Evidence,
+    /// Codes that minimise the objective of predictive sparse decomposition.
+    Sparse,
+    /// The Jacobian of the code by the scaled input, [code, input] for each row.
+    EncoderJacobian,
+    /// The Jacobian of the reconstruction by the scaled input, [input, input] for each row, in scaled units.
+    ReconstructionJacobian,
+    /// Probabilities of the classes for each row (specs with a classifier).
+    Classify,
+    /// A corrupted input, encoded, and a draw from p(x|h): one step of a denoising autoencoder's chain.
+    Resample,
 }
 
-/// The stream of random draws that corrupts the input.
-const CORRUPTION: u32 = 1;
+/// Keeps the draws of a mixture's first biases apart from those of weights.
+const START: u32 = 0xc000_0000;
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Zero,
+    Weights(Init),
+    Value(f64),
+    /// Small normal draws, so that a mixture's components differ.
+    Spread,
+}
 
 /// A spec with its tensors.
 #[derive(Clone, Debug)]
@@ -30,48 +56,115 @@ pub struct Network {
     spec: Spec,
     params: Vec<Tensor>,
     constants: Vec<Tensor>,
-    /// For every layer, encoder first: its weight, whether that is transposed, and its bias.
-    layers: Vec<(usize, bool, usize)>,
-    /// How each tensor starts: the initialisation of weights, nothing for biases.
-    starts: Vec<Option<Init>>,
+    /// Encoder layers, then decoder layers.
+    pub(super) layers: Vec<Dense>,
+    /// The second last layer of a variational encoder.
+    pub(super) log_variance: Option<Dense>,
+    /// A mixture's logits and log σ.
+    pub(super) mixture: Option<[Dense; 2]>,
+    /// A normal decoder's learned log σ.
+    pub(super) log_sigma: Option<usize>,
+    pub(super) classifier: Option<Dense>,
+    starts: Vec<Start>,
+}
+
+/// A dense layer's tensors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dense {
+    pub weight: usize,
+    pub transposed: bool,
+    pub bias: usize,
 }
 
 impl Network {
     /// Lists the tensors of a spec: `encoder.0.weight` `[in, out]`, `encoder.0.bias` `[out]` and so on, then the
-    /// decoder's. With tied weights the decoder has biases only.
+    /// decoder's. With tied weights the decoder has biases only. A variational encoder has `log_variance.weight` and
+    /// `.bias` too; a mixture decoder `mixture.logits` and `mixture.log_sigma`, its last layer's weight is
+    /// `[in, K n]` (tied: shared by all components) and its bias `[K, n]`; a learned σ is `decoder.log_sigma` `[1]`;
+    /// a classifier has `classifier.weight` and `.bias`.
     ///
     /// # Errors
     /// As [`Spec::check`].
     pub fn new(spec: &Spec) -> Result<Network> {
         spec.check()?;
-        let mut network =
-            Network { spec: spec.clone(), params: vec![], constants: vec![], layers: vec![], starts: vec![] };
+        let mut network = Network {
+            spec: spec.clone(),
+            params: vec![],
+            constants: vec![],
+            layers: vec![],
+            log_variance: None,
+            mixture: None,
+            log_sigma: None,
+            classifier: None,
+            starts: vec![],
+        };
         let mut width = spec.input;
-        for (part, layers) in [("encoder", &spec.encoder), ("decoder", &spec.decoder)] {
-            for (i, layer) in layers.iter().enumerate() {
-                let tied = spec.tied && part == "decoder";
-                let weight = if tied {
-                    network.layers[spec.encoder.len() - 1 - i].0
-                } else {
-                    network.tensor(format!("{part}.{i}.weight"), &[width, layer.units], Some(layer.init))
-                };
-                let bias = network.tensor(format!("{part}.{i}.bias"), &[layer.units], None);
-                network.layers.push((weight, tied, bias));
-                width = layer.units;
+        for (i, layer) in spec.encoder.iter().enumerate() {
+            let dense = network.dense_layer(&format!("encoder.{i}"), width, layer);
+            network.layers.push(dense);
+            if i + 1 == spec.encoder.len() && matches!(spec.latent, Latent::Gaussian { .. }) {
+                network.log_variance = Some(network.dense_layer("log_variance", width, layer));
             }
+            width = layer.units;
         }
-        if spec.scaling != Scaling::None {
-            for name in ["input.shift", "input.scale"] {
-                network.constants.push(Tensor { name: name.into(), shape: Shape::fixed(&[spec.input]) });
-            }
+        for (i, layer) in spec.decoder.iter().enumerate() {
+            let mirrored = spec.tied.then(|| network.layers[spec.encoder.len() - 1 - i].weight);
+            let dense = network.decoder_layer(i, width, layer, mirrored);
+            network.layers.push(dense);
+            width = layer.units;
+        }
+        if let Loss::Gaussian { sigma, learned: true } = spec.loss {
+            network.log_sigma = Some(network.tensor("decoder.log_sigma".into(), &[1], Start::Value(sigma.ln())));
+        }
+        if let Some(supervised) = &spec.supervised {
+            let head = Layer::new(supervised.classes);
+            network.classifier = Some(network.dense_layer("classifier", spec.code(), &head));
+        }
+        let feature = Shape::fixed(&[spec.input]);
+        let single = Shape::fixed(&[1]);
+        let wanted = [
+            ("input.shift", spec.scaling != Scaling::None, &feature),
+            ("input.scale", spec.scaling != Scaling::None, &feature),
+            ("input.low", matches!(spec.corruption, Corruption::SaltAndPepper { .. }), &single),
+            ("input.high", matches!(spec.corruption, Corruption::SaltAndPepper { .. }), &single),
+            ("input.keep", matches!(spec.corruption, Corruption::Missing { .. }), &feature),
+        ];
+        for (name, _, shape) in wanted.into_iter().filter(|(_, wanted, _)| *wanted) {
+            network.constants.push(Tensor { name: name.into(), shape: shape.clone() });
         }
         Ok(network)
     }
 
-    fn tensor(&mut self, name: String, dims: &[usize], start: Option<Init>) -> usize {
+    fn tensor(&mut self, name: String, dims: &[usize], start: Start) -> usize {
         self.params.push(Tensor { name, shape: Shape::fixed(dims) });
         self.starts.push(start);
         self.params.len() - 1
+    }
+
+    fn dense_layer(&mut self, name: &str, width: usize, layer: &Layer) -> Dense {
+        let weight = self.tensor(format!("{name}.weight"), &[width, layer.units], Start::Weights(layer.init));
+        let bias = self.tensor(format!("{name}.bias"), &[layer.units], Start::Zero);
+        Dense { weight, transposed: false, bias }
+    }
+
+    fn decoder_layer(&mut self, i: usize, width: usize, layer: &Layer, mirrored: Option<usize>) -> Dense {
+        let name = format!("decoder.{i}");
+        let components = match self.spec.loss {
+            Loss::Mixture { components } if i + 1 == self.spec.decoder.len() => Some(components),
+            _ => None,
+        };
+        let units = layer.units * components.unwrap_or(1);
+        let weight = mirrored
+            .unwrap_or_else(|| self.tensor(format!("{name}.weight"), &[width, units], Start::Weights(layer.init)));
+        let bias = match components {
+            None => self.tensor(format!("{name}.bias"), &[layer.units], Start::Zero),
+            Some(k) => self.tensor(format!("{name}.bias"), &[k, layer.units], Start::Spread),
+        };
+        if let Some(k) = components {
+            let head = Layer { init: Init::Lecun, ..Layer::new(k) };
+            self.mixture = Some(["mixture.logits", "mixture.log_sigma"].map(|n| self.dense_layer(n, width, &head)));
+        }
+        Dense { weight, transposed: mirrored.is_some(), bias }
     }
 
     /// The spec.
@@ -84,160 +177,85 @@ impl Network {
         &self.params
     }
 
-    /// The frozen tensors: what scales the input, (x − shift) · scale.
+    /// The frozen tensors: what scales the input, (x − shift) · scale, and what some corruptions need.
     pub fn constants(&self) -> &[Tensor] {
         &self.constants
     }
 
     /// Initial values of the trainable tensors.
     pub fn initial(&self, seed: u64) -> Vec<Vec<f32>> {
-        let each = |(i, tensor): (usize, &Tensor)| match self.starts[i] {
-            Some(init) => init.weights(tensor.shape.blocks(), tensor.shape.columns(), i, seed),
-            None => vec![0.0; tensor.shape.elements(1)],
+        let each = |(i, tensor): (usize, &Tensor)| {
+            let (rows, columns) = (tensor.shape.blocks(), tensor.shape.columns());
+            match self.starts[i] {
+                Start::Weights(init) => init.weights(rows, columns, i, seed),
+                Start::Zero => vec![0.0; rows * columns],
+                Start::Value(value) => vec![value as f32; rows * columns],
+                Start::Spread => {
+                    let draw = Draw { seed, stream: START + i as u32, step: 0 };
+                    (0..rows * columns).map(|at| 0.1 * draw.normal(at / columns, at % columns) as f32).collect()
+                }
+            }
         };
         self.params.iter().enumerate().map(each).collect()
+    }
+
+    /// Columns of a row of training data: the features, then one for each class where there is a classifier.
+    pub fn data_columns(&self) -> usize {
+        self.spec.input + self.spec.supervised.map_or(0, |s| s.classes)
+    }
+
+    /// Columns of a purpose's input and of its result.
+    pub fn widths(&self, purpose: Purpose) -> (usize, usize) {
+        let (input, code) = (self.spec.input, self.spec.code());
+        match purpose {
+            Purpose::Encode | Purpose::LogVariance | Purpose::Sparse => (input, code),
+            Purpose::Decode => (code, input),
+            Purpose::Score | Purpose::Evidence => (input, 1),
+            Purpose::EncoderJacobian => (input, code * input),
+            Purpose::ReconstructionJacobian => (input, input * input),
+            Purpose::Classify => (input, self.spec.supervised.map_or(0, |s| s.classes)),
+            _ => (input, input),
+        }
     }
 
     /// Builds the graph for a purpose. `shuffled` says whether the resident rows are taken in permuted order.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`], which a checked spec does not cause.
+    /// [`Error::Spec`] for a purpose that the spec's kind of model does not have; [`Error::Shape`], which a checked
+    /// spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
-        let mut g = Graph::new(self.params.clone(), self.constants.clone());
-        g.set_scope("input");
+        let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample))?;
         match purpose {
-            Purpose::Train => {
-                let x = g.gather(self.spec.input, shuffled);
-                let x = self.scale(&mut g, x)?;
-                let corrupted = self.spec.corruption.build(&mut g, x, CORRUPTION)?;
-                self.train(&mut g, x, corrupted)?;
-            }
-            Purpose::Evaluate => {
-                let x = g.gather(self.spec.input, false);
-                let x = self.scale(&mut g, x)?;
-                let params = self.param_nodes(&mut g)?;
-                self.objective(&mut g, &params, x, x)?;
-            }
+            Purpose::Train => builder.train(shuffled)?,
+            Purpose::Evaluate => drop(builder.objective(false)?),
             _ => {
-                let width = if purpose == Purpose::Decode { self.spec.code() } else { self.spec.input };
-                let x = g.input(0, width);
-                let result = self.infer(&mut g, purpose, x)?;
-                g.sink(Sink::Output(0), result);
+                let x = builder.g.input(0, self.widths(purpose).0);
+                let result = builder.infer(purpose, x)?;
+                builder.g.sink(Sink::Output(0), result);
             }
         }
-        g.check()?;
-        Ok(g)
+        builder.g.check()?;
+        Ok(builder.g)
     }
 
-    fn infer(&self, g: &mut Graph, purpose: Purpose, input: NodeId) -> Result<NodeId> {
-        let params = self.param_nodes(g)?;
-        if purpose == Purpose::Decode {
-            return self.decode_mean(g, &params, input);
-        }
-        let x = self.scale(g, input)?;
-        let code = self.encode(g, &params, x)?;
-        match purpose {
-            Purpose::Encode => Ok(code),
-            Purpose::Score => {
-                let output = self.decode(g, &params, code)?;
-                self.spec.loss.rows(g, output, x)
-            }
-            _ => self.decode_mean(g, &params, code),
-        }
+    /// Builds the graph of a Langevin step of length ε for a model trained with Gaussian corruption σ.
+    pub(crate) fn langevin(&self, length: f64, sigma: f64) -> Result<Graph> {
+        let mut builder = self.builder(false)?;
+        let x = builder.g.input(0, self.spec.input);
+        let result = builder.langevin(x, length, sigma)?;
+        builder.g.sink(Sink::Output(0), result);
+        builder.g.check()?;
+        Ok(builder.g)
     }
 
-    /// Gradients of the objective.
-    fn train(&self, g: &mut Graph, target: NodeId, input: NodeId) -> Result<()> {
-        let params = self.param_nodes(g)?;
-        let total = self.objective(g, &params, target, input)?;
-        g.set_scope("gradient");
-        for (i, gradient) in g.gradient(total, &params)?.into_iter().enumerate() {
-            g.sink(Sink::Gradient(i), gradient);
-        }
-        Ok(())
+    fn builder(&self, noisy: bool) -> Result<Builder<'_>> {
+        let mut g = Graph::new(self.params.clone(), self.constants.clone());
+        let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
+        Ok(Builder { network: self, spec: &self.spec, g, params, noisy })
     }
 
-    /// The terms of the objective, reported apart, and their sum.
-    fn objective(&self, g: &mut Graph, params: &[NodeId], target: NodeId, input: NodeId) -> Result<NodeId> {
-        let code = self.encode(g, params, input)?;
-        let output = self.decode(g, params, code)?;
-        g.set_scope("loss");
-        let rows = self.spec.loss.rows(g, output, target)?;
-        let reconstruction = g.batch_mean(rows)?;
-        g.term("reconstruction", reconstruction);
-        let mut total = reconstruction;
-        if self.spec.weight_decay > 0.0 {
-            g.set_scope("weight_decay");
-            let decay = self.weight_decay(g, params)?;
-            g.term("weight_decay", decay);
-            total = g.map([total, decay], |[a, b]| a + b)?;
-        }
-        Ok(total)
-    }
-
-    /// ½ λ Σ ||W||².
-    fn weight_decay(&self, g: &mut Graph, params: &[NodeId]) -> Result<NodeId> {
-        let mut total = g.fill(0.0, Shape::scalar());
-        for &(weight, ..) in self.layers.iter().filter(|(_, tied, _)| !tied) {
-            let square = g.map([params[weight]], |[w]| w.square())?;
-            let sum = g.sum_all(square);
-            total = g.map([total, sum], |[a, b]| a + 0.5 * self.spec.weight_decay * b)?;
-        }
-        Ok(total)
-    }
-
-    fn param_nodes(&self, g: &mut Graph) -> Result<Vec<NodeId>> {
-        (0..self.params.len()).map(|i| g.param(i)).collect()
-    }
-
-    /// (x − shift) · scale.
-    fn scale(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
-        if self.constants.is_empty() {
-            return Ok(x);
-        }
-        let (shift, scale) = (g.constant(0)?, g.constant(1)?);
-        g.map([x, shift, scale], |[x, shift, scale]| (x - shift) * scale)
-    }
-
-    fn encode(&self, g: &mut Graph, params: &[NodeId], x: NodeId) -> Result<NodeId> {
-        let layers = self.spec.encoder.iter().zip(&self.layers);
-        self.dense(g, params, x, "encoder", layers)
-    }
-
-    /// The output of the last layer: the reconstruction, or its logits.
-    fn decode(&self, g: &mut Graph, params: &[NodeId], code: NodeId) -> Result<NodeId> {
-        let layers = self.spec.decoder.iter().zip(&self.layers[self.spec.encoder.len()..]);
-        self.dense(g, params, code, "decoder", layers)
-    }
-
-    /// The reconstruction in the units of the input.
-    fn decode_mean(&self, g: &mut Graph, params: &[NodeId], code: NodeId) -> Result<NodeId> {
-        let output = self.decode(g, params, code)?;
-        let mean = g.map([output], |[z]| self.spec.loss.mean(&z))?;
-        if self.constants.is_empty() {
-            return Ok(mean);
-        }
-        let (shift, scale) = (g.constant(0)?, g.constant(1)?);
-        // A constant feature has scale 0 and comes back as its constant.
-        g.map([mean, shift, scale], |[r, shift, scale]| {
-            let inverse = scale.if_positive(1.0 / &scale, 0.0);
-            r * inverse + shift
-        })
-    }
-
-    fn dense<'a>(
-        &self,
-        g: &mut Graph,
-        params: &[NodeId],
-        mut x: NodeId,
-        part: &str,
-        layers: impl Iterator<Item = (&'a Layer, &'a (usize, bool, usize))>,
-    ) -> Result<NodeId> {
-        for (i, (layer, &(weight, transposed, bias))) in layers.enumerate() {
-            g.set_scope(format!("{part}.{i}"));
-            let product = g.matmul(x, params[weight], false, transposed)?;
-            x = g.map([product, params[bias]], |[p, b]| layer.activation.of(&(p + b)))?;
-        }
-        Ok(x)
+    /// The number of a frozen tensor.
+    pub(super) fn constant(&self, name: &str) -> Option<usize> {
+        self.constants.iter().position(|t| t.name == name)
     }
 }

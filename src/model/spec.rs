@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Corruption, Init, Loss};
-use crate::error::{Error, Result, not_negative};
+use super::{Activation, Corruption, Init, Latent, Loss, Penalty};
+use crate::error::{Error, Result};
 
 /// One dense layer: activation(x W + b).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,31 @@ pub struct Layer {
     /// How its weights start.
     #[serde(default)]
     pub init: Init,
+    /// What is done to its output in training: noise, or masking with `rescale`, which is dropout.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub noise: Corruption,
+}
+
+impl Layer {
+    /// A layer of `units` units without activation.
+    pub fn new(units: usize) -> Layer {
+        Layer { units, activation: Activation::Identity, init: Init::He, noise: Corruption::None }
+    }
+}
+
+/// A classifier of the code, trained together with the autoencoder: softmax(h V + c).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Supervised {
+    /// Classes.
+    pub classes: usize,
+    /// α of L_rec + α L_sup, with L_sup the mean over the batch of −log p(label).
+    pub weight: f64,
+}
+
+/// Whether a field need not be written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What is done to every input before the model sees it; learned from the training data, saved with the model and
@@ -64,6 +89,23 @@ pub struct Spec {
     /// How the input is corrupted in training.
     #[serde(default)]
     pub corruption: Corruption,
+    /// How the decoder's input comes from the encoder's output.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub latent: Latent,
+    /// Keeps the weights that leave each unit of the code at norm 1, so that a penalty on codes cannot be cheated by
+    /// large weights in the decoder.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unit_norm: bool,
+    /// How often a denoising autoencoder's training goes on from a draw of its own: the loss is the mean over all
+    /// passes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub walkback: usize,
+    /// What is added to the loss, at most six.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub penalties: Vec<Penalty>,
+    /// A classifier that is trained with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervised: Option<Supervised>,
     /// From the input to the code.
     pub encoder: Vec<Layer>,
     /// From the code to the reconstruction; its last layer is as wide as the input.
@@ -74,10 +116,9 @@ impl Spec {
     /// An encoder through the given widths (the first is the input's, the last the code's) and a decoder that mirrors
     /// it. `activation` follows every layer but the code's and the last, which have none.
     pub fn symmetric(widths: &[usize], activation: Activation) -> Spec {
-        let layer = |units: usize, plain: bool| Layer {
-            units,
-            activation: if plain { Activation::Identity } else { activation },
-            init: Init::He,
+        let layer = |units: usize, plain: bool| match plain {
+            true => Layer::new(units),
+            false => Layer { activation, ..Layer::new(units) },
         };
         let last = widths.len().saturating_sub(1);
         Spec {
@@ -87,6 +128,11 @@ impl Spec {
             weight_decay: 0.0,
             scaling: Scaling::None,
             corruption: Corruption::None,
+            latent: Latent::Deterministic,
+            unit_norm: false,
+            walkback: 0,
+            penalties: vec![],
+            supervised: None,
             encoder: (1..=last).map(|i| layer(widths[i], i == last)).collect(),
             decoder: (0..last).rev().map(|i| layer(widths[i], i == 0)).collect(),
         }
@@ -120,6 +166,22 @@ impl Spec {
     /// The same with each input set to zero with this probability.
     pub fn masking_corruption(self, probability: f64) -> Spec {
         Spec { corruption: Corruption::Masking { probability, rescale: false }, ..self }
+    }
+
+    /// The same with this corruption of the input.
+    pub fn corruption(self, corruption: Corruption) -> Spec {
+        Spec { corruption, ..self }
+    }
+
+    /// The same with this penalty too.
+    pub fn penalty(mut self, penalty: Penalty) -> Spec {
+        self.penalties.push(penalty);
+        self
+    }
+
+    /// The same as a variational autoencoder, its KL divergence weighted by `beta`.
+    pub fn variational(self, beta: f64) -> Spec {
+        Spec { latent: Latent::Gaussian { beta }, ..self }
     }
 
     /// The same with this activation on the code.
@@ -178,62 +240,5 @@ impl Spec {
     pub fn to_json(&self) -> Result<String> {
         self.check()?;
         serde_json::to_string(self).map_err(|e| Error::spec("spec", e, "what JSON can hold"))
-    }
-
-    /// Checks that the spec can work.
-    ///
-    /// # Errors
-    /// [`Error::Spec`] naming the field, its value and what is allowed.
-    pub fn check(&self) -> Result<()> {
-        /// The largest width: 2^20 units, far beyond what an adapter's buffers hold.
-        const WIDEST: usize = 1 << 20;
-        let width = |field: String, units: usize| match units {
-            1..=WIDEST => Ok(()),
-            _ => Err(Error::spec(field, units, format!("1 to {WIDEST}"))),
-        };
-        width("input".into(), self.input)?;
-        for (name, layers) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
-            if layers.is_empty() {
-                return Err(Error::spec(name, "empty", "at least one layer"));
-            }
-            for (i, layer) in layers.iter().enumerate() {
-                width(format!("{name}[{i}].units"), layer.units)?;
-            }
-        }
-        let last = self.decoder.len() - 1;
-        let output = &self.decoder[last];
-        if output.units != self.input {
-            let allowed = format!("{}, the width of the input", self.input);
-            return Err(Error::spec(format!("decoder[{last}].units"), output.units, allowed));
-        }
-        if self.loss == Loss::Bernoulli && output.activation != Activation::Identity {
-            let allowed = "identity: the Bernoulli loss takes logits";
-            return Err(Error::spec(format!("decoder[{last}].activation"), output.activation.name(), allowed));
-        }
-        if self.loss == Loss::Bernoulli && self.scaling == Scaling::Standardise {
-            return Err(Error::spec("scaling", "standardise", "none or unit: the Bernoulli loss needs data in [0, 1]"));
-        }
-        not_negative("weight_decay", self.weight_decay)?;
-        self.corruption.check()?;
-        if self.tied {
-            self.check_tied()?;
-        }
-        Ok(())
-    }
-
-    fn check_tied(&self) -> Result<()> {
-        if self.decoder.len() != self.encoder.len() {
-            let allowed = format!("{}, as many as the encoder has: the weights are tied", self.encoder.len());
-            return Err(Error::spec("decoder (number of layers)", self.decoder.len(), allowed));
-        }
-        for (i, layer) in self.decoder.iter().enumerate() {
-            let mirrored = self.encoder.len() - 1 - i;
-            let wanted = if mirrored == 0 { self.input } else { self.encoder[mirrored - 1].units };
-            if layer.units != wanted {
-                let allowed = format!("{wanted}, the input of encoder[{mirrored}]: the weights are tied");
-                return Err(Error::spec(format!("decoder[{i}].units"), layer.units, allowed));
-            }
-        }
-        Ok(())
     }
 }

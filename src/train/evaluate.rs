@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::feed::{Feed, fitting, halving};
-use super::session::scan_unit;
 use super::{Session, Training};
 use crate::data::Source;
 #[cfg(doc)]
@@ -13,7 +12,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::kernel::{RING, TERMS};
-use crate::model::Purpose;
+use crate::model::{Purpose, Scaling};
 use crate::plan::{Recording, Role, Target};
 
 /// Rows of a batch, where so many fit.
@@ -53,8 +52,8 @@ impl Session {
     async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<f64> {
         self.check_shape(&*data)?;
         self.check_scaled()?;
-        if self.needs_unit() {
-            scan_unit(&*data, &[])?;
+        if self.spec().scaling == Scaling::None {
+            self.check_range(&*data, &[])?;
         }
         Evaluation::new(self, data)?.run(&self.gpu, how).await
     }

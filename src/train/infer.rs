@@ -3,15 +3,17 @@
 
 use super::Session;
 use super::feed::halving;
-use super::session::check_unit;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
-use crate::model::Purpose;
+use crate::model::{Purpose, Scaling};
 use crate::plan::{Recording, Role, Target};
 use crate::state::State;
 
 /// Rows of a batch in inference.
 const ROWS: usize = 1024;
+
+/// Draws from steps below this do not meet those of a request's next part.
+const PARTS: u32 = 1 << 16;
 
 /// A compiled purpose, with two result buffers so that reading one overlaps computing the other.
 pub(super) struct Inference {
@@ -35,13 +37,13 @@ impl Inference {
         let recording = session.inference_recording(purpose, rows)?;
         let state = gpu.buffer("state", 64)?;
         let program = Program::new(gpu, &recording, &state, &session.shared)?;
-        let (width, result) = session.widths(purpose);
+        let (width, result) = session.network.widths(purpose);
         let bytes = (rows * result * 4) as u64;
         let readbacks = [Readback::new(gpu, bytes)?, Readback::new(gpu, bytes)?];
         Ok(Inference { program, state, readbacks, rows, asked: rows, width, result })
     }
 
-    async fn run(&mut self, gpu: &Gpu, values: &[f32], how: Wait) -> Result<Vec<f32>> {
+    async fn run(&mut self, gpu: &Gpu, values: &[f32], how: Wait, draw: State) -> Result<Vec<f32>> {
         let mut results = Vec::with_capacity(values.len() / self.width * self.result);
         // A future that was dropped half-way leaves its copies behind.
         self.readbacks.iter_mut().for_each(Readback::discard);
@@ -49,7 +51,10 @@ impl Inference {
         for (i, chunk) in values.chunks(self.rows * self.width).enumerate() {
             let rows = chunk.len() / self.width;
             gpu.write(self.program.buffer(Role::Input(0))?, 0, bytemuck::cast_slice(chunk))?;
-            gpu.write(&self.state, 0, bytemuck::bytes_of(&State::once(rows, 0)))?;
+            // No two parts of a request share draws.
+            let step = draw.step.wrapping_add((i as u32).wrapping_mul(PARTS));
+            let state = State { step, seed: draw.seed, ..State::once(rows, 0) };
+            gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
             gpu.submit([Work::Run(&self.program)])?;
             let output = self.program.buffer(Role::Output(0))?;
             self.readbacks[i % 2].start(&[(output, 0..(rows * self.result * 4) as u64)])?;
@@ -126,6 +131,32 @@ impl Session {
         self.infer(Purpose::Score, rows)
     }
 
+    /// The logarithms γ of the variances of q(z|x) for each row of a variational autoencoder, as wide as the code; the
+    /// means are what [`Session::encode`] gives.
+    ///
+    /// # Errors
+    /// As [`Session::encode`]; [`Error::Spec`] where the model is no variational one.
+    pub fn log_variance(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
+        self.infer(Purpose::LogVariance, rows)
+    }
+
+    /// Codes that minimise the objective of predictive sparse decomposition, as far as the spec's proximal steps lead;
+    /// [`Session::encode`] predicts them.
+    ///
+    /// # Errors
+    /// As [`Session::encode`]; [`Error::Spec`] where the model has no such codes.
+    pub fn sparse_codes(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
+        self.infer(Purpose::Sparse, rows)
+    }
+
+    /// Probabilities of the classes for each row.
+    ///
+    /// # Errors
+    /// As [`Session::encode`]; [`Error::Spec`] where the model has no classifier.
+    pub fn classify(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
+        self.infer(Purpose::Classify, rows)
+    }
+
     /// As [`Session::encode`], giving the thread back while the GPU works.
     ///
     /// # Errors
@@ -175,7 +206,7 @@ impl Session {
 
     fn inference_recording(&self, purpose: Purpose, rows: usize) -> Result<Recording> {
         if matches!(purpose, Purpose::Train | Purpose::Evaluate) {
-            let allowed = "encode, decode, reconstruct or score";
+            let allowed = "one that reads a batch and gives a result for each row";
             return Err(Error::spec("purpose", format!("{purpose:?}"), allowed));
         }
         if rows == 0 {
@@ -185,43 +216,40 @@ impl Session {
         Recording::new(&self.network.graph(purpose, false)?, Target::of(&self.gpu, rows))
     }
 
-    /// Columns of a purpose's input and of its result.
-    fn widths(&self, purpose: Purpose) -> (usize, usize) {
-        let (input, code) = (self.spec().input, self.spec().code());
-        match purpose {
-            Purpose::Encode => (input, code),
-            Purpose::Decode => (code, input),
-            Purpose::Score => (input, 1),
-            _ => (input, input),
-        }
-    }
-
-    fn infer(&mut self, purpose: Purpose, values: &[f32]) -> Result<Vec<f32>> {
+    pub(crate) fn infer(&mut self, purpose: Purpose, values: &[f32]) -> Result<Vec<f32>> {
         pollster::block_on(self.infer_with(purpose, values, Wait::Block))
     }
 
     async fn infer_with(&mut self, purpose: Purpose, values: &[f32], how: Wait) -> Result<Vec<f32>> {
-        let (width, _) = self.widths(purpose);
-        if values.is_empty() || !values.len().is_multiple_of(width) {
-            let allowed = format!("whole rows of {width} values, at least one");
-            return Err(Error::data(format!("rows to {purpose:?}"), format!("{} values", values.len()), allowed));
+        self.infer_drawn(purpose, values, how, State::default()).await
+    }
+
+    /// What is drawn is a function of the seed and the step of `draw`.
+    pub(crate) async fn infer_drawn(
+        &mut self,
+        purpose: Purpose,
+        values: &[f32],
+        how: Wait,
+        draw: State,
+    ) -> Result<Vec<f32>> {
+        let (width, _) = self.network.widths(purpose);
+        if width == 0 {
+            return Err(Error::spec("supervised", "none", "a spec with a classifier"));
         }
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            let place = format!("rows to {purpose:?}: row {}, column {}", at / width, at % width);
-            return Err(Error::data(place, values[at], "a finite number"));
-        }
-        if purpose == Purpose::Score && self.needs_unit() {
-            check_unit(&format!("rows to {purpose:?}"), width, 0, values, &[])?;
+        let what = format!("rows to {purpose:?}");
+        let count = self.check_rows(values, width, &what)?;
+        if matches!(purpose, Purpose::Score | Purpose::Evidence) && self.spec().scaling == Scaling::None {
+            self.check_values(&what, width, 0, values, &[])?;
         }
         // Small requests get a small plan; a larger one replaces it.
-        let rows = (values.len() / width).next_power_of_two().min(ROWS);
+        let rows = count.next_power_of_two().min(ROWS);
         if self.inference.get(&purpose).is_none_or(|i| i.asked < rows) {
             let inference = Inference::new(self, purpose, rows)?;
             self.inference.insert(purpose, inference);
         }
         let gpu = self.gpu.clone();
         match self.inference.get_mut(&purpose) {
-            Some(inference) => inference.run(&gpu, values, how).await,
+            Some(inference) => inference.run(&gpu, values, how, draw).await,
             None => Err(Error::Internal("no plan for inference".into())),
         }
     }

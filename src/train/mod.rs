@@ -9,6 +9,7 @@ mod infer;
 mod optimizer;
 mod options;
 mod progress;
+mod scaling;
 mod schedule;
 mod session;
 mod steps;

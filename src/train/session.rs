@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::feed::{Feed, Part, scan};
+use super::feed::{Feed, Part};
 use super::infer::Inference;
 use super::progress::Best;
 use super::trainer::Trainer;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait};
 use crate::graph::{Arena, Layout, Tensor};
 use crate::kernel::{RING, TERMS};
-use crate::model::{Loss, Network, Purpose, Scaling, Spec};
+use crate::model::{Corruption, Network, Purpose, Scaling, Spec};
 use crate::plan::Role;
 
 /// A model on the GPU. Everything it learns stays there; the host sends commands and reads reports.
@@ -88,8 +88,8 @@ impl Session {
         }
         shared.insert(Role::Table, gpu.buffer("table", RING as u64 * 16)?);
         shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
-        let scaled = spec.scaling == Scaling::None;
-        let session = Session {
+        let scaled = network.constants().is_empty();
+        let mut session = Session {
             gpu: gpu.clone(),
             ring: gpu.buffer("ring", (RING * TERMS * 4) as u64)?,
             state: gpu.buffer("state", 64)?,
@@ -106,6 +106,10 @@ impl Session {
             inference: BTreeMap::new(),
         };
         session.write_arena(Arena::Params, &session.network.initial(training.seed))?;
+        // What a spec says itself need not be learned.
+        if let (Scaling::None, Corruption::Missing { keep }) = (spec.scaling, &spec.corruption) {
+            session.set_constants(&[keep.iter().map(|&k| f32::from(u8::from(k))).collect()])?;
+        }
         Ok(session)
     }
 
@@ -186,6 +190,32 @@ impl Session {
         Ok(())
     }
 
+    /// The network.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What every program of this session shares, once the frozen tensors are known.
+    pub(crate) fn buffers(&self) -> Result<&BTreeMap<Role, Buffer>> {
+        self.check_scaled()?;
+        Ok(&self.shared)
+    }
+
+    /// The number of rows in `values`, which must be whole and finite.
+    pub(crate) fn check_rows(&self, values: &[f32], width: usize, what: &str) -> Result<usize> {
+        if values.is_empty() || !values.len().is_multiple_of(width) {
+            let allowed = format!("whole rows of {width} values, at least one");
+            return Err(Error::data(what, format!("{} values", values.len()), allowed));
+        }
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(values.len() / width),
+            Some(at) => {
+                let place = format!("{what}: row {}, column {}", at / width, at % width);
+                Err(Error::data(place, values[at], "a finite number"))
+            }
+        }
+    }
+
     pub(super) fn write_arena(&self, arena: Arena, values: &[Vec<f32>]) -> Result<()> {
         let tensors = self.network.params();
         let packed = Layout::new(tensors).pack(tensors, values)?;
@@ -237,12 +267,10 @@ impl Session {
     pub(super) async fn ready(&mut self, source: Rows, how: Wait) -> Result<()> {
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
-        let constants = if self.scaled { self.constants()? } else { self.learn_scaling(&*train)? };
-        match (self.spec().loss, self.needs_unit()) {
-            (Loss::Bernoulli, true) => scan_unit(&*source, &[])?,
-            (Loss::Bernoulli, false) => scan_unit(&*train, &constants)?,
-            _ => {}
-        }
+        let constants = if self.scaled { self.constants()? } else { self.learn_constants(&*train)? };
+        // Rows that were held out may lie outside what was learned from the others.
+        let seen = if self.spec().scaling == Scaling::None { &source } else { &train };
+        self.check_range(&**seen, &constants)?;
         self.settle(how).await?;
         self.trainer = None;
         if self.over {
@@ -259,9 +287,12 @@ impl Session {
 
     /// Fails where there are no rows, or none that fit the model.
     pub(super) fn check_shape(&self, source: &dyn Source) -> Result<()> {
-        let input = self.spec().input;
-        if source.columns() != input {
-            let allowed = format!("{input}, the width of the model's input");
+        let wanted = self.network.data_columns();
+        if source.columns() != wanted {
+            let classes = wanted - self.spec().input;
+            let beside =
+                if classes > 0 { format!(" and its {classes} classes (Data::labelled)") } else { String::new() };
+            let allowed = format!("{wanted}, the width of the model's input{beside}");
             return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
         }
         if source.rows() == 0 {
@@ -269,13 +300,6 @@ impl Session {
         }
         Ok(())
     }
-
-    /// Whether rows have to be in [0, 1] as they come. Where the scaling was learned, what is seen later may well lie
-    /// outside what was seen then: an outlier is there to be scored.
-    pub(super) fn needs_unit(&self) -> bool {
-        self.spec().loss == Loss::Bernoulli && self.spec().scaling == Scaling::None
-    }
-
     /// Fails where the scaling of the input is not known yet.
     pub(super) fn check_scaled(&self) -> Result<()> {
         let allowed = "a model whose scaling was learned: call fit or load first";
@@ -294,69 +318,4 @@ impl Session {
         let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Rows;
         Ok((part(0, rows - held), Some(part(rows - held, held))))
     }
-
-    /// Shift and scale from the training rows.
-    fn learn_scaling(&self, source: &dyn Source) -> Result<Vec<Vec<f32>>> {
-        let columns = source.columns();
-        let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
-        let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
-        let mut first: Vec<f32> = Vec::new();
-        scan(source, |_, values| {
-            if first.is_empty() {
-                first = values[..columns].to_vec();
-            }
-            for (i, &v) in values.iter().enumerate() {
-                let c = i % columns;
-                // Sums of differences from the first row do not cancel where the mean is large.
-                let d = f64::from(v) - f64::from(first[c]);
-                (low[c], high[c]) = (low[c].min(v), high[c].max(v));
-                (sum[c], square[c]) = (sum[c] + d, square[c] + d * d);
-            }
-            Ok(())
-        })?;
-        let rows = source.rows() as f64;
-        let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
-        for c in 0..columns {
-            let (start, width) = match self.spec().scaling {
-                Scaling::Standardise => {
-                    let mean = sum[c] / rows;
-                    let deviation = (square[c] / rows - mean * mean).max(0.0).sqrt();
-                    (f64::from(first[c]) + mean, if high[c] > low[c] { deviation } else { 0.0 })
-                }
-                _ => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
-            };
-            let inverse = if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
-            if width > 0.0 && !inverse.is_normal() {
-                let allowed = "a spread whose inverse f32 can hold, or none";
-                return Err(Error::data(format!("{}: spread of column {c}", source.name()), width, allowed));
-            }
-            shift.push(start as f32);
-            scale.push(inverse);
-        }
-        Ok(vec![shift, scale])
-    }
-}
-
-/// A Bernoulli loss needs data in [0, 1].
-pub(super) fn scan_unit(source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
-    scan(source, |first, values| check_unit(source.name(), source.columns(), first, values, constants))
-}
-
-/// Fails where a value of rows is outside [0, 1] once it is scaled.
-pub(super) fn check_unit(
-    name: &str,
-    columns: usize,
-    first: usize,
-    values: &[f32],
-    constants: &[Vec<f32>],
-) -> Result<()> {
-    for (i, &v) in values.iter().enumerate() {
-        let c = i % columns;
-        let scaled = if let [shift, scale] = constants { (v - shift[c]) * scale[c] } else { v };
-        if !(-1e-6..=1.0 + 1e-6).contains(&scaled) {
-            let place = format!("{name}: row {}, column {c}", first + i / columns);
-            return Err(Error::data(place, scaled, "0 to 1 for a Bernoulli loss (scaling: unit helps)"));
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,162 @@
+//! Sampling: chains of denoising autoencoders, generation from variational ones, and bounds on their likelihood.
+
+use crate::error::{Error, Result, positive};
+use crate::gpu::{Buffer, Gpu, Program, Wait, Work};
+use crate::model::{Corruption, Latent, Purpose};
+use crate::plan::{Recording, Role, Target};
+use crate::random::{Draw, key};
+use crate::state::State;
+use crate::train::Session;
+
+/// How a chain moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Chain {
+    /// Corrupts, encodes and draws from p(x|h): its stationary distribution estimates that of the data (Bengio, Yao,
+    /// Alain and Vincent, "Generalized denoising auto-encoders as generative models", 2013).
+    Alternating,
+    /// x + (ε/2) (r(x) − x)/σ² + √ε z with σ that of the spec's Gaussian corruption and z normal, in units of the scaled
+    /// input.
+    Langevin {
+        /// ε
+        length: f64,
+    },
+}
+
+/// Chains that run side by side on the GPU, one for each row they started from.
+///
+/// ```no_run
+/// # use strait::{analysis::Chain, Session};
+/// # fn show(session: &Session, start: &[f32]) -> strait::Result<()> {
+/// let mut chains = session.sampler(Chain::Alternating, start, 0)?;
+/// chains.advance(1000)?;
+/// let samples = chains.rows()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Sampler {
+    gpu: Gpu,
+    program: Program,
+    state: Buffer,
+    rows: usize,
+    values: usize,
+    seed: u64,
+    step: u32,
+}
+
+/// Steps after which the host waits, so that commands do not pile up.
+const TOGETHER: u64 = 64;
+
+impl Sampler {
+    /// Takes steps.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`].
+    pub fn advance(&mut self, steps: u64) -> Result<()> {
+        let (input, output) = (self.program.buffer(Role::Input(0))?, self.program.buffer(Role::Output(0))?);
+        for done in 1..=steps {
+            let state = State { step: self.step, seed: key(self.seed), ..State::once(self.rows, 0) };
+            self.gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
+            self.gpu.submit([Work::Run(&self.program), Work::Copy(output, input)])?;
+            self.step = self.step.wrapping_add(1);
+            if done % TOGETHER == 0 {
+                self.gpu.read(input, 0, 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the chains are, row-major, in the units of the input.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn rows(&self) -> Result<Vec<f32>> {
+        self.gpu.read(self.program.buffer(Role::Input(0))?, 0, self.values)
+    }
+}
+
+impl Session {
+    /// Chains that start at `rows`; what they draw is a function of `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the field where the model has no noise to sample with; [`Error::Data`] where the values
+    /// are no whole rows or not finite; [`Error::Limit`] where there are more rows than a buffer holds.
+    pub fn sampler(&self, chain: Chain, rows: &[f32], seed: u64) -> Result<Sampler> {
+        let corruption = &self.spec().corruption;
+        let graph = match chain {
+            Chain::Alternating => {
+                if matches!(corruption, Corruption::None | Corruption::Gaussian { sigma: 0.0 }) {
+                    return Err(Error::spec("corruption", format!("{corruption:?}"), "noise to alternate with"));
+                }
+                self.network().graph(Purpose::Resample, false)?
+            }
+            Chain::Langevin { length } => {
+                positive("length", length)?;
+                let &Corruption::Gaussian { sigma } = corruption else {
+                    let allowed = "gaussian: the score of a density smoothed by it is what the model knows";
+                    return Err(Error::spec("corruption", format!("{corruption:?}"), allowed));
+                };
+                positive("corruption.sigma", sigma)?;
+                self.network().langevin(length, sigma)?
+            }
+        };
+        let count = self.check_rows(rows, self.spec().input, "rows to start from")?;
+        let gpu = self.gpu().clone();
+        let recording = Recording::new(&graph, Target::of(&gpu, count))?;
+        let state = gpu.buffer("state", 64)?;
+        let program = Program::new(&gpu, &recording, &state, self.buffers()?)?;
+        gpu.write(program.buffer(Role::Input(0))?, 0, bytemuck::cast_slice(rows))?;
+        Ok(Sampler { gpu, program, state, rows: count, values: rows.len(), seed, step: 0 })
+    }
+
+    /// `count` rows that a variational autoencoder generates: z ~ N(0, I), decoded to the mean of p(x|z). A function of
+    /// `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the model is no variational one; as [`Session::decode`].
+    pub fn generate(&mut self, count: usize, seed: u64) -> Result<Vec<f32>> {
+        self.check_variational()?;
+        let code = self.spec().code();
+        let draw = Draw { seed, stream: 0, step: 0 };
+        let z: Vec<f32> = (0..count * code).map(|i| draw.normal(i / code, i % code) as f32).collect();
+        if z.is_empty() {
+            return Ok(vec![]);
+        }
+        self.decode(&z)
+    }
+
+    /// The importance-weighted bound on log p(x) of each row, log of the mean of p(x, z)/q(z|x) over `draws` draws of
+    /// z (Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015); with one draw an estimate of the
+    /// ELBO. It grows with the number of draws, in the mean. A function of `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the model is no variational one, its loss no likelihood, or `draws` is 0 or above 65,536;
+    /// as [`Session::encode`].
+    pub fn evidence(&mut self, rows: &[f32], draws: u32, seed: u64) -> Result<Vec<f64>> {
+        self.check_variational()?;
+        if !(1..=1 << 16).contains(&draws) {
+            return Err(Error::spec("draws", draws, "1 to 65536"));
+        }
+        let mut sums: Vec<(f64, f64)> = Vec::new();
+        for step in 0..draws {
+            let draw = State { step, seed: key(seed), ..State::default() };
+            let weights = pollster::block_on(self.infer_drawn(Purpose::Evidence, rows, Wait::Block, draw))?;
+            sums.resize(weights.len(), (f64::NEG_INFINITY, 0.0));
+            // Sums of exponentials relative to the largest so far.
+            for ((most, sum), weight) in sums.iter_mut().zip(weights) {
+                let weight = f64::from(weight);
+                let larger = most.max(weight);
+                *sum = *sum * (*most - larger).exp() + (weight - larger).exp();
+                *most = larger;
+            }
+        }
+        Ok(sums.into_iter().map(|(most, sum)| most + (sum / f64::from(draws)).ln()).collect())
+    }
+
+    fn check_variational(&self) -> Result<()> {
+        match self.spec().latent {
+            Latent::Gaussian { .. } => Ok(()),
+            other => Err(Error::spec("latent", format!("{other:?}"), "gaussian: a variational autoencoder")),
+        }
+    }
+}

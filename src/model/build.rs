@@ -1,0 +1,390 @@
+//! From a spec to nodes: one pass through the model, the objective of training, and what is inferred.
+
+use super::latent::{self, Dictionary};
+use super::loss::Decoded;
+use super::network::{Dense, Network, Purpose};
+use super::{Corruption, Latent, Layer, Loss, Spec};
+use crate::error::{Error, Result};
+use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Shape, Sink};
+
+/// Streams of random draws; two neighbours are one draw's own.
+mod stream {
+    pub const CORRUPTION: u32 = 1;
+    pub const LATENT: u32 = 2;
+    pub const SAMPLE: u32 = 4;
+    pub const PENALTY: u32 = 64;
+    pub const LAYER: u32 = 1 << 16;
+    /// Apart for every alternation of a walkback.
+    pub const WALKBACK: u32 = 1 << 20;
+}
+
+/// What one pass computes in one layer.
+pub(super) struct LayerPass {
+    pub weight: NodeId,
+    /// The product with the weights, without bias.
+    pub product: NodeId,
+    pub output: NodeId,
+}
+
+/// What one pass computes.
+pub(super) struct Pass {
+    /// What the encoder sees.
+    pub input: NodeId,
+    pub encoder: Vec<LayerPass>,
+    /// The encoder's output.
+    pub code: NodeId,
+    log_variance: Option<NodeId>,
+    /// The decoder's input.
+    latent: NodeId,
+    decoded: Decoded,
+    /// What the decoder expects the input to be, scaled.
+    pub mean: NodeId,
+}
+
+/// A graph in the making.
+pub(super) struct Builder<'a> {
+    pub network: &'a Network,
+    pub spec: &'a Spec,
+    pub g: Graph,
+    pub params: Vec<NodeId>,
+    /// Whether noise is drawn: in training.
+    pub noisy: bool,
+}
+
+impl Builder<'_> {
+    /// Gradients of the objective.
+    pub fn train(&mut self, shuffled: bool) -> Result<()> {
+        let total = self.objective(shuffled)?;
+        self.g.set_scope("gradient");
+        let params = self.params.clone();
+        for (i, gradient) in self.g.gradient(total, &params)?.into_iter().enumerate() {
+            self.g.sink(Sink::Gradient(i), gradient);
+        }
+        Ok(())
+    }
+
+    /// The terms of the objective, reported apart, and their sum.
+    pub fn objective(&mut self, shuffled: bool) -> Result<NodeId> {
+        self.g.set_scope("input");
+        let (x, labels) = self.batch(shuffled)?;
+        let x = self.scale(x)?;
+        let input = self.corrupted(x, stream::CORRUPTION)?;
+        let pass = self.pass(x, input, 0)?;
+        self.g.set_scope("loss");
+        let mut reconstruction = self.reconstruction(&pass, x)?;
+        if self.noisy && self.spec.walkback > 0 {
+            reconstruction = self.walkback(&pass, x, reconstruction)?;
+        }
+        let mut total = self.term("reconstruction", reconstruction, None)?;
+        self.g.set_scope("code");
+        match (self.spec.latent, pass.log_variance) {
+            (Latent::Gaussian { beta }, Some(gamma)) => {
+                let rows = latent::divergence(&mut self.g, pass.code, gamma)?;
+                let mean = self.g.batch_mean(rows)?;
+                let kl = self.g.map([mean], |[kl]| beta * kl)?;
+                total = self.term("kl", kl, Some(total))?;
+            }
+            (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
+                let each = self.g.map([pass.latent], |[h]| weight * h.abs())?;
+                let sparsity = self.g.batch_mean(each)?;
+                total = self.term("sparsity", sparsity, Some(total))?;
+                let each = self.g.map([pass.latent, pass.code], |[h, f]| gamma * (h - f).square())?;
+                let prediction = self.g.batch_mean(each)?;
+                total = self.term("prediction", prediction, Some(total))?;
+            }
+            _ => {}
+        }
+        for (i, penalty) in self.spec.penalties.iter().enumerate() {
+            self.g.set_scope(penalty.name());
+            let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32)?;
+            total = self.term(penalty.name(), cost, Some(total))?;
+        }
+        if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
+            self.g.set_scope("supervised");
+            let logits = self.classifier(&pass)?;
+            let rows = Loss::Softmax { classes: supervised.classes }.rows(&mut self.g, logits, labels)?;
+            let mean = self.g.batch_mean(rows)?;
+            let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
+            total = self.term("supervised", cost, Some(total))?;
+        }
+        if self.spec.weight_decay > 0.0 {
+            self.g.set_scope("weight_decay");
+            let decay = self.weight_decay()?;
+            total = self.term("weight_decay", decay, Some(total))?;
+        }
+        Ok(total)
+    }
+
+    /// Reports a term and adds it to the others.
+    fn term(&mut self, name: &str, value: NodeId, others: Option<NodeId>) -> Result<NodeId> {
+        self.g.term(name, value);
+        match others {
+            None => Ok(value),
+            Some(others) => self.g.map([others, value], |[a, b]| a + b),
+        }
+    }
+
+    /// Features and, where there is a classifier, labels of the current batch.
+    fn batch(&mut self, shuffled: bool) -> Result<(NodeId, Option<NodeId>)> {
+        let Some(supervised) = self.spec.supervised else {
+            return Ok((self.g.gather(self.spec.input, shuffled), None));
+        };
+        let row = self.g.gather(self.network.data_columns(), shuffled);
+        let _ = (row, supervised);
+        Err(Error::Internal("labels".into()))
+    }
+
+    pub fn infer(&mut self, purpose: Purpose, input: NodeId) -> Result<NodeId> {
+        if purpose == Purpose::Decode {
+            let decoded = self.decode(input, 0)?;
+            let mean = self.spec.loss.mean(&mut self.g, decoded)?;
+            return self.unscale(mean);
+        }
+        let x = self.scale(input)?;
+        if purpose == Purpose::Resample {
+            let corrupted = self.corrupted(x, stream::CORRUPTION)?;
+            let pass = self.pass(x, corrupted, 0)?;
+            let drawn = self.spec.loss.sample(&mut self.g, pass.decoded, stream::SAMPLE)?;
+            return self.unscale(drawn);
+        }
+        let pass = self.pass(x, x, 0)?;
+        let none = |what: &str| Error::spec("purpose", format!("{purpose:?}"), format!("a spec with {what}"));
+        match purpose {
+            Purpose::Encode => Ok(pass.code),
+            Purpose::Score => self.spec.loss.rows(&mut self.g, pass.decoded, x),
+            Purpose::LogVariance => pass.log_variance.ok_or_else(|| none("latent = gaussian")),
+            Purpose::Evidence => {
+                let gamma = pass.log_variance.ok_or_else(|| none("latent = gaussian"))?;
+                self.evidence(pass.code, gamma, x)
+            }
+            Purpose::Sparse => self.minimised(x, pass.code)?.ok_or_else(|| none("latent = predictive_sparse")),
+            Purpose::EncoderJacobian => self.jacobian(pass.code, pass.input),
+            Purpose::ReconstructionJacobian => self.jacobian(pass.mean, pass.input),
+            Purpose::Classify => {
+                let logits = self.classifier(&pass)?;
+                let decoded = Decoded::from(logits);
+                Loss::Softmax { classes: self.g.shape(logits).columns() }.mean(&mut self.g, decoded)
+            }
+            _ => self.unscale(pass.mean),
+        }
+    }
+
+    /// x + (ε/2) (r(x) − x)/σ² + √ε z with r(x) the reconstruction and z normal: (r − x)/σ² estimates the score of the
+    /// smoothed density (Alain and Bengio, "What regularized auto-encoders learn from the data-generating
+    /// distribution", 2014).
+    pub fn langevin(&mut self, rows: NodeId, length: f64, sigma: f64) -> Result<NodeId> {
+        let x = self.scale(rows)?;
+        let pass = self.pass(x, x, 0)?;
+        let noise = Expr::random(Distribution::Normal, stream::SAMPLE);
+        let moved = self.g.map([x, pass.mean], |[x, r]| {
+            let drift = length / (2.0 * sigma * sigma) * (r - &x);
+            x + drift + length.sqrt() * noise
+        })?;
+        self.unscale(moved)
+    }
+
+    fn jacobian(&mut self, of: NodeId, by: NodeId) -> Result<NodeId> {
+        let ones = self.g.identity(false, self.g.shape(of).columns());
+        Ok(self.g.vjp(of, ones, &[by])?[0])
+    }
+
+    /// log p(x|z) + log p(z) − log q(z|x) for one draw z = μ + exp(γ/2) ∘ ε.
+    fn evidence(&mut self, mu: NodeId, gamma: NodeId, x: NodeId) -> Result<NodeId> {
+        if !self.spec.loss.is_likelihood() {
+            let allowed = "a likelihood: bernoulli, gaussian, softmax or mixture";
+            return Err(Error::spec("loss", self.spec.loss.name(), allowed));
+        }
+        let z = latent::draw(&mut self.g, mu, gamma, stream::LATENT)?;
+        let decoded = self.decode(z, 0)?;
+        let loss = self.spec.loss.rows(&mut self.g, decoded, x)?;
+        // The normalisers of both densities of z are the same but for γ; ε² is its squared distance from μ.
+        let ratio = self.g.map([z, mu, gamma], |[z, mu, gamma]| {
+            let epsilon = (&z - mu) * (-0.5 * &gamma).exp();
+            0.5 * (epsilon.square() - z.square() + gamma)
+        })?;
+        let ratio = self.g.sum(Over::Columns, ratio);
+        self.g.map([ratio, loss], |[r, l]| r - l)
+    }
+
+    /// Encodes `input` and decodes the result; `x` is the clean input. `shift` keeps the draws of several passes apart.
+    fn pass(&mut self, x: NodeId, input: NodeId, shift: u32) -> Result<Pass> {
+        let mut encoder: Vec<LayerPass> = Vec::with_capacity(self.spec.encoder.len());
+        let mut last = input;
+        let mut before = input;
+        for (i, layer) in self.spec.encoder.iter().enumerate() {
+            self.g.set_scope(format!("encoder.{i}"));
+            let dense = self.network.layers[i];
+            let weight = self.weight(i)?;
+            let product = self.g.matmul(last, weight, false, false)?;
+            let output = self.activate(product, dense.bias, layer, i, shift)?;
+            encoder.push(LayerPass { weight, product, output });
+            (before, last) = (last, output);
+        }
+        let code = last;
+        let (mut latent, mut log_variance) = (code, None);
+        if let Some(dense) = self.network.log_variance {
+            self.g.set_scope("log_variance");
+            let gamma = self.linear(before, dense)?;
+            log_variance = Some(gamma);
+            if self.noisy {
+                latent = latent::draw(&mut self.g, code, gamma, stream::LATENT + shift)?;
+            }
+        }
+        if self.noisy {
+            latent = self.minimised(x, code)?.unwrap_or(latent);
+        }
+        let decoded = self.decode(latent, shift)?;
+        let mean = self.spec.loss.mean(&mut self.g, decoded)?;
+        Ok(Pass { input, encoder, code, log_variance, latent, decoded, mean })
+    }
+
+    /// The codes of predictive sparse decomposition.
+    fn minimised(&mut self, x: NodeId, code: NodeId) -> Result<Option<NodeId>> {
+        let Latent::PredictiveSparse { weight, gamma, steps } = self.spec.latent else { return Ok(None) };
+        self.g.set_scope("code");
+        let at = self.spec.encoder.len();
+        let (mut atoms, dense) = (self.weight(at)?, self.network.layers[at]);
+        if dense.transposed {
+            // The product below wants rows to be atoms.
+            let ones = self.g.identity(false, self.spec.code());
+            atoms = self.g.matmul(ones, atoms, false, true)?;
+        }
+        let dictionary = Dictionary { atoms, bias: self.params[dense.bias] };
+        latent::proximal(&mut self.g, x, code, &dictionary, (weight, gamma, steps)).map(Some)
+    }
+
+    fn decode(&mut self, code: NodeId, shift: u32) -> Result<Decoded> {
+        let first = self.spec.encoder.len();
+        let mut last = code;
+        let mut before = code;
+        for (i, layer) in self.spec.decoder.iter().enumerate() {
+            self.g.set_scope(format!("decoder.{i}"));
+            let dense = self.network.layers[first + i];
+            let weight = self.weight(first + i)?;
+            let mut product = self.g.matmul(last, weight, false, dense.transposed)?;
+            if let (Loss::Mixture { components }, true) = (self.spec.loss, i + 1 == self.spec.decoder.len()) {
+                let each = if dense.transposed { 1 } else { components };
+                product = self.g.view(product, Shape::batched(&[each, layer.units]))?;
+            }
+            let output = self.activate(product, dense.bias, layer, first + i, shift)?;
+            (before, last) = (last, output);
+        }
+        let mut decoded = Decoded::from(last);
+        if let Some([logits, log_sigma]) = self.network.mixture {
+            decoded.logits = Some(self.linear(before, logits)?);
+            decoded.log_sigma = Some(self.linear(before, log_sigma)?);
+        }
+        if let Some(at) = self.network.log_sigma {
+            decoded.log_sigma = Some(self.params[at]);
+        }
+        Ok(decoded)
+    }
+
+    /// A layer's weight as stored; the one that the code meets first has rows of norm 1 where the spec says so.
+    fn weight(&mut self, layer: usize) -> Result<NodeId> {
+        let dense = self.network.layers[layer];
+        let weight = self.params[dense.weight];
+        let meets_code = self.network.layers[self.spec.encoder.len()].weight;
+        if !self.spec.unit_norm || dense.weight != meets_code {
+            return Ok(weight);
+        }
+        // Tied weights are stored as [.., code]: a unit's are a column.
+        let over = if self.spec.tied { Over::Rows } else { Over::Columns };
+        let square = self.g.map([weight], |[w]| w.square())?;
+        let norms = self.g.sum(over, square);
+        self.g.map([weight, norms], |[w, n]| w / n.max(1e-30).sqrt())
+    }
+
+    fn linear(&mut self, x: NodeId, dense: Dense) -> Result<NodeId> {
+        let product = self.g.matmul(x, self.params[dense.weight], false, dense.transposed)?;
+        self.g.map([product, self.params[dense.bias]], |[p, b]| p + b)
+    }
+
+    /// The activation of product + bias, and the layer's noise.
+    fn activate(&mut self, product: NodeId, bias: usize, layer: &Layer, at: usize, shift: u32) -> Result<NodeId> {
+        let output = self.g.map([product, self.params[bias]], |[p, b]| layer.activation.of(&(p + b)))?;
+        if !self.noisy {
+            return Ok(output);
+        }
+        layer.noise.build(&mut self.g, output, stream::LAYER + at as u32 + shift, [None, None])
+    }
+
+    fn corrupted(&mut self, x: NodeId, stream: u32) -> Result<NodeId> {
+        if !self.noisy {
+            return Ok(x);
+        }
+        let mut aid = |name: &str| self.network.constant(name).map(|i| self.g.constant(i)).transpose();
+        let aids = match self.spec.corruption {
+            Corruption::Missing { .. } => [aid("input.keep")?, None],
+            _ => [aid("input.low")?, aid("input.high")?],
+        };
+        self.spec.corruption.build(&mut self.g, x, stream, aids)
+    }
+
+    /// The loss of a pass, mean over the batch.
+    fn reconstruction(&mut self, pass: &Pass, x: NodeId) -> Result<NodeId> {
+        let rows = self.spec.loss.rows(&mut self.g, pass.decoded, x)?;
+        self.g.batch_mean(rows)
+    }
+
+    /// The mean of the losses along a walkback (Bengio, Yao, Alain and Vincent, 2013): each pass starts from a corrupted
+    /// draw of the pass before, and all are to come back to x.
+    fn walkback(&mut self, first: &Pass, x: NodeId, loss: NodeId) -> Result<NodeId> {
+        let (mut decoded, mut total) = (first.decoded, loss);
+        for i in 1..=self.spec.walkback {
+            let shift = stream::WALKBACK * i as u32;
+            let drawn = self.spec.loss.sample(&mut self.g, decoded, stream::SAMPLE + shift)?;
+            let drawn = self.g.map([drawn], |[x]| Expr::detached(x))?;
+            let input = self.corrupted(drawn, stream::CORRUPTION + shift)?;
+            let pass = self.pass(x, input, shift)?;
+            let loss = self.reconstruction(&pass, x)?;
+            total = self.g.map([total, loss], |[a, b]| a + b)?;
+            decoded = pass.decoded;
+        }
+        let passes = 1.0 + self.spec.walkback as f64;
+        self.g.map([total], |[t]| t / passes)
+    }
+
+    /// Logits of the classes.
+    fn classifier(&mut self, pass: &Pass) -> Result<NodeId> {
+        let Some(dense) = self.network.classifier else {
+            return Err(Error::spec("supervised", "none", "a spec with a classifier"));
+        };
+        self.linear(pass.code, dense)
+    }
+
+    /// ½ λ Σ ||W||².
+    fn weight_decay(&mut self) -> Result<NodeId> {
+        let mut total = self.g.fill(0.0, Shape::scalar());
+        let heads = self.network.log_variance.iter().chain(self.network.mixture.iter().flatten());
+        let layers = self.network.layers.iter().chain(heads).chain(&self.network.classifier);
+        for dense in layers.filter(|dense| !dense.transposed) {
+            let square = self.g.map([self.params[dense.weight]], |[w]| w.square())?;
+            let sum = self.g.sum_all(square);
+            total = self.g.map([total, sum], |[a, b]| a + 0.5 * self.spec.weight_decay * b)?;
+        }
+        Ok(total)
+    }
+
+    /// (x − shift) · scale.
+    fn scale(&mut self, x: NodeId) -> Result<NodeId> {
+        let Some([shift, scale]) = self.scaling()? else { return Ok(x) };
+        self.g.map([x, shift, scale], |[x, shift, scale]| (x - shift) * scale)
+    }
+
+    /// What [`Builder::scale`] did, undone. A constant feature has scale 0 and comes back as its constant.
+    fn unscale(&mut self, x: NodeId) -> Result<NodeId> {
+        let Some([shift, scale]) = self.scaling()? else { return Ok(x) };
+        self.g.map([x, shift, scale], |[r, shift, scale]| {
+            let inverse = scale.if_positive(1.0 / &scale, 0.0);
+            r * inverse + shift
+        })
+    }
+
+    fn scaling(&mut self) -> Result<Option<[NodeId; 2]>> {
+        match (self.network.constant("input.shift"), self.network.constant("input.scale")) {
+            (Some(shift), Some(scale)) => Ok(Some([self.g.constant(shift)?, self.g.constant(scale)?])),
+            _ => Ok(None),
+        }
+    }
+}

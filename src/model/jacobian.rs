@@ -1,0 +1,137 @@
+//! Squared norms of Jacobians: in closed form for one layer, exactly by vector-Jacobian products, or estimated by
+//! random projections (Hutchinson). All three are nodes, so that their gradients need nothing more.
+
+use serde::{Deserialize, Serialize};
+
+use super::Spec;
+use super::build::Pass;
+use crate::error::{Error, Result};
+use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Shape};
+
+/// What a Jacobian is of; always by the input that the encoder sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mapping {
+    /// The code.
+    #[default]
+    Encoder,
+    /// The reconstruction g(f(x)), in units of the scaled input.
+    Reconstruction,
+    /// Every encoder layer by its own input, the norms added up (a layerwise contractive stack).
+    Layers,
+}
+
+/// How the squared norm of a Jacobian is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Method {
+    /// The cheapest: in closed form where there is one, exactly up to 16 outputs, one projection beyond.
+    #[default]
+    Auto,
+    /// Σ s_j² ||W_j||² with s the slopes of the activation: one layer.
+    ClosedForm,
+    /// One vector-Jacobian product for every output.
+    Exact,
+    /// The mean of ||J'v||² over random v of ±1, which is the squared norm in the mean; Hutchinson, 1990.
+    Hutchinson {
+        /// How many v a row; one suffices.
+        projections: usize,
+    },
+}
+
+/// The most outputs for which [`Method::Auto`] is exact.
+const EXACT: usize = 16;
+
+impl Method {
+    /// What [`Method::Auto`] is for a spec; others are themselves.
+    pub fn resolve(self, spec: &Spec, of: Mapping) -> Method {
+        let outputs = if of == Mapping::Reconstruction { spec.input } else { spec.code() };
+        match self {
+            Method::Auto if of == Mapping::Layers || (of == Mapping::Encoder && spec.encoder.len() == 1) => {
+                Method::ClosedForm
+            }
+            Method::Auto if outputs <= EXACT => Method::Exact,
+            Method::Auto => Method::Hutchinson { projections: 1 },
+            other => other,
+        }
+    }
+}
+
+pub(super) fn check(field: &str, spec: &Spec, of: Mapping, method: Method) -> Result<()> {
+    let field = format!("{field}.method");
+    match method {
+        Method::ClosedForm if Method::Auto.resolve(spec, of) != Method::ClosedForm => {
+            Err(Error::spec(field, "closed_form", "auto, exact or hutchinson: it is no single layer"))
+        }
+        Method::Exact | Method::Hutchinson { .. } if of == Mapping::Layers => {
+            Err(Error::spec(field, format!("{method:?}"), "auto or closed_form for single layers"))
+        }
+        Method::Hutchinson { projections } if !(1..=1024).contains(&projections) => {
+            Err(Error::spec(format!("{field}.projections"), projections, "1 to 1024"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// ||J||², mean over the batch, a scalar.
+pub(super) fn squared_norm(
+    g: &mut Graph,
+    spec: &Spec,
+    pass: &Pass,
+    of: Mapping,
+    method: Method,
+    stream: u32,
+) -> Result<NodeId> {
+    let value = if of == Mapping::Reconstruction { pass.mean } else { pass.code };
+    let size = g.shape(value).columns();
+    let rows = match method.resolve(spec, of) {
+        Method::ClosedForm => return closed_form(g, pass, of),
+        Method::Hutchinson { projections } => {
+            let sign = Expr::random(Distribution::Uniform, stream).select(Compare::Less, &0.5.into(), -1.0, 1.0);
+            // Divided here, by the root of their number, so that the sum of squares is a mean.
+            let each = sign * (1.0 / (projections as f64).sqrt());
+            let v = g.map_to(each, &[], Shape::batched(&[projections, size]))?;
+            by_products(g, pass, value, v)?
+        }
+        _ => {
+            let ones = g.identity(false, size);
+            by_products(g, pass, value, ones)?
+        }
+    };
+    g.batch_mean(rows)
+}
+
+/// Σ over layers of Σ_j s_j² ||W_j||²; for the encoder's Jacobian the one layer is all.
+fn closed_form(g: &mut Graph, pass: &Pass, of: Mapping) -> Result<NodeId> {
+    let layers = if of == Mapping::Layers { pass.encoder.len() } else { 1 };
+    let mut total = g.fill(0.0, Shape::scalar());
+    for layer in &pass.encoder[..layers] {
+        let ones = g.fill(1.0, g.shape(layer.output).clone());
+        let slope = g.vjp(layer.output, ones, &[layer.product])?[0];
+        // Weights are [in, out]: a unit's are a column.
+        let square = g.map([layer.weight], |[w]| w.square())?;
+        let norms = g.sum(Over::Rows, square);
+        // The batch is summed up first: the gradient by the weights is then this sum times them.
+        let square = g.map([slope], |[s]| s.square())?;
+        let slopes = g.sum(Over::Rows, square);
+        let each = g.map([slopes, norms], |[s, n]| s * n / Expr::rows())?;
+        let sum = g.sum_all(each);
+        total = g.map([total, sum], |[a, b]| a + b)?;
+    }
+    Ok(total)
+}
+
+/// The squares of all v'J, [batch, vectors, values]: to be summed up.
+fn by_products(g: &mut Graph, pass: &Pass, value: NodeId, vectors: NodeId) -> Result<NodeId> {
+    let first = &pass.encoder[0];
+    let weight = g.shape(first.weight).clone();
+    if weight.blocks() <= weight.columns() {
+        let products = g.vjp(value, vectors, &[pass.input])?[0];
+        return g.map([products], |[p]| p.square());
+    }
+    // With D the products up to the first layer, ||D W'||² = Σ D ∘ (D W'W): two smaller matrices than D and W.
+    let products = g.vjp(value, vectors, &[first.product])?[0];
+    let gram = g.matmul(first.weight, first.weight, true, false)?;
+    let onto = g.matmul(products, gram, false, false)?;
+    g.map([products, onto], |[a, b]| a * b)
+}

@@ -1,0 +1,179 @@
+//! Penalties: what is added to the loss of a reconstruction so that the code becomes sparse or insensitive. Each is a
+//! function that builds nodes; the planner fuses them into the passes that compute what they read. To add one, add a
+//! variant, its checks and its line in [`Penalty::build`].
+
+use serde::{Deserialize, Serialize};
+
+use super::build::Pass;
+use super::jacobian::{self, Mapping, Method};
+use super::{Activation, Spec};
+use crate::error::{Error, Result, not_negative, positive};
+use crate::graph::{Expr, Graph, NodeId, Over};
+
+/// A term of the objective beside the loss. Sparsity penalties are sums over units; they act on the output h of the
+/// encoder layer `layer` (counted from 0), or on the code where none is given.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Penalty {
+    /// λ Σ |h|, sum over units, mean over the batch: a Laplace prior on the code ("Deep Learning", equations 14.2 to
+    /// 14.7). Without [`Spec::unit_norm`] a decoder can cheat it by large weights.
+    L1 {
+        /// λ
+        weight: f64,
+        /// The encoder layer, or the code.
+        #[serde(default)]
+        layer: Option<usize>,
+    },
+    /// λ (ν + 1)/2 Σ log(1 + h²/ν), sum over units, mean over the batch: a Student-t prior on the code (Ranzato and
+    /// others, 2008; Goodfellow and others, section 14.2.1).
+    StudentT {
+        /// λ
+        weight: f64,
+        /// ν, the degrees of freedom.
+        nu: f64,
+        /// The encoder layer, or the code.
+        #[serde(default)]
+        layer: Option<usize>,
+    },
+    /// λ Σ ρ log(ρ/q) + (1 − ρ) log((1 − ρ)/(1 − q)) with q the batch mean of a unit, sum over units (Ng, "Sparse
+    /// autoencoder", 2011). For codes in (0, 1): sigmoid.
+    KlSparsity {
+        /// λ
+        weight: f64,
+        /// ρ, the mean activity that is wanted.
+        rho: f64,
+        /// The encoder layer, or the code.
+        #[serde(default)]
+        layer: Option<usize>,
+    },
+    /// λ Σ (q − ρ)² with q the batch mean of a unit, sum over units.
+    SquaredSparsity {
+        /// λ
+        weight: f64,
+        /// ρ, the mean activity that is wanted.
+        rho: f64,
+        /// The encoder layer, or the code.
+        #[serde(default)]
+        layer: Option<usize>,
+    },
+    /// λ ||J||² with J the Jacobian of the code (or of the reconstruction) by the input that the encoder sees, all
+    /// entries squared and summed, mean over the batch (Rifai and others, "Contractive auto-encoders", 2011; "Deep
+    /// Learning", equations 14.10, 14.11 and 14.18).
+    Contractive {
+        /// λ
+        weight: f64,
+        /// What is differentiated.
+        #[serde(default)]
+        of: Mapping,
+        /// How the norm is computed.
+        #[serde(default)]
+        method: Method,
+    },
+}
+
+impl Penalty {
+    /// Its name in a spec and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Penalty::L1 { .. } => "l1",
+            Penalty::StudentT { .. } => "student_t",
+            Penalty::KlSparsity { .. } => "kl_sparsity",
+            Penalty::SquaredSparsity { .. } => "squared_sparsity",
+            Penalty::Contractive { .. } => "contractive",
+        }
+    }
+
+    /// λ
+    pub fn weight(&self) -> f64 {
+        match *self {
+            Penalty::L1 { weight, .. }
+            | Penalty::StudentT { weight, .. }
+            | Penalty::KlSparsity { weight, .. }
+            | Penalty::SquaredSparsity { weight, .. }
+            | Penalty::Contractive { weight, .. } => weight,
+        }
+    }
+
+    fn layer(&self) -> Option<usize> {
+        match *self {
+            Penalty::L1 { layer, .. }
+            | Penalty::StudentT { layer, .. }
+            | Penalty::KlSparsity { layer, .. }
+            | Penalty::SquaredSparsity { layer, .. } => layer,
+            Penalty::Contractive { .. } => None,
+        }
+    }
+
+    /// The cost of one activity, for the penalties that are a sum of such: without λ.
+    pub fn of(&self, h: &Expr) -> Option<Expr> {
+        match *self {
+            Penalty::L1 { .. } => Some(h.abs()),
+            Penalty::StudentT { nu, .. } => Some((nu + 1.0) / 2.0 * (h.square() / nu).log1p()),
+            _ => None,
+        }
+    }
+
+    /// The cost of a unit's mean activity q, for the penalties that are a sum of such: without λ.
+    pub fn of_mean(&self, q: &Expr) -> Option<Expr> {
+        // A saturated unit has a mean of exactly 0 or 1 in f32: its cost is large, not infinite.
+        let log = |q: Expr| q.max(1e-30).log();
+        match *self {
+            Penalty::KlSparsity { rho, .. } => {
+                let entropy = -rho * rho.ln() - (1.0 - rho) * (1.0 - rho).ln();
+                Some(-rho * log(q.clone()) - (1.0 - rho) * log(1.0 - q) - entropy)
+            }
+            Penalty::SquaredSparsity { rho, .. } => Some((q - rho).square()),
+            _ => None,
+        }
+    }
+
+    /// Adds the penalty of a pass, a scalar.
+    pub(super) fn build(&self, g: &mut Graph, spec: &Spec, pass: &Pass, stream: u32) -> Result<NodeId> {
+        let weight = self.weight();
+        let h = self.layer().map_or(pass.code, |layer| pass.encoder[layer].output);
+        if let Penalty::Contractive { of, method, .. } = *self {
+            let norm = jacobian::squared_norm(g, spec, pass, of, method, stream)?;
+            return g.map([norm], |[n]| weight * n);
+        }
+        if let Some(cost) = self.of(&Expr::input(0)) {
+            let each = g.map([h], |_| cost)?;
+            let sum = g.sum_all(each);
+            return g.map([sum], |[s]| weight * s / Expr::rows());
+        }
+        let sum = g.sum(Over::Rows, h);
+        let mean = g.map([sum], |[s]| s / Expr::rows())?;
+        let cost = self.of_mean(&Expr::input(0)).unwrap_or(Expr::constant(0.0));
+        let each = g.map([mean], |_| cost)?;
+        let sum = g.sum_all(each);
+        g.map([sum], |[s]| weight * s)
+    }
+
+    /// Checks the parameters; `field` is where they stand.
+    pub(super) fn check(&self, field: &str, spec: &Spec) -> Result<()> {
+        not_negative(&format!("{field}.weight"), self.weight())?;
+        let layer = self.layer().unwrap_or(spec.encoder.len() - 1);
+        let Some(acts_on) = spec.encoder.get(layer) else {
+            let allowed = format!("a layer of the encoder, 0 to {}", spec.encoder.len() - 1);
+            return Err(Error::spec(format!("{field}.layer"), layer, allowed));
+        };
+        match *self {
+            Penalty::StudentT { nu, .. } => positive(&format!("{field}.nu"), nu),
+            Penalty::KlSparsity { rho, .. } => {
+                if !(rho > 0.0 && rho < 1.0) {
+                    return Err(Error::spec(format!("{field}.rho"), rho, "between 0 and 1"));
+                }
+                if acts_on.activation.range() != Activation::Sigmoid.range() {
+                    let allowed = format!("one whose values lie between 0 and 1, for {field}: sigmoid");
+                    let place = format!("encoder[{layer}].activation");
+                    return Err(Error::spec(place, acts_on.activation.name(), allowed));
+                }
+                Ok(())
+            }
+            Penalty::SquaredSparsity { rho, .. } if !rho.is_finite() => {
+                Err(Error::spec(format!("{field}.rho"), rho, "a finite number"))
+            }
+            Penalty::Contractive { of, method, .. } => jacobian::check(field, spec, of, method),
+            _ => Ok(()),
+        }
+    }
+}

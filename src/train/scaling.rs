@@ -1,0 +1,102 @@
+//! What a session learns about data before it trains on it: the scaling of the input, the range of its values; and
+//! whether the data is what the loss needs.
+
+use super::Session;
+use super::feed::scan;
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::graph::Tensor;
+use crate::model::{Corruption, Scaling};
+
+impl Session {
+    /// The frozen tensors, learned from the training rows.
+    pub(super) fn learn_constants(&self, source: &dyn Source) -> Result<Vec<Vec<f32>>> {
+        // Labels may follow the features.
+        let (stride, columns) = (source.columns(), self.spec().input);
+        let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+        let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
+        let mut first: Vec<f32> = Vec::new();
+        scan(source, |_, values| {
+            if first.is_empty() {
+                first = values[..columns].to_vec();
+            }
+            for (i, &v) in values.iter().enumerate() {
+                let c = i % stride;
+                if c >= columns {
+                    continue;
+                }
+                // Sums of differences from the first row do not cancel where the mean is large.
+                let d = f64::from(v) - f64::from(first[c]);
+                (low[c], high[c]) = (low[c].min(v), high[c].max(v));
+                (sum[c], square[c]) = (sum[c] + d, square[c] + d * d);
+            }
+            Ok(())
+        })?;
+        let rows = source.rows() as f64;
+        let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
+        for c in 0..columns {
+            let (start, width) = match self.spec().scaling {
+                Scaling::None => (0.0, 1.0),
+                Scaling::Standardise => {
+                    let mean = sum[c] / rows;
+                    let deviation = (square[c] / rows - mean * mean).max(0.0).sqrt();
+                    (f64::from(first[c]) + mean, if high[c] > low[c] { deviation } else { 0.0 })
+                }
+                Scaling::Unit => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
+            };
+            let inverse = if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
+            if width > 0.0 && !inverse.is_normal() {
+                let allowed = "a spread whose inverse f32 can hold, or none";
+                return Err(Error::data(format!("{}: spread of column {c}", source.name()), width, allowed));
+            }
+            shift.push(start as f32);
+            scale.push(inverse);
+        }
+        let scaled = |values: &[f32]| -> Vec<f32> { (0..columns).map(|c| (values[c] - shift[c]) * scale[c]).collect() };
+        let (low, high) = (scaled(&low), scaled(&high));
+        let each = |tensor: &Tensor| match (tensor.name.as_str(), &self.spec().corruption) {
+            ("input.shift", _) => Ok(shift.clone()),
+            ("input.scale", _) => Ok(scale.clone()),
+            ("input.low", _) => Ok(vec![low.iter().copied().fold(f32::INFINITY, f32::min)]),
+            ("input.high", _) => Ok(vec![high.iter().copied().fold(f32::NEG_INFINITY, f32::max)]),
+            ("input.keep", Corruption::Missing { keep }) => Ok(keep.iter().map(|&k| f32::from(u8::from(k))).collect()),
+            (name, _) => Err(Error::Internal(format!("nothing to learn {name} from"))),
+        };
+        self.network.constants().iter().map(each).collect()
+    }
+
+    /// Fails where a scaled value is outside what the loss takes.
+    pub(super) fn check_range(&self, source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
+        if !self.spec().loss.range().0.is_finite() {
+            return Ok(());
+        }
+        scan(source, |first, values| self.check_values(source.name(), source.columns(), first, values, constants))
+    }
+
+    /// As [`Session::check_range`], of rows of `stride` values that start at row `first`.
+    pub(super) fn check_values(
+        &self,
+        name: &str,
+        stride: usize,
+        first: usize,
+        values: &[f32],
+        constants: &[Vec<f32>],
+    ) -> Result<()> {
+        let (low, high) = self.spec().loss.range();
+        let (low, high) = (low as f32 - 1e-6, high as f32 + 1e-6);
+        let scaling = if self.spec().scaling == Scaling::None { None } else { constants.first().zip(constants.get(1)) };
+        for (i, &v) in values.iter().enumerate() {
+            let c = i % stride;
+            if c >= self.spec().input {
+                continue;
+            }
+            let scaled = scaling.map_or(v, |(shift, scale)| (v - shift[c]) * scale[c]);
+            if !(low..=high).contains(&scaled) {
+                let place = format!("{name}: row {}, column {c}", first + i / stride);
+                let allowed = format!("0 to 1 for a {} loss (scaling: unit helps)", self.spec().loss.name());
+                return Err(Error::data(place, scaled, allowed));
+            }
+        }
+        Ok(())
+    }
+}

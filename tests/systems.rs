@@ -1,0 +1,196 @@
+//! Every kind of model that a spec can describe, and combinations of them: gradients of the whole objective against
+//! central differences in f64, the GPU against the f64 interpreter, and a few steps that lower the objective.
+
+mod common;
+
+use common::{gpu, values};
+use strait::evaluator::Evaluator;
+use strait::graph::{Graph, Sink};
+use strait::model::{Mapping, Method, Network, Purpose, Supervised};
+use strait::reference::{Environment, evaluate};
+use strait::state::State;
+use strait::{Activation, Corruption, Latent, Layer, Loss, Penalty, Spec};
+
+const ROWS: usize = 5;
+const EPS: f64 = 1e-5;
+
+/// Smooth everywhere: kinks would make differences lie.
+fn base() -> Spec {
+    Spec::symmetric(&[6, 5, 3], Activation::Tanh).loss(Loss::SquaredError).code_activation(Activation::Sigmoid)
+}
+
+fn shallow() -> Spec {
+    Spec::symmetric(&[6, 3], Activation::Tanh).loss(Loss::SquaredError).code_activation(Activation::Sigmoid)
+}
+
+fn contractive(of: Mapping, method: Method) -> Penalty {
+    Penalty::Contractive { weight: 0.3, of, method }
+}
+
+/// Every system apart, then several at once.
+fn specs() -> Vec<(&'static str, Spec)> {
+    let mut noisy = base();
+    noisy.encoder[0].noise = Corruption::Gaussian { sigma: 0.3 };
+    noisy.decoder[0].noise = Corruption::Masking { probability: 0.4, rescale: true };
+    let sparse = Latent::PredictiveSparse { weight: 0.1, gamma: 0.5, steps: 4 };
+    let hutchinson = Method::Hutchinson { projections: 2 };
+    let variational = || base().code_activation(Activation::Identity).variational(0.7);
+    let mut everything = base().tied().loss(Loss::Mixture { components: 2 }).weight_decay(0.01);
+    everything =
+        everything.gaussian_corruption(0.2).penalty(Penalty::KlSparsity { weight: 0.2, rho: 0.1, layer: None });
+    everything = everything.penalty(contractive(Mapping::Encoder, Method::Auto));
+    everything.walkback = 1;
+    vec![
+        ("gaussian decoder", base().loss(Loss::Gaussian { sigma: 0.7, learned: false })),
+        ("learned sigma", base().loss(Loss::Gaussian { sigma: 0.7, learned: true })),
+        ("softmax decoder", base().loss(Loss::Softmax { classes: 3 })),
+        ("mixture decoder", base().loss(Loss::Mixture { components: 3 })),
+        ("tied mixture decoder", base().tied().loss(Loss::Mixture { components: 3 })),
+        ("noise at layers", noisy),
+        ("l1", base().penalty(Penalty::L1 { weight: 0.1, layer: None })),
+        ("l1 of a hidden layer", base().penalty(Penalty::L1 { weight: 0.1, layer: Some(0) })),
+        ("student t", base().penalty(Penalty::StudentT { weight: 0.1, nu: 3.0, layer: None })),
+        ("kl sparsity", base().penalty(Penalty::KlSparsity { weight: 0.1, rho: 0.05, layer: None })),
+        ("squared sparsity", base().penalty(Penalty::SquaredSparsity { weight: 0.1, rho: 0.05, layer: None })),
+        ("contractive, closed form", shallow().penalty(contractive(Mapping::Encoder, Method::Auto))),
+        ("contractive, exact, one layer", shallow().penalty(contractive(Mapping::Encoder, Method::Exact))),
+        ("contractive, exact", base().penalty(contractive(Mapping::Encoder, Method::Exact))),
+        ("contractive, linear code", {
+            base().code_activation(Activation::Identity).penalty(contractive(Mapping::Encoder, Method::Exact))
+        }),
+        ("contractive, estimated", base().penalty(contractive(Mapping::Encoder, hutchinson))),
+        ("contractive by layers", base().penalty(contractive(Mapping::Layers, Method::Auto))),
+        ("contractive reconstruction", base().penalty(contractive(Mapping::Reconstruction, Method::Exact))),
+        ("salt and pepper", base().corruption(Corruption::SaltAndPepper { probability: 0.3 })),
+        ("missing", base().corruption(Corruption::Missing { keep: vec![true, false, true, true, false, true] })),
+        ("walkback", {
+            Spec { walkback: 2, ..base().loss(Loss::Gaussian { sigma: 0.5, learned: false }).gaussian_corruption(0.2) }
+        }),
+        ("variational", variational()),
+        ("variational, bernoulli", variational().loss(Loss::Bernoulli)),
+        ("predictive sparse", Spec { latent: sparse, ..shallow() }),
+        ("unit norm", Spec { unit_norm: true, ..base() }),
+        ("unit norm, tied", Spec { unit_norm: true, ..shallow().tied() }),
+        ("everything", everything),
+    ]
+}
+
+struct Case {
+    graph: Graph,
+    env: Environment<f64>,
+}
+
+impl Case {
+    fn new(spec: &Spec) -> Case {
+        let network = Network::new(spec).unwrap();
+        let graph = network.graph(Purpose::Train, false).unwrap();
+        let columns = network.data_columns();
+        let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+        let data = wide(values(1, ROWS * columns, (0.05, 0.95)));
+        let own = network.params().iter().enumerate();
+        let params = own.map(|(i, t)| wide(values(10 + i as u32, t.shape.elements(1), (-0.7, 0.7)))).collect();
+        let constants = network.constants().iter().map(|t| match t.name.as_str() {
+            "input.low" => vec![0.0],
+            "input.high" => vec![1.0],
+            _ => (0..t.shape.elements(1)).map(|i| f64::from(u8::from(i % 2 == 0))).collect(),
+        });
+        let constants = constants.collect();
+        let env = Environment { rows: ROWS, data, params, constants, seed: 5, step: 3, ..Environment::default() };
+        Case { graph, env }
+    }
+
+    /// The sum of all terms.
+    fn total(&self, env: &Environment<f64>) -> f64 {
+        let values = evaluate(&self.graph, env).unwrap();
+        (0..self.graph.terms().len()).map(|i| env.sink(&self.graph, &values, Sink::Term(i)).unwrap()[0]).sum()
+    }
+}
+
+/// What the objective takes for a constant although it depends on parameters, so that differences see more than the
+/// gradient: codes of an inner minimisation, draws of a walkback.
+fn detached(spec: &Spec) -> bool {
+    spec.walkback > 0 || matches!(spec.latent, Latent::PredictiveSparse { .. })
+}
+
+#[test]
+fn every_gradient_is_that_of_the_objective() {
+    for (name, spec) in specs().into_iter().filter(|(_, spec)| !detached(spec)) {
+        let case = Case::new(&spec);
+        let values = evaluate(&case.graph, &case.env).unwrap();
+        for p in 0..case.env.params.len() {
+            let gradient = case.env.sink(&case.graph, &values, Sink::Gradient(p)).unwrap();
+            for i in 0..gradient.len() {
+                let at = |shift: f64| {
+                    let mut env = case.env.clone();
+                    env.params[p][i] += shift;
+                    case.total(&env)
+                };
+                let difference = (at(EPS) - at(-EPS)) / (2.0 * EPS);
+                let what = &case.graph.describe(case.graph.sinks()[0].1);
+                assert!(
+                    (gradient[i] - difference).abs() <= 1e-6 + 1e-5 * difference.abs(),
+                    "{name}, parameter {p}, element {i} ({what}): {} against {difference}",
+                    gradient[i]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gpu_computes_what_the_interpreter_does() {
+    let gpu = gpu();
+    for (name, spec) in specs() {
+        let case = Case::new(&spec);
+        let exact = evaluate(&case.graph, &case.env).unwrap();
+        let evaluator = Evaluator::new(&gpu, &case.graph, ROWS).unwrap();
+        let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        evaluator.data(&narrow(&case.env.data)).unwrap();
+        evaluator.params(&case.env.params.iter().map(|p| narrow(p)).collect::<Vec<_>>()).unwrap();
+        if !case.env.constants.is_empty() {
+            evaluator.constants(&case.env.constants.iter().map(|p| narrow(p)).collect::<Vec<_>>()).unwrap();
+        }
+        evaluator.run(State { step: case.env.step, ..State::once(ROWS, case.env.seed) }).unwrap();
+        for &(sink, _) in case.graph.sinks() {
+            let wanted = case.env.sink(&case.graph, &exact, sink).unwrap();
+            let found = evaluator.sink(sink, ROWS).unwrap();
+            let scale = wanted.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+            for (a, b) in found.iter().zip(wanted) {
+                assert!((f64::from(*a) - b).abs() <= 2e-5 * scale, "{name}, {sink:?}: {a} against {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn estimates_of_a_jacobian_are_right_in_the_mean() {
+    let at = |method| {
+        let case = Case::new(&base().penalty(contractive(Mapping::Encoder, method)));
+        let term = |env: &Environment<f64>| {
+            let values = evaluate(&case.graph, env).unwrap();
+            env.sink(&case.graph, &values, Sink::Term(1)).unwrap()[0]
+        };
+        let steps = if matches!(method, Method::Exact) { 1 } else { 400 };
+        (0..steps).map(|step| term(&Environment { step, ..case.env.clone() })).sum::<f64>() / f64::from(steps)
+    };
+    let (exact, estimate) = (at(Method::Exact), at(Method::Hutchinson { projections: 4 }));
+    assert!((estimate / exact - 1.0).abs() < 0.02, "{estimate} against {exact}");
+    // And of one layer the three ways agree.
+    let one = |method| {
+        let case = Case::new(&shallow().penalty(contractive(Mapping::Encoder, method)));
+        let values = evaluate(&case.graph, &case.env).unwrap();
+        (0..4).map(|i| case.env.sink(&case.graph, &values, Sink::Gradient(i)).unwrap().to_vec()).collect::<Vec<_>>()
+    };
+    for (a, b) in one(Method::ClosedForm).iter().flatten().zip(one(Method::Exact).iter().flatten()) {
+        assert!((a - b).abs() < 1e-12, "{a} against {b}");
+    }
+}
+
+#[test]
+fn specs_come_back_from_toml_and_json() {
+    for (name, spec) in specs() {
+        assert_eq!(Spec::from_toml(&spec.to_toml().unwrap()).unwrap(), spec, "{name}");
+        assert_eq!(Spec::from_json(&spec.to_json().unwrap()).unwrap(), spec, "{name}");
+    }
+    let _ = (Supervised { classes: 2, weight: 1.0 }, Layer::new(1));
+}
