@@ -72,7 +72,7 @@ impl Case {
 
 /// Two layers and two, no two of the same width; `activation` everywhere, but not where logits are due.
 fn two_and_two(activation: Activation, loss: Loss) -> Spec {
-    let layer = |units, activation| Layer { units, activation, init: Init::He };
+    let layer = |units, activation| Layer { activation, ..Layer::new(units) };
     let last = if loss == Loss::Bernoulli { Activation::Identity } else { activation };
     Spec {
         encoder: vec![layer(5, activation), layer(3, activation)],
@@ -208,7 +208,7 @@ fn overcomplete(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 
 fn stacked(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let mut checks = Vec::new();
-    let layer = |units, activation| Layer { units, activation, init: Init::He };
+    let layer = |units, activation| Layer { activation, ..Layer::new(units) };
     let (elu, plain) = (Activation::Elu, Activation::Identity);
     let spec = Spec {
         encoder: vec![layer(300, elu), layer(150, elu)],
@@ -332,7 +332,7 @@ fn weight_decay(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let (count, features, units) = (60, 6, 4);
     let (sigma, sigma_w) = (0.5, 0.8);
     let lambda = sigma * sigma / (sigma_w * sigma_w);
-    let layer = |units, activation| Layer { units, activation, init: Init::He };
+    let layer = |units, activation| Layer { activation, ..Layer::new(units) };
     let spec = Spec {
         encoder: vec![layer(units, Activation::Tanh)],
         // The list's lambda is for the sum over rows and ||W||²; the spec's for the mean over rows and ½ ||W||².

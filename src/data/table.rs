@@ -108,6 +108,29 @@ impl Data {
         self.labels.as_deref()
     }
 
+    /// A table with `classes` more columns, 1 in the column of a row's label and 0 in the others: what a model with a
+    /// classifier is trained on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Data`] if the table has no labels, or one that is no class.
+    pub fn labelled(&self, classes: usize) -> Result<Data> {
+        let Some(labels) = &self.labels else {
+            return Err(Error::data(format!("{}: labels", self.name), "none", "one for each row"));
+        };
+        let mut values = Vec::with_capacity(self.rows() * (self.columns + classes));
+        for (row, (features, &label)) in self.values.chunks_exact(self.columns).zip(labels).enumerate() {
+            if label as usize >= classes {
+                let allowed = format!("less than the {classes} classes");
+                return Err(Error::data(format!("{}: label of row {row}", self.name), label, allowed));
+            }
+            values.extend_from_slice(features);
+            values.extend((0..classes).map(|class| f32::from(u8::from(class == label as usize))));
+        }
+        let columns = self.columns + classes;
+        Ok(Data { name: self.name.clone(), columns, values: Arc::new(values), labels: Some(labels.clone()) })
+    }
+
     /// The first `row` rows and the rest, with their labels. Nothing is shuffled.
     ///
     /// # Errors

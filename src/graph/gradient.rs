@@ -77,8 +77,9 @@ impl Graph {
     fn shares(&mut self, id: NodeId, g: NodeId, active: &[bool], extra: &[usize]) -> Result<Vec<(NodeId, NodeId)>> {
         let node = self.node(id).clone();
         let mut shares = Vec::new();
-        // The shape of an input's adjoint; where g is the same for every row, products and views of it are too.
-        let batched = self.shape(g).batched;
+        // The shape of an input's adjoint; where several cotangents are the same for every row, so is what is made of
+        // them alone.
+        let batched = self.shape(g).batched || extra.is_empty();
         let like_g = |shape: &Shape| Shape { batched: shape.batched && batched, ..extended(shape, extra) };
         match node.op {
             Op::Map { expr, inputs } => {

@@ -130,8 +130,9 @@ impl Builder<'_> {
             return Ok((self.g.gather(self.spec.input, shuffled), None));
         };
         let row = self.g.gather(self.network.data_columns(), shuffled);
-        let _ = (row, supervised);
-        Err(Error::Internal("labels".into()))
+        let x = self.g.slice(row, 0, self.spec.input)?;
+        let labels = self.g.slice(row, self.spec.input, supervised.classes)?;
+        Ok((x, Some(labels)))
     }
 
     pub fn infer(&mut self, purpose: Purpose, input: NodeId) -> Result<NodeId> {
