@@ -1,6 +1,6 @@
 //! Dense autoencoders in f64, in plain loops: forward only, from the formulas of the list, for central differences.
 
-use strait::{Activation, Spec};
+use strait::{Activation, Loss, Spec};
 
 use super::linear::largest;
 use super::outcome::Outcome;
@@ -8,8 +8,11 @@ use super::outcome::Outcome;
 /// What a formula is applied to.
 type Formula = fn(f64) -> f64;
 
-/// The loss of one element from output and target.
-type Cost = fn(f64, f64) -> f64;
+/// The loss of a row from outputs and targets.
+type Cost = Box<dyn Fn(&[f64], &[f64]) -> f64>;
+
+/// What the outputs of a row say of the input.
+type Mean = Box<dyn Fn(&[f64]) -> Vec<f64>>;
 
 /// A spec's forward pass.
 pub struct Forward {
@@ -18,11 +21,8 @@ pub struct Forward {
     encoder: usize,
     tied: bool,
     cost: Cost,
-    /// Divides the sum over features.
-    features: f64,
     weight_decay: f64,
-    /// What the output says of the input.
-    mean: Formula,
+    mean: Mean,
 }
 
 /// Everything that a row goes through.
@@ -52,15 +52,9 @@ impl Forward {
             layers.push((width, layer.units, formula(layer.activation)?, weights, bias));
             (width, tensors) = (layer.units, bias + 1);
         }
-        let square: Cost = |r, x| (r - x) * (r - x);
-        let (cost, features, mean): (Cost, f64, Formula) = match spec.loss.name() {
-            "mse" => (square, spec.input as f64, |r| r),
-            "squared_error" => (square, 1.0, |r| r),
-            "bernoulli" => (coin, 1.0, sigmoid),
-            other => return Err(format!("no formula in f64 for the loss {other}").into()),
-        };
+        let (cost, mean) = likelihood(spec)?;
         let encoder = spec.encoder.len();
-        Ok(Forward { layers, encoder, tied: spec.tied, cost, features, weight_decay: spec.weight_decay, mean })
+        Ok(Forward { layers, encoder, tied: spec.tied, cost, weight_decay: spec.weight_decay, mean })
     }
 
     /// One row through all layers.
@@ -90,7 +84,7 @@ impl Forward {
     /// The reconstruction of a row.
     pub fn reconstruction(&self, params: &[Vec<f64>], row: &[f64]) -> Vec<f64> {
         let mut pass = self.pass(params, row);
-        pass.after.pop().unwrap_or_default().into_iter().map(self.mean).collect()
+        (self.mean)(&pass.after.pop().unwrap_or_default())
     }
 
     /// The loss of each row, mean over rows, and ½ λ Σ ||W||² over every weight once.
@@ -98,9 +92,8 @@ impl Forward {
         let rows = data.chunks(self.layers[0].0);
         let count = rows.len() as f64;
         let cost = |row: &[f64]| -> f64 {
-            let pass = self.pass(params, row);
-            let output = pass.after.iter().last().into_iter().flatten();
-            output.zip(row).map(|(&r, &x)| (self.cost)(r, x)).sum::<f64>() / self.features
+            let mut pass = self.pass(params, row);
+            (self.cost)(&pass.after.pop().unwrap_or_default(), row)
         };
         let regularised = if self.tied { self.encoder } else { self.layers.len() };
         let weights = self.layers[..regularised].iter().flat_map(|layer| &params[layer.3]);
@@ -129,6 +122,38 @@ impl Forward {
         let passes = data.chunks(self.layers[0].0).map(|row| self.pass(params, row));
         passes.flat_map(|pass| pass.before).flatten().fold(f64::INFINITY, |least, v| least.min(v.abs()))
     }
+}
+
+/// The loss of a row and the mean of the decoder's distribution.
+fn likelihood(spec: &Spec) -> Outcome<(Cost, Mean)> {
+    let sum = |each: fn(f64, f64) -> f64, factor: f64| -> Cost {
+        Box::new(move |r, x| factor * r.iter().zip(x).map(|(&r, &x)| each(r, x)).sum::<f64>())
+    };
+    let square: fn(f64, f64) -> f64 = |r, x| (r - x) * (r - x);
+    let same = || -> Mean { Box::new(<[f64]>::to_vec) };
+    let n = spec.input as f64;
+    Ok(match spec.loss {
+        Loss::Mse => (sum(square, 1.0 / n), same()),
+        Loss::SquaredError => (sum(square, 1.0), same()),
+        Loss::Bernoulli => (sum(coin, 1.0), Box::new(|z| z.iter().map(|&z| sigmoid(z)).collect())),
+        Loss::Gaussian { sigma, learned: false } => {
+            let distance = sum(square, 0.5 / (sigma * sigma));
+            let normaliser = 0.5 * n * (2.0 * std::f64::consts::PI * sigma * sigma).ln();
+            (Box::new(move |r, x| distance(r, x) + normaliser), same())
+        }
+        Loss::Softmax { classes } => {
+            let log_p = move |z: &[f64]| -> Vec<f64> {
+                let each = |block: &[f64]| -> Vec<f64> {
+                    let sum: f64 = block.iter().map(|z| z.exp()).sum();
+                    block.iter().map(|z| z - sum.ln()).collect()
+                };
+                z.chunks(classes).flat_map(each).collect()
+            };
+            let cost = move |z: &[f64], x: &[f64]| -log_p(z).iter().zip(x).map(|(l, x)| l * x).sum::<f64>();
+            (Box::new(cost), Box::new(move |z| log_p(z).into_iter().map(f64::exp).collect()))
+        }
+        other => return Err(format!("no formula in f64 for the loss {}", other.name()).into()),
+    })
 }
 
 /// 1 / (1 + exp(−x))

@@ -73,7 +73,7 @@ impl Case {
 /// Two layers and two, no two of the same width; `activation` everywhere, but not where logits are due.
 fn two_and_two(activation: Activation, loss: Loss) -> Spec {
     let layer = |units, activation| Layer { activation, ..Layer::new(units) };
-    let last = if loss == Loss::Bernoulli { Activation::Identity } else { activation };
+    let last = if loss.takes_logits() { Activation::Identity } else { activation };
     Spec {
         encoder: vec![layer(5, activation), layer(3, activation)],
         decoder: vec![layer(4, activation), layer(6, last)],
