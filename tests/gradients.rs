@@ -332,6 +332,18 @@ fn broadcasts() {
         let what = format!("{} repeated to [3, 4]", small.0);
         check(&what, &[fixed(&[3, 4]), small], |g, x| g.map([x[0], x[1]], |[a, b]| (a * b).tanh()).unwrap());
     }
+    // Leading and middle dimensions, with others kept before, between and behind them.
+    let wide: [&[usize]; 6] = [&[3, 4], &[2, 1, 4], &[2, 1, 1], &[1, 3, 1], &[3, 1], &[2, 3, 1]];
+    let wider: [&[usize]; 6] = [&[2, 2], &[3, 1, 1], &[3, 2, 1], &[2, 1, 1, 2], &[2, 3, 1, 1], &[1, 3, 1, 2]];
+    let cases = wide.map(|small| (&[2usize, 3, 4][..], small)).into_iter();
+    for (large, small) in cases.chain(wider.map(|small| (&[2usize, 3, 2, 2][..], small))) {
+        for (large, small) in
+            [(batched(large), fixed(small)), (batched(large), batched(small)), (fixed(large), fixed(small))]
+        {
+            let what = format!("{} repeated to {}", small.0, large.0);
+            check(&what, &[large, small], |g, x| g.map([x[0], x[1]], |[a, b]| (a * b).tanh()).unwrap());
+        }
+    }
     for (a, b) in [(fixed(&[3, 1]), fixed(&[1, 4])), (batched(&[3, 1]), fixed(&[4])), (batched(&[1]), fixed(&[5]))] {
         let what = format!("{} and {} repeated", a.0, b.0);
         check(&what, &[a, b], |g, x| g.map([x[0], x[1]], |[a, b]| (a - b).exp()).unwrap());

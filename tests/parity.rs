@@ -84,13 +84,16 @@ fn reductions_over_awkward_shapes() {
     let gpu = gpu();
     for kind in [AdapterKind::Software, AdapterKind::Hardware] {
         for (rows, blocks, columns) in
-            [(1, 1, 1), (7, 1, 5), (3, 2, 9), (67, 3, 33), (2, 5, 130), (70_000, 1, 1), (5, 1, 5000)]
+            [(1, 1, 1), (7, 1, 5), (3, 2, 9), (67, 3, 33), (2, 5, 130), (3, 6, 7), (70_000, 1, 1), (5, 1, 5000)]
         {
             for op in [Reduction::Sum, Reduction::Max] {
-                for over in [Over::Columns, Over::Rows, Over::Batch, Over::Blocks] {
+                for over in Over::ALL {
                     let mut g = Graph::new(vec![], vec![]);
                     let x = g.input(0, blocks * columns);
-                    let x = g.view(x, Shape::batched(&[blocks, columns])).unwrap();
+                    let between = [blocks / 2, 2, columns];
+                    let three = over == Over::Inner && blocks % 2 == 0;
+                    let dims = if three { &between[..] } else { &[blocks, columns] };
+                    let x = g.view(x, Shape::batched(dims)).unwrap();
                     let y = g.map([x], |[x]| x.exp() - 1.5).unwrap();
                     let r = g.reduce(op, over, y);
                     let out = g.map([r], |[r]| 0.5 * r + 1.0).unwrap();

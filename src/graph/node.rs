@@ -2,7 +2,7 @@
 
 use super::expr::{Expr, Kind};
 use super::layout::Layout;
-use super::shape::{Access, Shape};
+use super::shape::{Access, Shape, product};
 use crate::error::{Error, Result};
 
 /// A node of a [`Graph`].
@@ -34,11 +34,13 @@ pub enum Over {
     Batch,
     /// Every dimension but the batch and the last.
     Blocks,
+    /// The dimension before the last, which becomes 1.
+    Inner,
 }
 
 impl Over {
     /// Every one, for the suites that test them all.
-    pub const ALL: [Over; 4] = [Over::Columns, Over::Rows, Over::Batch, Over::Blocks];
+    pub const ALL: [Over; 5] = [Over::Columns, Over::Rows, Over::Batch, Over::Blocks, Over::Inner];
 }
 
 /// A set of tensors that live in one buffer at the same offsets in each (see [`Layout`]).
@@ -428,12 +430,20 @@ impl Graph {
             let over = if shape.blocks() == 1 { Over::Rows } else { Over::Batch };
             input = self.sum(over, input);
         }
-        if self.shape(input).blocks() != shape.blocks() {
-            if shape.blocks() != 1 {
-                return Err(Error::shape(format!("sum of {}", self.describe(input)), &from, shape));
+        // Neighbouring dimensions that were repeated are summed as one, between what lies before and behind them.
+        let Shape { batched, mut dims } = self.shape(input).clone();
+        let missing = dims.len().saturating_sub(shape.dims.len());
+        let repeated = |i: usize| i < missing || shape.dims.get(i - missing) == Some(&1);
+        let mut end = dims.len().saturating_sub(1);
+        while end > 0 {
+            let start = (0..end).rev().take_while(|&i| repeated(i)).last().unwrap_or(end);
+            if dims[start..end].iter().any(|&d| d != 1) {
+                let parts = [&dims[..start], &dims[start..end], &dims[end..]].map(product);
+                let seen = self.view_as(input, Shape { batched, dims: parts.to_vec() });
+                input = self.sum(Over::Inner, seen);
+                dims[start..end].fill(1);
             }
-            let over = if shape.batched { Over::Blocks } else { Over::Rows };
-            input = self.sum(over, input);
+            end = start.min(end - 1);
         }
         Ok(self.view_as(input, shape.clone()))
     }
@@ -566,6 +576,13 @@ pub(crate) fn reduced(from: &Shape, over: Over) -> Shape {
         Over::Rows => Shape::fixed(columns),
         Over::Batch => Shape::fixed(&from.dims),
         Over::Blocks => Shape { batched: from.batched, dims: columns.to_vec() },
+        Over::Inner => {
+            let mut shape = from.clone();
+            if let [.., inner, _] = &mut shape.dims[..] {
+                *inner = 1;
+            }
+            shape
+        }
     }
 }
 

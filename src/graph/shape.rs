@@ -48,6 +48,11 @@ impl Shape {
         &self.dims[..self.dims.len().saturating_sub(1)]
     }
 
+    /// The extent of the dimension before the last.
+    pub fn inner(&self) -> usize {
+        self.lead().last().copied().unwrap_or(1)
+    }
+
     /// Matrix rows per row of the batch (or in all, where the tensor is not batched).
     pub fn blocks(&self) -> usize {
         product(self.lead())
@@ -94,7 +99,7 @@ impl Shape {
 
 /// The product of some dimensions. All sizes stop at the largest number: a shape from outside may be absurd, and is
 /// refused for its size where it is planned.
-fn product(dims: &[usize]) -> usize {
+pub(super) fn product(dims: &[usize]) -> usize {
     dims.iter().fold(1, |product, &d| product.saturating_mul(d))
 }
 

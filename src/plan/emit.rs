@@ -193,6 +193,7 @@ impl Emitter<'_> {
         }
         let (outer, inner, count, batched) = match over {
             Over::Blocks => (from.blocks(), 1, from.blocks(), false),
+            Over::Inner => (from.inner(), 1, from.inner(), false),
             Over::Batch => (1, from.blocks(), 1, from.batched),
             _ => (0, 1, from.blocks(), from.batched),
         };

@@ -185,7 +185,7 @@ fn columns<R: Real>(input: &[R], from: usize, offset: isize, width: usize) -> Ve
 
 fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: usize, length: usize) -> Vec<R> {
     let columns = from.columns();
-    let blocks = from.blocks();
+    let (blocks, inner) = (from.blocks(), from.inner());
     let mut out: Vec<Option<R>> = vec![None; length];
     for row in 0..from.matrix_rows(rows) {
         for column in 0..columns {
@@ -194,6 +194,7 @@ fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: u
                 Over::Rows => column,
                 Over::Batch => row % blocks * columns + column,
                 Over::Blocks => row / blocks * columns + column,
+                Over::Inner => row / inner * columns + column,
             };
             let v = input[row * columns + column];
             out[at] = Some(match (out[at], op) {

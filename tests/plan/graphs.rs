@@ -44,8 +44,24 @@ struct Maker {
 /// A random graph and everything it reads. All its values are moderate.
 pub fn random_graph(seed: u32) -> (Graph, Environment<f32>) {
     let mut dice = Dice::new(seed);
-    let shapes: [&[usize]; 12] =
-        [&[5], &[4], &[8], &[3, 5], &[5, 3], &[4, 8], &[5, 1], &[1], &[], &[2, 3, 4], &[8, 8], &[6]];
+    let shapes: [&[usize]; 16] = [
+        &[5],
+        &[4],
+        &[8],
+        &[3, 5],
+        &[5, 3],
+        &[4, 8],
+        &[5, 1],
+        &[1],
+        &[],
+        &[2, 3, 4],
+        &[8, 8],
+        &[6],
+        &[2, 1, 4],
+        &[3, 4],
+        &[1, 3, 1],
+        &[2, 3, 1, 4],
+    ];
     let tensor = |(i, dims): (usize, &&[usize])| Tensor { name: format!("t{i}"), shape: Shape::fixed(dims) };
     let params: Vec<Tensor> = shapes.iter().enumerate().map(tensor).collect();
     let constants: Vec<Tensor> = params.iter().skip(dice.roll(6)).step_by(3).cloned().collect();
@@ -191,10 +207,8 @@ impl Maker {
         self.graph.term("loss", loss);
         if self.dice.roll(3) > 0 {
             let params: Vec<NodeId> = (0..self.graph.nodes().count()).filter_map(|i| self.param(i)).collect();
-            // A repetition along middle dimensions has no gradient yet.
-            if let Ok(gradients) = self.graph.gradient(loss, &params) {
-                gradients.into_iter().enumerate().for_each(|(i, g)| self.graph.sink(Sink::Gradient(i), g));
-            }
+            let gradients = self.graph.gradient(loss, &params).expect("gradients");
+            gradients.into_iter().enumerate().for_each(|(i, g)| self.graph.sink(Sink::Gradient(i), g));
         }
     }
 
