@@ -4,6 +4,7 @@
 //! it; elementwise nodes that only a reduction reads are computed inside it and never stored.
 
 use super::Target;
+use super::late::{copy_late, is_late};
 use crate::error::Result;
 use crate::graph::{Access, Expr, Graph, NodeId, Op, Over, Reduction, Shape, Sink};
 
@@ -109,12 +110,13 @@ pub(super) fn prepare(graph: &Graph, optimise: bool) -> Result<Graph> {
         let copy = graph.copy(id, shape);
         graph.sinks[i].1 = copy;
     }
+    copy_late(&mut graph);
     Ok(graph)
 }
 
 impl Graph {
     /// A map that copies, whatever the copied node is.
-    fn copy(&mut self, id: NodeId, shape: Shape) -> NodeId {
+    pub(super) fn copy(&mut self, id: NodeId, shape: Shape) -> NodeId {
         let name = self.node(id).name.clone();
         let op = Op::Map { expr: Expr::input(0), inputs: vec![id] };
         self.nodes.push(crate::graph::Node { op, shape, name });
@@ -125,6 +127,8 @@ impl Graph {
 /// Forms the groups, in an order they can run in.
 pub(super) fn groups(graph: &Graph, target: &Target) -> Vec<Group> {
     let needed = needed(graph);
+    let late: Vec<NodeId> =
+        graph.sinks().iter().filter(|(sink, id)| is_late(graph, *sink, *id)).map(|(_, id)| *id).collect();
     let inside = if target.optimise { computed_inside(graph, &needed, target) } else { vec![None; needed.len()] };
     let mut groups: Vec<Group> = Vec::new();
     let mut home: Vec<Option<usize>> = vec![None; needed.len()];
@@ -133,7 +137,8 @@ pub(super) fn groups(graph: &Graph, target: &Target) -> Vec<Group> {
             continue;
         }
         let at = if is_elementwise(graph, id) {
-            let found = if target.optimise { place_for(graph, target, &groups, &home, id) } else { None };
+            let joins = target.optimise && !late.contains(&id);
+            let found = if joins { place_for(graph, target, &groups, &home, id) } else { None };
             found.unwrap_or_else(|| {
                 groups.push(Group { anchor: None, before: vec![], body: vec![], space: node.shape.clone() });
                 groups.len() - 1

@@ -6,6 +6,7 @@
 mod emit;
 mod explain;
 mod fuse;
+mod late;
 mod slots;
 
 use crate::error::{Error, Result};

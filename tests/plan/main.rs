@@ -152,6 +152,81 @@ fn an_adam_step_is_one_dispatch() {
     }
 }
 
+/// An arena is written after everything that reads it, and element by element only over what was read in its place.
+#[test]
+fn arenas_are_written_last() {
+    let gpu = gpu();
+    type Build = fn(&mut Graph);
+    let build: [(&str, Build); 7] = [
+        ("read later", |g| {
+            let (p, d) = (g.arena(Arena::Params), g.arena(Arena::Grads));
+            let new = g.map([p, d], |[p, d]| p - 0.5 * d).unwrap();
+            g.sink(Sink::Update(Arena::Params), new);
+            let doubled = g.map([p], |[p]| p * 2.0).unwrap();
+            let top = g.reduce(Reduction::Max, Over::Rows, doubled);
+            g.sink(Sink::Output(0), top);
+        }),
+        ("a parameter read later", |g| {
+            let (p, w) = (g.arena(Arena::Params), g.param(0).unwrap());
+            let new = g.map([p], |[p]| p * 2.0).unwrap();
+            g.sink(Sink::Update(Arena::Params), new);
+            g.sink(Sink::Output(0), w);
+        }),
+        ("a parameter read by everyone", |g| {
+            let (p, w) = (g.arena(Arena::Params), g.param(1).unwrap());
+            let new = g.map([p, w], |[p, w]| p + w).unwrap();
+            g.sink(Sink::Update(Arena::Params), new);
+        }),
+        ("swapped", |g| {
+            let (m, v) = (g.arena(Arena::First), g.arena(Arena::Second));
+            g.sink(Sink::Update(Arena::First), v);
+            g.sink(Sink::Update(Arena::Second), m);
+            g.sink(Sink::Output(0), m);
+        }),
+        ("neighbours", |g| {
+            let p = g.arena(Arena::Params);
+            let next = g.columns(p, 1, g.shape(p).columns()).unwrap();
+            let new = g.map([p, next], |[p, n]| 0.5 * p + n).unwrap();
+            g.sink(Sink::Update(Arena::Params), new);
+        }),
+        ("a product", |g| {
+            let (d, c) = (g.arena(Arena::Grads), g.constant(0).unwrap());
+            let new = g.matmul(d, c, false, false).unwrap();
+            g.sink(Sink::Update(Arena::Grads), new);
+        }),
+        ("gradients", |g| {
+            let (d, w) = (g.arena(Arena::Grads), g.param(0).unwrap());
+            let new = g.map([w], |[w]| w.exp()).unwrap();
+            g.sink(Sink::Gradient(0), new);
+            let top = g.reduce(Reduction::Max, Over::Columns, d);
+            g.sink(Sink::Output(0), top);
+        }),
+    ];
+    let params = vec![tensor("w", &[30, 60]), tensor("b", &[])];
+    let constants = vec![tensor("c", &[1024, 1024])];
+    let layout = Layout::new(&params);
+    let drawn: Vec<Vec<f32>> = (0..).zip(&params).map(|(i, t)| values(i, t.shape.elements(1), (-1.0, 1.0))).collect();
+    let arenas = [Arena::Params, Arena::Grads, Arena::First, Arena::Second];
+    let filled = |i: u32| values(10 * i, layout.bytes as usize / 4, (-1.0, 1.0));
+    let mut arenas: BTreeMap<Arena, Vec<f32>> = (0..).zip(arenas).map(|(i, arena)| (arena, filled(i))).collect();
+    arenas.insert(Arena::Params, layout.pack(&params, &drawn).unwrap());
+    let constant = values(90, 1 << 20, (-0.03, 0.03));
+    let env = Environment { rows: 1, params: drawn, constants: vec![constant], arenas, ..Environment::default() };
+    for (what, build) in build {
+        let mut g = Graph::new(params.clone(), constants.clone());
+        build(&mut g);
+        for optimise in [true, false] {
+            let target = Target { optimise, ..target(&env) };
+            check_replay(&g, &env, target, &format!("{what}, optimise {optimise}"));
+            let target = Target { kind: gpu.kind(), limits: gpu.limits(), ..target };
+            for (sink, found, expected) in both(&gpu, &g, target, &env) {
+                let error = squared_error(&found, &expected);
+                assert!(error < 1e-12, "{what}, optimise {optimise}: {sink:?} off by {error:e}");
+            }
+        }
+    }
+}
+
 /// tanh(x W + b) with a loss, and the gradients with respect to W, b and x.
 fn dense() -> Graph {
     let mut g = Graph::new(vec![tensor("weight", &[12, 10]), tensor("bias", &[10])], vec![]);
