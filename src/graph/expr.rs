@@ -231,6 +231,29 @@ impl Expr {
         }
     }
 
+    /// The expression with other direct parts, in the order of [`Expr::parts`]; a `Through` becomes its value.
+    pub(crate) fn with_parts(&self, parts: &[Expr]) -> Expr {
+        match (&*self.0, parts) {
+            (Kind::Unary(f, _), [a]) => a.apply(*f),
+            (Kind::Binary(op, ..), [a, b]) => binary(*op, a.clone(), b.clone()),
+            (Kind::Select(c, _), [a, b, t, o]) => a.select(*c, b, t, o),
+            (Kind::Through { .. }, [value]) => value.clone(),
+            _ => self.clone(),
+        }
+    }
+
+    /// Which of the first `count` inputs the value depends on.
+    pub(crate) fn used(&self, count: usize) -> Vec<usize> {
+        (0..count).filter(|&i| self.any(&|k| *k == Kind::Input(i))).collect()
+    }
+
+    /// The expression over those inputs alone that it uses, with these.
+    pub(crate) fn compact<T: Copy>(&self, inputs: &[T]) -> (Expr, Vec<T>) {
+        let used = self.used(inputs.len());
+        let rank = |i: usize| Expr::input(used.iter().position(|&u| u == i).unwrap_or(0));
+        (self.substitute(&rank, None), used.iter().map(|&i| inputs[i]).collect())
+    }
+
     /// Whether `test` holds for the expression or any part of it.
     pub(crate) fn any(&self, test: &dyn Fn(&Kind) -> bool) -> bool {
         test(&self.0) || self.parts().into_iter().any(|p| p.any(test))

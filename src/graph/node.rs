@@ -141,6 +141,19 @@ pub struct Node {
 }
 
 impl Node {
+    /// The same for a graph in which the nodes it reads have other numbers.
+    pub(crate) fn moved(&self, to: impl Fn(NodeId) -> NodeId) -> Node {
+        let mut node = self.clone();
+        match &mut node.op {
+            Op::Map { inputs, .. } => inputs.iter_mut().for_each(|i| *i = to(*i)),
+            Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => *input = to(*input),
+            Op::MatMul { a, b, .. } => (*a, *b) = (to(*a), to(*b)),
+            Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => {}
+            Op::Arena(_) | Op::Table(_) | Op::Fill(_) => {}
+        }
+        node
+    }
+
     /// The nodes this one reads.
     pub fn inputs(&self) -> Vec<NodeId> {
         match &self.op {
@@ -373,10 +386,7 @@ impl Graph {
             }
         }
         // Substitution may have folded an input away.
-        let used: Vec<usize> = (0..flat.len()).filter(|&i| expr.any(&|k| *k == Kind::Input(i))).collect();
-        let rank = |i: usize| Expr::input(used.iter().position(|&u| u == i).unwrap_or(0));
-        let expr = expr.substitute(&rank, None);
-        let inputs = used.into_iter().map(|i| flat[i]).collect();
+        let (expr, inputs) = expr.compact(&flat);
         Ok(self.push(Op::Map { expr, inputs }, shape))
     }
 

@@ -224,7 +224,7 @@ fn place_for(graph: &Graph, target: &Target, groups: &[Group], home: &[Option<us
 
 /// Storage buffers a group would bind at most if `extra` joined it: everything read from memory, and everything
 /// computed, since it may have to be stored.
-fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
+pub(super) fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
     let mut own: Vec<NodeId> = group.nodes().collect();
     own.push(extra);
     let mut read: Vec<NodeId> = Vec::new();

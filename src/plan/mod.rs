@@ -1,13 +1,14 @@
 //! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
 //!
-//! graph -> `fuse` (which nodes share a dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of
-//! each dispatch) -> [`Recording`].
+//! graph -> `split` (maps too wide for a dispatch) -> `fuse` (which nodes share a dispatch) -> `slots` (where every value
+//! lies) -> `emit` (the WGSL of each dispatch) -> [`Recording`].
 
 mod emit;
 mod explain;
 mod fuse;
 mod late;
 mod slots;
+mod split;
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, NodeId, Op};
@@ -176,7 +177,7 @@ impl Recording {
                 return Err(Error::Limit { what, needs, allowed, limit: "u32" });
             }
         }
-        let graph = fuse::prepare(graph, target.optimise)?;
+        let graph = fuse::prepare(&split::split(graph, &target), target.optimise)?;
         graph.check()?;
         let groups = fuse::groups(&graph, &target);
         let places = slots::places(&graph, &groups, &target)?;

@@ -11,7 +11,7 @@ use common::{both, gpu, squared_error, values};
 use graphs::{DATA_ROWS, random_graph};
 use strait::Error;
 use strait::gpu::{Program, Work};
-use strait::graph::{Arena, Expr, Graph, Layout, Op, Over, Reduction, Shape, Sink, Tensor};
+use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Layout, Op, Over, Reduction, Shape, Sink, Tensor};
 use strait::kernel::{Space, Tile, reflect};
 use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
 use strait::reference::{Environment, evaluate, replay};
@@ -395,6 +395,61 @@ fn many_inputs_are_read_by_several_dispatches() {
         }
         check_replay(&g, &env, target(&env), &format!("kept {kept}"));
     }
+}
+
+/// One expression may name more tensors than a dispatch can bind, and its derivatives name more still.
+#[test]
+fn a_map_of_many_tensors_is_computed_by_several() {
+    let gpu = gpu();
+    let dims: [&[usize]; 3] = [&[4, 5], &[5], &[4, 1]];
+    let params: Vec<Tensor> = (0..12).map(|i| tensor(&format!("t{i}"), dims[i % 3])).collect();
+    let drawn = (0..).zip(&params).map(|(i, t)| values(i, t.shape.elements(1), (-1.0, 1.0))).collect();
+    let env = Environment { rows: 1, params: drawn, seed: 9, ..Environment::default() };
+    let x = Expr::input;
+    let sum =
+        |from: usize, to: usize| (from..to).fold(Expr::constant(0.5), |sum, i| sum + x(i).sin() * x((i + 5) % to));
+    let exprs = [
+        ("a sum of products", sum(0, 12), 12),
+        ("one too many", sum(0, 7), 7),
+        ("two halves", sum(0, 8).tanh() / (2.0 + sum(4, 12).square()), 12),
+        ("a choice", sum(0, 3).select(Compare::Less, &sum(2, 6), sum(5, 9), x(10).exp() - x(11)), 12),
+        ("through its output", Expr::through_output(sum(0, 9).tanh(), &sum(0, 9), |y| 1.0 - y.square()), 9),
+        ("with draws", sum(0, 9) * Expr::random(Distribution::Uniform, 3) / Expr::rows(), 9),
+    ];
+    for (what, expr, count) in exprs {
+        let mut g = Graph::new(params.clone(), vec![]);
+        let p: Vec<_> = (0..count).map(|i| g.param(i).unwrap()).collect();
+        let wide = g.map_expr(expr, &p).unwrap();
+        g.sink(Sink::Output(0), wide);
+        let squares = g.map([wide], |[w]| w.square()).unwrap();
+        let loss = g.sum_all(squares);
+        g.term("loss", loss);
+        let gradients = g.gradient(loss, &p).unwrap();
+        gradients.into_iter().enumerate().for_each(|(i, d)| g.sink(Sink::Gradient(i), d));
+        for optimise in [true, false] {
+            for storage_buffers in [5, 6, 7] {
+                let target = Target { optimise, ..target(&env) };
+                let limits = Limits { storage_buffers, ..target.limits };
+                check_replay(&g, &env, Target { limits, ..target }, &format!("{what}, {storage_buffers} buffers"));
+            }
+        }
+        let target = Target { kind: gpu.kind(), limits: gpu.limits(), ..target(&env) };
+        for (sink, found, expected) in both(&gpu, &g, target, &env) {
+            assert!(squared_error(&found, &expected) < 1e-11, "{what}: {sink:?}: {found:?} against {expected:?}");
+        }
+    }
+    // An update binds the flags and what it replaces as well.
+    let mut g = Graph::new(params.clone(), vec![tensor("c", &[1024])]);
+    let mut read: Vec<_> = [Arena::Grads, Arena::First, Arena::Second, Arena::Best].map(|a| g.arena(a)).into();
+    read.push(g.constant(0).unwrap());
+    read.push(g.table(1));
+    let new = g.map_expr(sum(0, 6), &read).unwrap();
+    g.sink(Sink::Update(Arena::Params), new);
+    let length = Layout::new(&params).bytes as usize / 4;
+    let arenas = [Arena::Params, Arena::Grads, Arena::First, Arena::Second, Arena::Best];
+    let arenas = (0..).zip(arenas).map(|(i, arena)| (arena, values(i, length, (-1.0, 1.0)))).collect();
+    let env = Environment { arenas, constants: vec![values(30, 1024, (-1.0, 1.0))], table: vec![0.5; 4], ..env };
+    check_replay(&g, &env, target(&env), "an update");
 }
 
 /// A product of a tensor with itself binds it twice.

@@ -1,0 +1,77 @@
+//! Splitting: a map that reads more tensors than a dispatch can bind becomes several.
+//!
+//! Only plans do that. In the graph an expression stays whole, with the derivative that was declared for it.
+
+use super::Target;
+use super::fuse::{Group, bindings};
+use crate::graph::{Expr, Graph, Node, NodeId, Op};
+
+/// The graph without maps that are too wide for the target.
+pub(super) fn split(graph: &Graph, target: &Target) -> Graph {
+    let limit = target.limits.storage_buffers;
+    // Beside what it reads, a dispatch binds the result and, for an update, the flags.
+    let most = limit.saturating_sub(2);
+    let mut narrow = graph.clone();
+    narrow.nodes.clear();
+    let mut moved: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.nodes() {
+        let mut node = node.moved(|i| moved[i.0]);
+        let alone = Group { anchor: None, before: vec![], body: vec![], space: node.shape.clone() };
+        if let Op::Map { expr, inputs } = &node.op
+            && inputs.len() > most
+            && bindings(graph, &alone, id) > limit
+        {
+            let mut parts = Parts { graph: &mut narrow, like: &node, inputs: inputs.clone(), most };
+            let expr = parts.narrow(expr);
+            let (expr, inputs) = expr.compact(&parts.inputs);
+            node.op = Op::Map { expr, inputs };
+        }
+        narrow.nodes.push(node);
+        moved.push(NodeId(narrow.nodes.len() - 1));
+    }
+    narrow.sinks.iter_mut().for_each(|(_, id)| *id = moved[id.0]);
+    narrow
+}
+
+/// A map on its way to being several.
+struct Parts<'a> {
+    graph: &'a mut Graph,
+    like: &'a Node,
+    /// What it reads, and then its parts.
+    inputs: Vec<NodeId>,
+    most: usize,
+}
+
+impl Parts<'_> {
+    fn width(&self, expr: &Expr) -> usize {
+        expr.used(self.inputs.len()).len()
+    }
+
+    /// The same value from no more inputs than allowed, as far as there are parts to compute apart: the widest first.
+    fn narrow(&mut self, expr: &Expr) -> Expr {
+        let mut parts: Vec<Expr> = expr.parts().into_iter().cloned().collect();
+        let mut left: Vec<usize> = (0..parts.len()).collect();
+        let mut narrow = expr.clone();
+        while self.width(&narrow) > self.most {
+            let Some(&widest) = left.iter().max_by_key(|&&i| self.width(&parts[i])) else { break };
+            left.retain(|&i| i != widest);
+            let part = self.narrow(&parts[widest]);
+            // An only part is no narrower apart.
+            parts[widest] = if parts.len() > 1 { self.apart(part) } else { part };
+            narrow = expr.with_parts(&parts);
+        }
+        narrow
+    }
+
+    /// A part as a map of its own.
+    fn apart(&mut self, part: Expr) -> Expr {
+        if part.parts().is_empty() {
+            return part;
+        }
+        let (expr, inputs) = part.compact(&self.inputs);
+        let (shape, name) = (self.like.shape.clone(), self.like.name.clone());
+        self.graph.nodes.push(Node { op: Op::Map { expr, inputs }, shape, name });
+        self.inputs.push(NodeId(self.graph.nodes.len() - 1));
+        Expr::input(self.inputs.len() - 1)
+    }
+}
