@@ -149,7 +149,7 @@ impl Node {
             Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => *input = to(*input),
             Op::MatMul { a, b, .. } => (*a, *b) = (to(*a), to(*b)),
             Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => {}
-            Op::Arena(_) | Op::Table(_) | Op::Fill(_) => {}
+            Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => {}
         }
         node
     }
