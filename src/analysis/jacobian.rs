@@ -30,17 +30,33 @@ impl Spectrum {
                 format!("whole rows of {columns} columns, at least one"),
             ));
         }
-        let matrix =
-            DMatrix::from_row_iterator(jacobian.len() / columns, columns, jacobian.iter().map(|&v| f64::from(v)));
+        let wide: Vec<f64> = jacobian.iter().map(|&v| v.into()).collect();
+        Ok(Spectrum::of_matrix(&wide, columns))
+    }
+
+    /// Of whole rows of `columns` columns.
+    pub(super) fn of_matrix(rows: &[f64], columns: usize) -> Spectrum {
+        let matrix = DMatrix::from_row_slice(rows.len() / columns, columns, rows);
         let SVD { singular_values, v_t, .. } = matrix.svd(false, true);
         let mut order: Vec<usize> = (0..singular_values.len()).collect();
         order.sort_by(|&a, &b| singular_values[b].total_cmp(&singular_values[a]));
         let tangent = |&i: &usize| v_t.as_ref().map_or(vec![], |v| v.row(i).iter().copied().collect());
-        Ok(Spectrum {
+        Spectrum {
             values: order.iter().map(|&i| singular_values[i]).collect(),
             tangents: order.iter().map(tangent).collect(),
-        })
+        }
     }
+
+    /// The share of singular values below 1: directions in which the map contracts.
+    pub fn contracting(&self) -> f64 {
+        self.values.iter().filter(|&&v| v < 1.0).count() as f64 / self.values.len().max(1) as f64
+    }
+}
+
+/// The share of codes, of units with values between 0 and 1, that are no further than `margin` from 0 or from 1: units
+/// that are saturated, so that small changes of the input do not move them. 0 of no codes.
+pub fn saturation(codes: &[f32], margin: f32) -> f64 {
+    codes.iter().filter(|&&h| h <= margin || h >= 1.0 - margin).count() as f64 / codes.len().max(1) as f64
 }
 
 impl Session {
