@@ -282,3 +282,21 @@ fn every_system_learns() {
         }
     }
 }
+
+/// A linear map has the same Jacobian at every row, so its graph reads none.
+#[test]
+fn jacobians_of_linear_maps_are_one_for_every_row() {
+    let mut session =
+        Session::new(&gpu(), &Spec::symmetric(&[5, 3], Activation::Identity), Training::default()).unwrap();
+    let params = session.parameters().unwrap();
+    let (w, v) = (&params[0], &params[2]);
+    let encoder: Vec<f32> = (0..15).map(|i| w[i % 5 * 3 + i / 5]).collect();
+    let product = |r: usize, c: usize| (0..3).map(|j| w[c * 3 + j] * v[j * 5 + r]).sum::<f32>();
+    let whole: Vec<f32> = (0..25).map(|i| product(i / 5, i % 5)).collect();
+    let rows = values(7, 20, (-1.0, 1.0));
+    assert_eq!(session.jacobian(&rows, Mapping::Encoder).unwrap(), encoder.repeat(4));
+    for (found, expected) in session.jacobian(&rows, Mapping::Reconstruction).unwrap().iter().zip(whole.repeat(4)) {
+        assert!((found - expected).abs() <= 1e-6, "{found} against {expected}");
+    }
+    assert_eq!(session.spectra(&rows).unwrap().len(), 4);
+}

@@ -186,7 +186,10 @@ impl Builder<'_> {
 
     fn jacobian(&mut self, of: NodeId, by: NodeId) -> Result<NodeId> {
         let ones = self.g.identity(false, self.g.shape(of).columns());
-        Ok(self.g.vjp(of, ones, &[by])?[0])
+        let jacobian = self.g.vjp(of, ones, &[by])?[0];
+        // That of a linear map is one for all rows.
+        let shape = Shape { batched: true, ..self.g.shape(jacobian).clone() };
+        self.g.map_to(Expr::input(0), &[jacobian], shape)
     }
 
     /// log p(x|z) + log p(z) − log q(z|x) for one draw z = μ + exp(γ/2) ∘ ε.
