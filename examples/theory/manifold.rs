@@ -5,7 +5,7 @@ use std::f64::consts::{PI, TAU};
 use nalgebra::{DMatrix, DVector};
 use strait::analysis::{ManifoldParzen, Neighbours, Patch, Spectrum, saturation};
 use strait::model::{Mapping, Method};
-use strait::{Activation, Data, Gpu, Loss, Penalty, Session, Spec, Training, data};
+use strait::{Activation, Data, Decay, Gpu, Loss, Penalty, Schedule, Session, Spec, Training, data};
 
 use super::check::Check;
 use super::contractive::layered;
@@ -117,6 +117,16 @@ fn worst_angle(found: impl Iterator<Item = Vec<Vec<f64>>>, truth: &[DMatrix<f64>
     found.zip(truth).map(|(f, t)| largest_angle(&columns(&f[..t.ncols()]), t)).fold(0.0, f64::max)
 }
 
+/// A contractive denoising autoencoder of these points.
+fn trained(gpu: &Gpu, widths: &[usize], sigma: f64, seed: u64, points: &Data) -> Outcome<Session> {
+    let spec = Spec::symmetric(widths, Activation::Tanh).loss(Loss::SquaredError).gaussian_corruption(sigma);
+    let schedule = Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() };
+    let training = Training { epochs: 500, batch: 50, learning_rate: 0.01, schedule, seed, ..Training::default() };
+    let mut session = Session::new(gpu, &contracted(spec, 0.1), training)?;
+    session.fit(points)?;
+    Ok(session)
+}
+
 /// A regular circle in the plane and its tangents.
 fn circle(count: usize) -> (DMatrix<f64>, Vec<DMatrix<f64>>) {
     let angle = |i: usize| TAU * i as f64 / count as f64;
@@ -195,18 +205,14 @@ pub fn tangents(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let angle = worst_angle(found.iter().map(|s| s.tangents.clone()), &[basis]);
     checks.push(Check::at_most("trained on a plane: angle", 1e-5, angle));
 
-    // Trained on a circle and on a sphere.
-    for (name, (points, truth), widths, weight, bound) in
-        [("circle", circle(200), vec![2, 32, 2], 0.1, 0.1), ("sphere", sphere(400), vec![3, 48, 3], 0.1, 0.1)]
-    {
-        let spec = Spec::symmetric(&widths, Activation::Tanh).loss(Loss::SquaredError);
-        let training = Training { epochs: 300, batch: 50, learning_rate: 0.005, seed, ..Training::default() };
-        let mut model = Session::new(gpu, &contracted(spec, weight), training)?;
+    // Trained on a circle and on a sphere, with noise off the manifold to contract. A direction chosen at random is .79
+    // from the tangent of a circle in the mean, a plane 1 from that of a sphere.
+    for (name, (points, truth), widths) in [("circle", circle(200), [2, 48, 2]), ("sphere", sphere(400), [3, 48, 3])] {
         let points = device::data(&rounded(&points))?;
-        model.fit(&points)?;
+        let mut model = trained(gpu, &widths, 0.3, seed, &points)?;
         let found = model.spectra(points.values())?;
         let angle = mean_angle(found.iter().map(|s| s.tangents.clone()), &truth);
-        checks.push(Check::at_most(format!("trained on a {name}: mean angle of the tangents"), bound, angle));
+        checks.push(Check::at_most(format!("trained on a {name}: mean angle of the tangents"), 0.1, angle));
     }
     checks.extend(translated(gpu, seed)?);
     Ok(checks)
@@ -236,8 +242,8 @@ fn translated(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let inner = 3..178;
     let found = tiles[inner.clone()].iter().map(|p| p.tangents.clone());
     let angle = worst_angle(found, &slopes[inner.clone()]);
-    // Neighbours .15 away at most, on a curve of curvature sqrt(3)/(2 · 1.5) per 1/sqrt(2) of speed: the third order is
-    // left, (.15)²/6 of the third derivative, below 1% of the first.
+    // Neighbours are .15 away at most, a tenth of the blob's width: what their offsets have besides the first derivative
+    // is a hundredth of it.
     checks.push(Check::at_most("moving blob, local PCA: angle to d image/dt", 0.01, angle));
 
     // How codes move with the blob: J times the tangent, against differences of codes in plain loops.
@@ -257,10 +263,8 @@ fn translated(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.push(Check::all_equal("moving blob: J d image/dt, by differences of codes", &expected, &found, 2e-6));
 
     // Trained on them, the direction that the code follows most is that of the movement.
-    let spec = Spec::symmetric(&[PIXELS, 32, 2], Activation::Tanh).loss(Loss::SquaredError);
-    let training = Training { epochs: 200, batch: 30, learning_rate: 0.005, seed, ..Training::default() };
-    let mut model = Session::new(gpu, &contracted(spec, 0.05), training)?;
-    model.fit(&device::data(&images)?)?;
+    // A direction chosen at random is 1.4 away.
+    let mut model = trained(gpu, &[PIXELS, 32, 32, 1], 0.2, seed, &device::data(&images)?)?;
     let spectra = model.spectra(&narrow(&values(&images)))?;
     let found = spectra[inner.clone()].iter().map(|s| s.tangents.clone());
     checks.push(Check::at_most("trained on them: mean angle to it", 0.3, mean_angle(found, &slopes[inner])));
@@ -312,7 +316,7 @@ pub fn baselines(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let points = spiral(10, 150);
     let (count, sigma) = (10, 0.05);
     let density = ManifoldParzen::fit(gpu, &device::data(&points)?, count, 1, sigma)?;
-    let (low, step, cells) = (-2.0, 0.02, 201usize);
+    let (low, step, cells) = (-4.0, 0.04, 201usize);
     let grid: Vec<f32> =
         (0..cells * cells).flat_map(|i| [i / cells, i % cells].map(|c| (low + step * c as f64) as f32)).collect();
     let integral = |density: &ManifoldParzen| -> Outcome<f64> {
@@ -353,16 +357,16 @@ pub fn baselines(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let found = round.log_density(&narrow(&values(&others)))?;
     checks.push(Check::all_equal("no tangents: log density by plain windows", &expected, &found, 1e-9));
 
-    // What it is for: on points held out it is above ordinary windows of the best width.
-    let score = |density: &ManifoldParzen| -> Outcome<f64> {
+    // What it is for: on points held out, the best of some settings is above the best of ordinary windows.
+    let score = |count: usize, dimensions: usize, sigma: f64| -> Outcome<f64> {
+        let density = ManifoldParzen::fit(gpu, &device::data(&points)?, count, dimensions, sigma)?;
         Ok(density.log_density(&narrow(&values(&others)))?.iter().sum::<f64>() / 60.0)
     };
     let (mut plain, mut tiled) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    let data: Data = device::data(&points)?;
-    for sigma in [0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15] {
-        plain = plain.max(score(&ManifoldParzen::fit(gpu, &data, 1, 0, sigma)?)?);
-        tiled = tiled.max(score(&ManifoldParzen::fit(gpu, &data, count, 1, sigma)?)?);
+    for sigma in [0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1] {
+        plain = plain.max(score(1, 0, sigma)?);
+        tiled = tiled.max(score(3, 1, sigma)?).max(score(6, 1, sigma)?);
     }
-    checks.push(Check::at_least("held-out log density over that of the best windows", plain, tiled));
+    checks.push(Check::at_least("held-out log density, over that of the best round windows", plain, tiled));
     Ok(checks)
 }

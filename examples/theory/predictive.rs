@@ -188,7 +188,7 @@ pub fn decomposition(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let problems = |weights| problems(&x, &predicted, &atoms, &params[3], weights);
     let flat = problems((0.3, 0.0));
     let minima: Vec<Vec<f64>> = flat.iter().map(Problem::minimum).collect();
-    for steps in [20, 200] {
+    for steps in [10, 100] {
         let found = session(gpu, &spec(n, k, (0.3, 0.0), steps), &params)?.sparse_codes(&narrow(&x))?;
         let gaps = objectives(&flat, &found).into_iter().zip(flat.iter().zip(&minima));
         let most = gaps.map(|(found, (problem, least))| {
@@ -283,7 +283,7 @@ fn deployment(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let sparse = active.map(|v| if v.abs() > 1.3 { v } else { 0.0 });
     let x = rounded(&(sparse * directions * 0.3));
     let data = device::data(&x)?;
-    let training = |seed| Training { epochs: 150, batch: 64, learning_rate: 0.01, seed, ..Training::default() };
+    let training = |seed| Training { epochs: 80, batch: 64, learning_rate: 0.01, seed, ..Training::default() };
     let mut first = Session::new(gpu, &Spec { unit_norm: true, ..spec(n, k, (0.1, 0.5), 10) }, training(seed))?;
     let apart = |session: &mut Session, data: &Data| -> Outcome<f64> {
         let (h, f) = (wide(&session.sparse_codes(data.values())?), wide(&session.encode(data.values())?));

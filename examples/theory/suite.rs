@@ -6,11 +6,14 @@ pub mod outcome;
 pub mod check;
 pub mod device;
 pub mod forward;
+pub mod jacobians;
 pub mod linear;
 
 pub mod contractive;
 pub mod decoders;
 pub mod denoising;
+pub mod manifold;
+pub mod predictive;
 pub mod sparse;
 pub mod structure;
 pub mod variational;
