@@ -11,12 +11,12 @@ use strait::Data;
 
 use super::outcome::Outcome;
 
-const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
-const INK: RGBColor = RGBColor(38, 50, 56);
-const LINE: RGBColor = RGBColor(21, 101, 192);
-const GRID: RGBColor = RGBColor(224, 228, 231);
+pub const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
+pub const INK: RGBColor = RGBColor(38, 50, 56);
+pub const LINE: RGBColor = RGBColor(21, 101, 192);
+pub const GRID: RGBColor = RGBColor(224, 228, 231);
 /// Around everything, and between the parts of a sheet.
-const MARGIN: u32 = 48;
+pub const MARGIN: u32 = 48;
 /// Width of a sheet without its margins, at most.
 const WIDTH: u32 = 1660;
 /// Left of a sheet's rows, for their labels.
@@ -27,8 +27,8 @@ const GAP: u32 = 12;
 const FEATURE_GAP: u32 = 4;
 const FEATURE_LINES: u32 = 8;
 /// Sizes of text.
-const TITLE: u32 = 44;
-const TEXT: u32 = 34;
+pub const TITLE: u32 = 44;
+pub const TEXT: u32 = 34;
 const FEATURES: &str = "Features of the first layer, each to its own scale: red is positive, blue negative";
 
 /// Rows of square images, each with a label, above a panel of features.
@@ -146,20 +146,20 @@ pub fn one_of_each(data: &Data) -> strait::Result<Data> {
 }
 
 /// The font of all labels.
-fn font(size: u32) -> Outcome<TextStyle<'static>> {
+pub fn font(size: u32) -> Outcome<TextStyle<'static>> {
     register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
         .map_err(|_| "the font of the labels cannot be read")?;
     Ok(("sans-serif", size).into_font().color(&INK))
 }
 
 /// Ink on paper: 0 is white.
-fn grey(value: f32) -> Rgb<u8> {
+pub fn grey(value: f32) -> Rgb<u8> {
     let v = ((1.0 - value.clamp(0.0, 1.0)) * 255.0) as u8;
     Rgb([v; 3])
 }
 
 /// From blue (−1) through white to red (1).
-fn signed(value: f32) -> Rgb<u8> {
+pub fn signed(value: f32) -> Rgb<u8> {
     let mix = |to: u8| (255.0 + (f32::from(to) - 255.0) * value.abs().min(1.0)) as u8;
     let end = if value < 0.0 { [13, 71, 161] } else { [183, 28, 28] };
     Rgb(end.map(mix))
