@@ -132,7 +132,8 @@ fn run(options: Options) -> Outcome {
             rows: tiles.iter().map(|t| narrow(&t.tangents)).collect(),
         },
     ];
-    let note = "Adding a little of a tangent to the digit moves along the manifold. Each to its own scale: red is positive, blue negative.";
+    let note = "Adding a little of a tangent to the digit moves along the manifold. \
+                Each to its own scale: red is positive, blue negative.";
     panel(
         &sheet,
         "Tangents at digits the model has not seen, most important first",

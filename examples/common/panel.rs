@@ -34,8 +34,8 @@ pub struct Group<'a> {
     pub rows: Vec<Vec<f32>>,
 }
 
-/// Draws groups of images of `side` x `side` pixels side by side into a PNG, each about `size` pixels wide; `note` stands
-/// below.
+/// Draws groups of images of `side` x `side` pixels side by side into a PNG, each about `size` pixels wide; `note`
+/// stands below.
 pub fn panel(path: &Path, title: &str, note: &str, (side, size): (u32, u32), groups: &[Group]) -> Outcome {
     let size = (size / side).max(1) * side;
     let pixels = (side * side) as usize;

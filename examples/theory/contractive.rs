@@ -337,7 +337,8 @@ fn expectation(f: impl Fn(f64, f64) -> f64) -> f64 {
     sum / total
 }
 
-/// The largest singular value of each of the Jacobians, one after the other, of a map from `columns` values to `outputs`.
+/// The largest singular value of each of the Jacobians, one after the other, of a map from `columns` values to
+/// `outputs`.
 fn norms(jacobians: &[f32], columns: usize, outputs: usize) -> Vec<f64> {
     jacobians.chunks(columns * outputs).map(|j| singular_values(&matrix(j, columns))[0]).collect()
 }

@@ -242,8 +242,8 @@ fn translated(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let inner = 3..178;
     let found = tiles[inner.clone()].iter().map(|p| p.tangents.clone());
     let angle = worst_angle(found, &slopes[inner.clone()]);
-    // Neighbours are .15 away at most, a tenth of the blob's width: what their offsets have besides the first derivative
-    // is a hundredth of it.
+    // Neighbours are .15 away at most, a tenth of the blob's width: what their offsets have besides the first
+    // derivative is a hundredth of it.
     checks.push(Check::at_most("moving blob, local PCA: angle to d image/dt", 0.01, angle));
 
     // How codes move with the blob: J times the tangent, against differences of codes in plain loops.

@@ -179,8 +179,8 @@ pub fn decomposition(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         }
     }
 
-    // An overcomplete dictionary without prediction has flat valleys: the gap to the minimum is at most L ||h0 - h*||²/2t
-    // after t steps (Beck and Teboulle, 2009), with 1/L the length of a step.
+    // An overcomplete dictionary without prediction has flat valleys: the gap to the minimum is at most
+    // L ||h0 - h*||²/2t after t steps (Beck and Teboulle, 2009), with 1/L the length of a step.
     let k = 9;
     let params = random_params(&spec(n, k, WEIGHTS, 1), 0.6, seed, 30)?;
     let atoms = matrix(&params[2], n);

@@ -1,5 +1,5 @@
-//! Looking at data and models: principal components to compare with, Jacobians and their spectra, nearest neighbours and
-//! the manifolds they trace, sampling.
+//! Looking at data and models: principal components to compare with, Jacobians and their spectra, nearest neighbours
+//! and the manifolds they trace, sampling.
 
 mod jacobian;
 mod manifold;

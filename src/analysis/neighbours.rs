@@ -126,8 +126,8 @@ impl Candidates {
     }
 }
 
-/// Rows near 0, as f32 holds them: distances between rows that are all far from 0 would drown in their norms. Products of
-/// large values leave the range of f32, so a power of two, which changes no digit, brings the largest near 1.
+/// Rows near 0, as f32 holds them: distances between rows that are all far from 0 would drown in their norms. Products
+/// of large values leave the range of f32, so a power of two, which changes no digit, brings the largest near 1.
 struct Centred {
     mean: Vec<f64>,
     scale: f64,
