@@ -4,6 +4,7 @@
 mod common;
 
 use common::{gpu, values};
+use strait::analysis::Chain;
 use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
 use strait::model::{Mapping, Method, Network, Purpose, Supervised};
@@ -250,6 +251,29 @@ fn what_cannot_work_is_refused_by_name() {
             other => panic!("{wanted}: {other:?}"),
         }
     }
+}
+
+/// What some kinds of model have and others do not.
+#[test]
+fn what_a_model_does_not_have_is_refused_by_name() {
+    let session = |spec: &Spec| Session::new(&gpu(), spec, Training::default()).unwrap();
+    let row = [0.5; 6];
+    match session(&base()).mixture(&row) {
+        Err(Error::Spec { field, value, .. }) => {
+            assert_eq!((field.as_str(), value.as_str()), ("loss", "squared_error"))
+        }
+        other => panic!("{other:?}"),
+    }
+    let components = session(&base().loss(Loss::Mixture { components: 3 })).mixture(&row.repeat(2)).unwrap();
+    assert!(components.len() == 2 && components.iter().all(|c| c.len() == 3 && c[0].mean.len() == 6));
+    // Alternating needs noise at the input or at any layer of the encoder.
+    let mut spec = base().loss(Loss::Bernoulli);
+    match session(&spec).sampler(Chain::Alternating, &row, 0) {
+        Err(Error::Spec { field, .. }) => assert_eq!(field, "corruption"),
+        other => panic!("{other:?}"),
+    }
+    spec.encoder[0].noise = Corruption::Gaussian { sigma: 0.3 };
+    assert!(session(&spec).sampler(Chain::Alternating, &row, 0).is_ok());
 }
 
 /// Every system trains: on digits the objective falls, and codes, reconstructions and scores come out finite.

@@ -11,7 +11,7 @@ use crate::train::Session;
 /// How a chain moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Chain {
-    /// Corrupts, encodes and draws from p(x|h): its stationary distribution estimates that of the data (Bengio, Yao,
+    /// Corrupts, encodes and draws from p(x|h), with the noise of every layer: its stationary distribution estimates that of the data (Bengio, Yao,
     /// Alain and Vincent, "Generalized denoising auto-encoders as generative models", 2013).
     Alternating,
     /// x + (ε/2) (r(x) − x)/σ² + √ε z with σ that of the spec's Gaussian corruption and z normal, in units of the scaled
@@ -85,7 +85,10 @@ impl Session {
         let corruption = &self.spec().corruption;
         let graph = match chain {
             Chain::Alternating => {
-                if matches!(corruption, Corruption::None | Corruption::Gaussian { sigma: 0.0 }) {
+                let quiet =
+                    |noise: &Corruption| matches!(noise, Corruption::None | Corruption::Gaussian { sigma: 0.0 });
+                // A stochastic encoder p(h|x) is noise enough.
+                if quiet(corruption) && self.spec().encoder.iter().all(|layer| quiet(&layer.noise)) {
                     return Err(Error::spec("corruption", format!("{corruption:?}"), "noise to alternate with"));
                 }
                 self.network().graph(Purpose::Resample, false)?

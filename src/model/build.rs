@@ -161,6 +161,7 @@ impl Builder<'_> {
             Purpose::Sparse => self.minimised(x, pass.code)?.ok_or_else(|| none("latent = predictive_sparse")),
             Purpose::EncoderJacobian => self.jacobian(pass.code, pass.input),
             Purpose::ReconstructionJacobian => self.jacobian(pass.mean, pass.input),
+            Purpose::Mixture => self.spec.loss.components(&mut self.g, pass.decoded),
             Purpose::Classify => {
                 let logits = self.classifier(&pass)?;
                 let decoded = Decoded::from(logits);

@@ -137,6 +137,25 @@ impl Loss {
         }
     }
 
+    /// Adds what a mixture is made of, [batch, K (2 + n)]: π, σ and the means, one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for any other loss.
+    pub(super) fn components(self, g: &mut Graph, decoded: Decoded) -> Result<NodeId> {
+        let (Loss::Mixture { components }, Some(logits), Some(log_sigma)) = (self, decoded.logits, decoded.log_sigma)
+        else {
+            return Err(Error::spec("loss", self.name(), "mixture, to have components"));
+        };
+        let means = components * g.shape(decoded.output).columns();
+        let width = 2 * components + means;
+        let p = softmax(g, logits)?;
+        let sigma = g.map([log_sigma], |[s]| s.max(LEAST_LOG_SIGMA).exp())?;
+        let means = g.view(decoded.output, Shape::batched(&[means]))?;
+        let [p, sigma] = [g.pad(p, 0, width)?, g.pad(sigma, components, width)?];
+        let means = g.pad(means, 2 * components, width)?;
+        g.map([p, sigma, means], |[p, sigma, means]| p + sigma + means)
+    }
+
     /// Adds a draw from p(x|h), [batch, n].
     ///
     /// # Errors

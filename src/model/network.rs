@@ -33,6 +33,8 @@ pub enum Purpose {
     ReconstructionJacobian,
     /// Probabilities of the classes for each row (specs with a classifier).
     Classify,
+    /// The components of a mixture decoder for each row: K weights, K deviations σ, then K means (specs with a mixture).
+    Mixture,
     /// A corrupted input, encoded, and a draw from p(x|h): one step of a denoising autoencoder's chain.
     Resample,
 }
@@ -214,6 +216,10 @@ impl Network {
             Purpose::EncoderJacobian => (input, code * input),
             Purpose::ReconstructionJacobian => (input, input * input),
             Purpose::Classify => (input, self.spec.supervised.map_or(0, |s| s.classes)),
+            Purpose::Mixture => match self.spec.loss {
+                Loss::Mixture { components } => (input, components * (2 + input)),
+                _ => (input, 0),
+            },
             _ => (input, input),
         }
     }

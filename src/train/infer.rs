@@ -99,6 +99,17 @@ impl Attached {
     }
 }
 
+/// One component of what a mixture decoder says a row is drawn from: N(mean, sigma² I), with this weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// π, its probability.
+    pub weight: f32,
+    /// σ, in units of the scaled input.
+    pub sigma: f32,
+    /// r, in units of the scaled input.
+    pub mean: Vec<f32>,
+}
+
 impl Session {
     /// Codes of rows (row-major, as wide as the input): row-major, as wide as the code.
     ///
@@ -158,6 +169,23 @@ impl Session {
     /// As [`Session::encode`]; [`Error::Spec`] where the model has no classifier.
     pub fn classify(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
         self.infer(Purpose::Classify, rows)
+    }
+
+    /// For each row the K components of the density Σ_k π_k N(x; r_k, σ_k² I) that a mixture decoder gives it
+    /// ([`crate::Loss::Mixture`]). Its modes are told from these; [`Session::reconstruct`] gives its mean.
+    ///
+    /// # Errors
+    /// As [`Session::encode`]; [`Error::Spec`] where the loss is no mixture.
+    pub fn mixture(&mut self, rows: &[f32]) -> Result<Vec<Vec<Component>>> {
+        let values = self.infer(Purpose::Mixture, rows)?;
+        let (input, width) = self.network.widths(Purpose::Mixture);
+        let count = width / (2 + input);
+        let component = |row: &[f32], k: usize| Component {
+            weight: row[k],
+            sigma: row[count + k],
+            mean: row[2 * count + k * input..][..input].to_vec(),
+        };
+        Ok(values.chunks(width).map(|row| (0..count).map(|k| component(row, k)).collect()).collect())
     }
 
     /// As [`Session::encode`], giving the thread back while the GPU works.

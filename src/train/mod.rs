@@ -16,7 +16,7 @@ mod steps;
 mod trainer;
 
 pub use fit::Reports;
-pub use infer::Attached;
+pub use infer::{Attached, Component};
 pub use optimizer::Optimizer;
 pub use options::{EarlyStopping, Training};
 pub use progress::{Fit, Progress, Stop};
