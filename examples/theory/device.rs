@@ -71,7 +71,7 @@ impl Step {
 pub fn step(gpu: &Gpu, spec: &Spec, feed: &Feed) -> Result<Step> {
     let network = Network::new(spec)?;
     let graph = network.graph(Purpose::Train, false)?;
-    let rows = feed.data.len() / spec.input;
+    let rows = feed.data.len() / network.data_columns();
     let evaluator = run(gpu, &graph, rows, feed)?;
     let gradient = |i| evaluator.sink(Sink::Gradient(i), rows);
     let term = |(i, name): (usize, &String)| {

@@ -113,8 +113,7 @@ impl Forward {
 
     /// All of them.
     pub fn gradients(&self, params: &[Vec<f64>], data: &[f64], step: f64) -> Vec<Vec<f64>> {
-        let tensor = |(t, p): (usize, &Vec<f64>)| (0..p.len()).map(|e| self.slope(params, data, t, e, step)).collect();
-        params.iter().enumerate().map(tensor).collect()
+        differences(params, step, |params| self.objective(params, data))
     }
 
     /// How far the nearest pre-activation is from 0, where many activations have a kink.
@@ -122,6 +121,19 @@ impl Forward {
         let passes = data.chunks(self.layers[0].0).map(|row| self.pass(params, row));
         passes.flat_map(|pass| pass.before).flatten().fold(f64::INFINITY, |least, v| least.min(v.abs()))
     }
+}
+
+/// The derivative of any function of tensors with respect to each of their numbers, by central differences.
+pub fn differences(params: &[Vec<f64>], step: f64, of: impl Fn(&[Vec<f64>]) -> f64) -> Vec<Vec<f64>> {
+    let slope = |t: usize, e: usize| {
+        let at = |shift: f64| {
+            let mut params = params.to_vec();
+            params[t][e] += shift;
+            of(&params)
+        };
+        (at(step) - at(-step)) / (2.0 * step)
+    };
+    params.iter().enumerate().map(|(t, p)| (0..p.len()).map(|e| slope(t, e)).collect()).collect()
 }
 
 /// The loss of a row and the mean of the decoder's distribution.

@@ -28,7 +28,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Values for the tensors of a spec, rounded to f32: weights of standard deviation `scale`, biases of half of that.
-fn random_params(spec: &Spec, scale: f64, seed: u64, stream: u32) -> Outcome<Vec<Vec<f64>>> {
+pub fn random_params(spec: &Spec, scale: f64, seed: u64, stream: u32) -> Outcome<Vec<Vec<f64>>> {
     let draw = |(i, tensor): (usize, &Tensor)| {
         let scale = if tensor.name.ends_with("bias") { 0.5 * scale } else { scale };
         let drawn = normal(1, tensor.shape.elements(1), seed, stream + i as u32) * scale;
@@ -38,18 +38,21 @@ fn random_params(spec: &Spec, scale: f64, seed: u64, stream: u32) -> Outcome<Vec
 }
 
 /// A step for central differences in f64: truncation and rounding are both below 1e-9 then.
-const STEP: f64 = 1e-5;
+pub const STEP: f64 = 1e-5;
 
 /// Numbers at which no kink is near, so that differences are derivatives, and no layer is dead.
-struct Case {
-    params: Vec<Vec<f64>>,
-    data: Vec<f64>,
-    gradients: Vec<Vec<f64>>,
+pub struct Case {
+    /// By tensor.
+    pub params: Vec<Vec<f64>>,
+    /// Row by row.
+    pub data: Vec<f64>,
+    /// Of the objective, by differences.
+    pub gradients: Vec<Vec<f64>>,
 }
 
 impl Case {
     /// The first such numbers for a spec.
-    fn new(spec: &Spec, rows: usize, seed: u64) -> Outcome<Case> {
+    pub fn new(spec: &Spec, rows: usize, seed: u64) -> Outcome<Case> {
         let forward = Forward::new(spec)?;
         for stream in (0..).step_by(100).take(100) {
             let params = random_params(spec, 0.7, seed, stream)?;
@@ -65,13 +68,14 @@ impl Case {
         Err("a hundred draws all come near a kink".into())
     }
 
-    fn feed(&self) -> Feed {
+    /// The same as the GPU takes it.
+    pub fn feed(&self) -> Feed {
         Feed { data: narrow(&self.data), params: self.params.iter().map(|p| narrow(p)).collect(), ..Feed::default() }
     }
 }
 
 /// Two layers and two, no two of the same width; `activation` everywhere, but not where logits are due.
-fn two_and_two(activation: Activation, loss: Loss) -> Spec {
+pub fn two_and_two(activation: Activation, loss: Loss) -> Spec {
     let layer = |units, activation| Layer { activation, ..Layer::new(units) };
     let last = if loss.takes_logits() { Activation::Identity } else { activation };
     Spec {
