@@ -5,6 +5,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{both, gpu, squared_error, values};
+use strait::Error;
+use strait::evaluator::Evaluator;
 use strait::gpu::{Program, Work};
 use strait::graph::{Distribution, Expr, Function, Graph, Over, Reduction, Shape, Sink, Tensor};
 use strait::kernel::Tile;
@@ -230,5 +232,38 @@ fn rows_outside_the_permutation_stay() {
         let found = gpu.read(program.buffer(Role::Output(0)).unwrap(), 0, 9).unwrap();
         let expected: Vec<f32> = (3..12).map(|row| permute(row, count, 77, 2) as f32).collect();
         assert_eq!(found, expected, "{count} resident rows");
+    }
+}
+
+/// Sums over more rows than a thread of a software adapter can take in its loops are right, or refused.
+#[test]
+fn sums_of_many_rows_are_right_or_refused() {
+    let gpu = gpu();
+    for rows in [65_000, 70_000] {
+        // 33 quads: one thread would add up each, were there fewer rows.
+        let mut g = Graph::new(vec![], vec![]);
+        let x = g.input(0, 130);
+        let sum = g.sum(Over::Rows, x);
+        g.sink(Sink::Output(0), sum);
+        let ones = vec![1.0; rows * 130];
+        let evaluator = Evaluator::new(&gpu, &g, rows).unwrap();
+        evaluator.input(0, &ones).unwrap();
+        evaluator.run(State::once(rows, 0)).unwrap();
+        assert_eq!(evaluator.sink(Sink::Output(0), rows).unwrap(), vec![rows as f32; 130]);
+
+        let mut g = Graph::new(vec![], vec![]);
+        let (a, b) = (g.input(0, 5), g.input(1, 6));
+        let product = g.matmul(a, b, true, false).unwrap();
+        g.sink(Sink::Output(0), product);
+        match Evaluator::new(&gpu, &g, rows) {
+            Ok(evaluator) => {
+                evaluator.input(0, &ones[..rows * 5]).unwrap();
+                evaluator.input(1, &ones[..rows * 6]).unwrap();
+                evaluator.run(State::once(rows, 0)).unwrap();
+                assert_eq!(evaluator.sink(Sink::Output(0), rows).unwrap(), vec![rows as f32; 30]);
+            }
+            Err(Error::Limit { needs, allowed, .. }) => assert!(needs == rows as u64 && needs > allowed),
+            other => panic!("{other:?}"),
+        }
     }
 }

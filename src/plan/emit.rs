@@ -165,7 +165,17 @@ impl Emitter<'_> {
             self.dim("a_quads", left.stride() / 4);
             self.dim("b_quads", right.stride() / 4);
             self.dim("b_rows", right.blocks());
-            self.dim("inner", if ta { left.blocks() } else { left.columns() });
+            let inner = if ta { left.blocks() } else { left.columns() };
+            let rounds = inner * if ta && left.batched { target.rows } else { 1 };
+            if target.kind == AdapterKind::Software && rounds > ROUNDS {
+                return Err(Error::Limit {
+                    what: format!("the sums of {}", self.graph.describe(anchor)),
+                    needs: rounds as u64,
+                    allowed: ROUNDS as u64,
+                    limit: "rounds of a loop on software adapters",
+                });
+            }
+            self.dim("inner", inner);
             self.extent("inner_extent", "inner", ta && left.batched);
             self.functions.push_str("fn a_extent() -> u32 { return space_rows(); }\n");
             self.functions.push_str("fn b_extent() -> u32 { return dims.b_rows; }\n");
@@ -506,10 +516,14 @@ fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
     }
 }
 
+/// Rounds of a loop that a thread may take on software adapters: Mesa's llvmpipe ends the loops of a thread after 65,535
+/// rounds in all, without a word. What is left over is for the loops that store the result.
+const ROUNDS: usize = 65_000;
+
 /// Threads that share one result of a reduction of `count` steps.
 fn choose_lanes(target: &Target, outputs: usize, count: usize) -> u32 {
     match target.kind {
-        AdapterKind::Software if outputs < 32 && count >= 2048 => 64,
+        AdapterKind::Software if (outputs < 32 && count >= 2048) || count > ROUNDS => 64,
         AdapterKind::Software => 1,
         AdapterKind::Hardware if count >= 4096 && outputs < 1024 => 256,
         AdapterKind::Hardware if count >= 32 => 64,
