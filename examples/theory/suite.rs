@@ -14,6 +14,7 @@ pub mod decoders;
 pub mod denoising;
 pub mod manifold;
 pub mod predictive;
+pub mod joint;
 pub mod sparse;
 pub mod structure;
 pub mod variational;
