@@ -11,6 +11,7 @@ use strait::Data;
 
 use super::outcome::Outcome;
 
+/// Colours of what is drawn on, of text and axes, of curves, of grids.
 pub const PAPER: Rgb<u8> = Rgb([255, 255, 255]);
 pub const INK: RGBColor = RGBColor(38, 50, 56);
 pub const LINE: RGBColor = RGBColor(21, 101, 192);

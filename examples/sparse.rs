@@ -1,0 +1,168 @@
+//! Trains sparse autoencoders on images under three penalties and draws what they learned:
+//! `cargo run --release --example sparse`.
+
+#[path = "sparse/chart.rs"]
+mod chart;
+#[path = "common/outcome.rs"]
+mod outcome;
+#[path = "common/picture.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod picture;
+#[path = "common/training.rs"]
+mod training;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chart::{Codes, Curve};
+use clap::Parser;
+use outcome::Outcome;
+use strait::evaluator::Evaluator;
+use strait::graph::{Expr, Graph, Sink};
+use strait::model::Penalty;
+use strait::state::State;
+use strait::train::{Decay, Schedule};
+use strait::{Activation, Gpu, Loss, Session, Spec, Training, data};
+
+/// Trains sparse autoencoders on images and draws their features, their codes, and the sparsity curves.
+#[derive(Parser)]
+struct Options {
+    /// Folder of the four IDX files of MNIST or Fashion-MNIST, plain or gzipped; without it the embedded digits
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Trains on the first images only, for a short try
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Units of the code
+    #[arg(long, default_value_t = 64)]
+    code: usize,
+    /// Passes over the training images
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Images in a batch
+    #[arg(long, default_value_t = 50)]
+    batch: usize,
+    /// Learning rate at the start; it falls to 0 along a cosine
+    #[arg(long, default_value_t = 5e-3)]
+    rate: f64,
+    /// Seeds weights and order
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the pictures
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Prints the figures as JSON in the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// The mean activity that the curves are drawn for, and that KL sparsity asks for.
+const RHO: f64 = 0.1;
+
+fn main() -> ExitCode {
+    outcome::exit(run(Options::parse()))
+}
+
+/// The three models: name, activation of the code, penalty. Weights are for sums over an image's pixels.
+fn systems(pixels: usize) -> [(&'static str, Activation, Option<Penalty>); 4] {
+    let scale = pixels as f64 / 64.0;
+    let layer = None;
+    [
+        ("no penalty", Activation::Relu, None),
+        ("L1", Activation::Relu, Some(Penalty::L1 { weight: 0.3 * scale.sqrt(), layer })),
+        ("KL sparsity", Activation::Sigmoid, Some(Penalty::KlSparsity { weight: 0.5 * scale, rho: RHO, layer })),
+        ("Student-t", Activation::Relu, Some(Penalty::StudentT { weight: 0.3 * scale.sqrt(), nu: 1.0, layer })),
+    ]
+}
+
+fn run(options: Options) -> Outcome {
+    let (all, test) = match &options.data {
+        Some(folder) => data::mnist(folder)?,
+        None => data::digits()?.split_at(1500)?,
+    };
+    let train = match options.limit {
+        Some(limit) if limit < all.rows() => all.split_at(limit)?.0,
+        _ => all,
+    };
+    let pixels = train.columns();
+    let training = Training {
+        learning_rate: options.rate,
+        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
+        batch: options.batch,
+        epochs: options.epochs.unwrap_or(if options.data.is_some() { 5 } else { 60 }),
+        seed: options.seed,
+        ..Training::default()
+    };
+    let gpu = Gpu::new()?;
+    println!("adapter      {}", gpu.adapter().name);
+    println!("{:<12} {:>14} {:>12} {:>14}", "penalty", "error an image", "exact zeros", "mean activity");
+    let (mut panels, mut figures) = (Vec::new(), Vec::new());
+    for (name, activation, penalty) in systems(pixels) {
+        let base = Spec::symmetric(&[pixels, options.code], activation).loss(Loss::SquaredError);
+        // Without a scale on the decoder a penalty on codes can be cheated.
+        let spec = Spec { unit_norm: true, ..base.code_activation(activation) };
+        let spec = penalty.into_iter().fold(spec, Spec::penalty);
+        let mut session = Session::new(&gpu, &spec, training)?;
+        let (fit, _) = training::fit(&mut session, &train)?;
+        let codes = session.encode(test.values())?;
+        let error = training::mse(&mut session, &test)? * pixels as f64;
+        let count = codes.len() as f64;
+        let zeros = codes.iter().filter(|h| **h == 0.0).count() as f64 / count;
+        let mean = codes.iter().map(|&h| f64::from(h)).sum::<f64>() / count;
+        println!("{name:<12} {error:>14.3} {:>11.1}% {mean:>14.3}", zeros * 100.0);
+        figures.push(serde_json::json!({
+            "penalty": name,
+            "test_error": error,
+            "zeros": zeros,
+            "mean_activity": mean,
+            "steps": fit.steps,
+            "train_seconds": fit.elapsed.as_secs_f64(),
+        }));
+        panels.push(Codes {
+            title: format!("{name} ({})", activation.name()),
+            note: format!("squared error {error:.2} an image; codes: {:.0} % exactly 0, mean {mean:.2}", zeros * 100.0),
+            weights: session.parameter("decoder.0.weight")?,
+            codes,
+        });
+    }
+
+    std::fs::create_dir_all(&options.out)?;
+    let (features, curves) = (options.out.join("sparse.png"), options.out.join("sparsity.png"));
+    let side = pixels.isqrt();
+    chart::features(&features, side, &panels)?;
+    chart::curves(&curves, RHO, &penalty_curves(&gpu)?)?;
+    println!("wrote        {} and {}", features.display(), curves.display());
+    if options.json {
+        let figures = serde_json::json!({
+            "systems": figures,
+            "adapter": gpu.adapter().name,
+            "seed": options.seed,
+            "epochs": training.epochs,
+        });
+        println!("{figures}");
+    }
+    Ok(())
+}
+
+/// Both penalties of a unit's mean activity q from .001 to .999, as the GPU computes them.
+fn penalty_curves(gpu: &Gpu) -> Outcome<Vec<Curve>> {
+    let q: Vec<f32> = (1..1000).map(|i| i as f32 / 1000.0).collect();
+    let layer = None;
+    let penalties = [
+        ("KL(rho || q)", Penalty::KlSparsity { weight: 1.0, rho: RHO, layer }),
+        ("(q - rho)²", Penalty::SquaredSparsity { weight: 1.0, rho: RHO, layer }),
+    ];
+    let curve = |(name, penalty): (&'static str, Penalty)| -> Outcome<Curve> {
+        let mut g = Graph::new(vec![], vec![]);
+        let x = g.input(0, 1);
+        let cost = penalty.of_mean(&Expr::input(0)).ok_or("no penalty of a mean activity")?;
+        let each = g.map_expr(cost, &[x])?;
+        g.sink(Sink::Output(0), each);
+        let evaluator = Evaluator::new(gpu, &g, q.len())?;
+        evaluator.input(0, &q)?;
+        evaluator.run(State::once(q.len(), 0))?;
+        let cost = evaluator.sink(Sink::Output(0), q.len())?;
+        Ok(Curve { name, points: q.iter().zip(cost).map(|(&q, c)| (q.into(), c.into())).collect() })
+    };
+    penalties.into_iter().map(curve).collect()
+}
