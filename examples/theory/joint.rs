@@ -92,7 +92,7 @@ fn supervised(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let identity = "and in classification: softmax(h V + c)";
     checks.push(Check::all_equal(identity, &probabilities(&params), &session.classify(&narrow(&x))?, 1e-6));
     let draws = (0..8).map(|step| device::step(gpu, &noisy, &Feed { step, ..feed.clone() }));
-    let mut draws: Vec<f64> = draws.map(|step| Ok(term(&step?, "supervised")?)).collect::<Outcome<_>>()?;
+    let mut draws: Vec<f64> = draws.map(|step| term(&step?, "supervised")).collect::<Outcome<_>>()?;
     draws.sort_by(f64::total_cmp);
     draws.dedup();
     checks.push(Check::equal("and fresh in training: losses that differ in 8 steps", 8.0, draws.len() as f64, 0.0));
