@@ -1,0 +1,130 @@
+//! What the benchmarks of a training step measure: each system beside the same model without it, on made data.
+
+use strait::model::{Mapping, Method, Supervised};
+use strait::random::Draw;
+use strait::{Activation, Corruption, Data, Gpu, Latent, Loss, Penalty, Result, Session, Spec, Training};
+
+/// Rows of a batch.
+pub const BATCH: usize = 128;
+/// Features of a row.
+pub const INPUT: usize = 784;
+/// Units of the hidden layer.
+const HIDDEN: usize = 256;
+/// Classes, where there is a classifier.
+const CLASSES: usize = 10;
+/// Batches in the data.
+const BATCHES: usize = 4;
+
+/// A system whose step is measured.
+pub struct Case {
+    /// What it adds to the model without it.
+    pub name: &'static str,
+    /// The model with it.
+    pub spec: Spec,
+    /// The place in the list of the model without it.
+    pub beside: usize,
+    /// The most it may cost, in steps of that model, where somebody asked.
+    pub asked: Option<f64>,
+}
+
+/// 784-256-784, a sigmoid code, the squared error.
+fn plain() -> Spec {
+    Spec::symmetric(&[INPUT, HIDDEN], Activation::Identity)
+        .loss(Loss::SquaredError)
+        .code_activation(Activation::Sigmoid)
+}
+
+/// 784-256-8-256-784.
+fn deep() -> Spec {
+    Spec::symmetric(&[INPUT, HIDDEN, 8], Activation::Sigmoid)
+        .loss(Loss::SquaredError)
+        .code_activation(Activation::Sigmoid)
+}
+
+fn contractive(of: Mapping, method: Method) -> Penalty {
+    Penalty::Contractive { weight: 0.1, of, method }
+}
+
+/// Every system; the models that others are compared with come before them.
+pub fn cases() -> Vec<Case> {
+    let layer = None;
+    let one = Method::Hutchinson { projections: 1 };
+    let normal = Loss::Gaussian { sigma: 0.5, learned: false };
+    let walkback = Spec { walkback: 1, ..plain().loss(normal).gaussian_corruption(0.2) };
+    let psd = Latent::PredictiveSparse { weight: 0.1, gamma: 1.0, steps: 10 };
+    let mut dropout = plain();
+    dropout.encoder[0].noise = Corruption::Masking { probability: 0.5, rescale: true };
+    let missing = Corruption::Missing { keep: (0..INPUT).map(|i| i % 3 > 0).collect() };
+    let supervised = Spec { supervised: Some(Supervised { classes: CLASSES, weight: 0.5 }), ..plain() };
+    let first = |name, spec, beside| Case { name, spec, beside, asked: None };
+    let beside =
+        |beside: usize| move |name: &'static str, asked: Option<f64>, spec: Spec| Case { name, spec, beside, asked };
+    let (flat, stacked) = (beside(0), beside(1));
+    vec![
+        first("784-256-784, plain", plain(), 0),
+        first("784-256-8-256-784, plain", deep(), 1),
+        flat("the same model once more: the noise of this table", None, plain()),
+        flat("L1", Some(1.05), plain().penalty(Penalty::L1 { weight: 0.01, layer })),
+        flat("Student-t", Some(1.05), plain().penalty(Penalty::StudentT { weight: 0.01, nu: 2.0, layer })),
+        flat("KL sparsity", Some(1.05), plain().penalty(Penalty::KlSparsity { weight: 0.1, rho: 0.1, layer })),
+        flat(
+            "squared sparsity",
+            Some(1.05),
+            plain().penalty(Penalty::SquaredSparsity { weight: 0.1, rho: 0.1, layer }),
+        ),
+        flat("contractive, closed form", Some(1.1), plain().penalty(contractive(Mapping::Encoder, Method::ClosedForm))),
+        flat("contractive, one projection", None, plain().penalty(contractive(Mapping::Encoder, one))),
+        flat("contractive reconstruction, one projection", None, {
+            plain().penalty(contractive(Mapping::Reconstruction, one))
+        }),
+        flat("weight decay", None, plain().weight_decay(1e-3)),
+        flat("tied weights", None, plain().tied()),
+        flat("unit norm", None, Spec { unit_norm: true, ..plain() }),
+        flat("Gaussian corruption", None, plain().gaussian_corruption(0.2)),
+        flat("masking corruption", None, plain().masking_corruption(0.3)),
+        flat("salt and pepper", None, plain().corruption(Corruption::SaltAndPepper { probability: 0.3 })),
+        flat("missing inputs", None, plain().corruption(missing)),
+        flat("dropout of the code", None, dropout),
+        flat("walkback, one draw", None, walkback),
+        flat("classifier of 10 classes", None, supervised),
+        flat("Gaussian decoder, learned sigma", None, plain().loss(Loss::Gaussian { sigma: 0.5, learned: true })),
+        flat("mixture decoder of 2", None, plain().loss(Loss::Mixture { components: 2 })),
+        flat("variational", None, plain().code_activation(Activation::Identity).variational(1.0)),
+        flat("predictive sparse, 10 proximal steps", None, Spec { latent: psd, ..plain() }),
+        stacked(
+            "contractive, exact for 8 codes",
+            Some(6.0),
+            deep().penalty(contractive(Mapping::Encoder, Method::Exact)),
+        ),
+        stacked("contractive, one projection", None, deep().penalty(contractive(Mapping::Encoder, one))),
+        stacked("contractive by layers", None, deep().penalty(contractive(Mapping::Layers, Method::Auto))),
+    ]
+}
+
+/// A session that has taken its first steps, so that every kernel is compiled, also those that long runs change to.
+pub fn prepare(gpu: &Gpu, spec: &Spec) -> Result<Session> {
+    let draw = Draw { seed: 1, stream: 0, step: 0 };
+    let rows = BATCH * BATCHES;
+    let values: Vec<f32> = (0..rows * INPUT).map(|i| draw.uniform(i / INPUT, i % INPUT) as f32).collect();
+    let mut data = Data::from_rows(INPUT, values)?;
+    if spec.supervised.is_some() {
+        let labels = (0..rows).map(|row| (row % CLASSES) as u32).collect();
+        data = data.with_labels(labels)?.labelled(CLASSES)?;
+    }
+    let training = Training { batch: BATCH, epochs: 1 << 32, learning_rate: 1e-4, ..Training::default() };
+    let mut session = Session::new(gpu, spec, training)?;
+    // Faster kernels come behind the first report.
+    for progress in session.fit_iter(data)?.take(2) {
+        progress?;
+    }
+    Ok(session)
+}
+
+/// Takes `steps` steps and waits until they are done.
+pub fn take(session: &mut Session, steps: u64) -> Result<()> {
+    session.step(steps)?;
+    // Reading waits for all that was submitted before; a bias of one layer is little to read.
+    session.parameter("encoder.0.bias")?;
+    while session.progress()?.is_some() {}
+    Ok(())
+}
