@@ -135,7 +135,7 @@ pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) ->
 }
 
 /// A number on an axis, without the tail of a sum like 0.1 + 0.2.
-fn number(value: &f64) -> String {
+pub fn number(value: &f64) -> String {
     ((value * 1e6).round() / 1e6).to_string()
 }
 

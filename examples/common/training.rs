@@ -5,29 +5,51 @@ use std::ops::ControlFlow;
 use indicatif::{ProgressBar, ProgressStyle};
 use strait::{Data, Fit, Session};
 
+/// Terms of the objective along a run, by name: (epochs done, value).
+pub type Curves = Vec<(String, Vec<(f64, f64)>)>;
+
 /// Trains on all of `data` and returns the run with its loss curve: (epochs done, loss), where the loss is the
 /// mean since the last point, about a hundredth of the run.
 pub fn fit(session: &mut Session, data: &Data) -> strait::Result<(Fit, Vec<(f64, f64)>)> {
+    let (fit, terms) = fit_terms(session, data)?;
+    let mut sum: Vec<(f64, f64)> = Vec::new();
+    for (_, curve) in terms {
+        sum.resize(curve.len(), (0.0, 0.0));
+        sum.iter_mut().zip(curve).for_each(|(sum, (epoch, value))| *sum = (epoch, sum.1 + value));
+    }
+    Ok((fit, sum))
+}
+
+/// As [`fit`], with a curve for each term.
+pub fn fit_terms(session: &mut Session, data: &Data) -> strait::Result<(Fit, Curves)> {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}  {eta} left");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let epochs = session.training().epochs as f64;
-    let mut curve = Vec::new();
-    let (mut sum, mut seen, mut from) = (0.0, 0, 0);
+    let mut curves: Curves = Vec::new();
+    let (mut sums, mut seen, mut from) = (Vec::<f64>::new(), 0, 0);
     let fit = session.fit_with(data, |report| {
         bar.set_length(report.total_steps);
         bar.set_position(report.step);
         bar.set_message(format!("loss {:.4}  {:.0} rows/s", report.loss, report.rows_per_second));
-        sum += report.loss * (report.step - seen) as f64;
+        sums.resize(report.terms.len(), 0.0);
+        curves.resize(report.terms.len(), Default::default());
+        for (sum, (_, value)) in sums.iter_mut().zip(&report.terms) {
+            *sum += value * (report.step - seen) as f64;
+        }
         seen = report.step;
         if seen - from >= report.total_steps.div_ceil(100) || seen == report.total_steps {
             let epoch = epochs * seen as f64 / report.total_steps as f64;
-            curve.push((epoch, sum / (seen - from) as f64));
-            (sum, from) = (0.0, seen);
+            for ((curve, (name, _)), sum) in curves.iter_mut().zip(&report.terms).zip(&mut sums) {
+                curve.0.clone_from(name);
+                curve.1.push((epoch, *sum / (seen - from) as f64));
+                *sum = 0.0;
+            }
+            from = seen;
         }
         ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
-    Ok((fit, curve))
+    Ok((fit, curves))
 }
 
 /// The squared error of reconstructions, mean over columns and rows.
