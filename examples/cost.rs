@@ -6,6 +6,7 @@ mod outcome;
 #[path = "common/steps.rs"]
 mod steps;
 
+use std::fs::DirEntry;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
 use steps::{BATCH, Case, cases};
+use strait::random::Draw;
 use strait::{Gpu, Session};
 
 /// Measures what every system adds to a training step of the model without it.
@@ -43,6 +45,8 @@ struct Measured {
     dispatches: usize,
     /// Seconds a step, one for each round.
     seconds: Vec<f64>,
+    /// The same of processor time.
+    busy: Vec<f64>,
 }
 
 fn run(options: Options) -> Outcome {
@@ -68,7 +72,7 @@ fn run(options: Options) -> Outcome {
                 let session = steps::prepare(&gpu, &case.spec)?;
                 bar.inc(1);
                 let dispatches = session.dispatches_per_step().unwrap_or(0);
-                Some(Measured { case, session, dispatches, seconds: Vec::new() })
+                Some(Measured { case, session, dispatches, seconds: Vec::new(), busy: Vec::new() })
             }
         });
     }
@@ -77,13 +81,17 @@ fn run(options: Options) -> Outcome {
     bar.set_message("measuring");
     for round in 0..options.rounds {
         // Another order every round: nobody always runs behind the same neighbour.
-        let count = table.len();
-        for i in 0..count {
-            let at = if round % 2 == 0 { (i + round) % count } else { (count - 1 - i + round) % count };
+        let draw = Draw { seed: 0, stream: 0, step: round as u32 };
+        let mut order: Vec<usize> = (0..table.len()).collect();
+        order.sort_by(|&a, &b| draw.uniform(a, 0).total_cmp(&draw.uniform(b, 0)));
+        for at in order {
             if let Some(measured) = &mut table[at] {
-                let begun = Instant::now();
+                // One to bring its data back into the caches.
+                steps::take(&mut measured.session, 1)?;
+                let (begun, busy) = (Instant::now(), processor_time());
                 steps::take(&mut measured.session, options.steps)?;
                 measured.seconds.push(begun.elapsed().as_secs_f64() / options.steps as f64);
+                measured.busy.push((processor_time() - busy) / options.steps as f64);
             }
         }
         bar.inc(1);
@@ -94,22 +102,30 @@ fn run(options: Options) -> Outcome {
 
 /// Prints the table.
 fn print(options: &Options, gpu: &Gpu, table: &[Option<Measured>]) -> Outcome {
+    // A GPU's work is not the processor's.
+    let software = gpu.adapter().software && processor_time() > 0.0;
     println!("adapter  {}", gpu.adapter().name);
     println!("medians of {} rounds of {} steps, batch {BATCH}", options.rounds, options.steps);
-    println!("{:<50} {:>10} {:>8} {:>8}  dispatches", "system", "ms a step", "ratio", "asked");
+    if software {
+        println!("cpu: the ratio of processor times, which does not count what other processes take");
+    }
+    println!("{:<50} {:>9} {:>7} {:>7} {:>6}  dispatches", "system", "ms a step", "ratio", "cpu", "asked");
     let mut figures = Vec::new();
     for measured in table.iter().flatten() {
-        let Measured { case, dispatches, seconds, .. } = measured;
+        let Measured { case, dispatches, seconds, busy, .. } = measured;
         let Some(beside) = &table[case.beside] else { continue };
         let ratio = median(seconds) / median(&beside.seconds);
-        let asked = case.asked.map_or(String::new(), |asked| format!("{asked}"));
+        let cpu = software.then(|| median(busy) / median(&beside.busy));
+        let [asked, shown] = [case.asked.map(|v| v.to_string()), cpu.map(|v| format!("{v:.3}"))];
+        let (asked, shown) = (asked.unwrap_or_default(), shown.unwrap_or_default());
         let time = median(seconds) * 1e3;
-        println!("{:<50} {time:>10.2} {ratio:>8.3} {asked:>8}  {dispatches}", case.name);
+        println!("{:<50} {time:>9.2} {ratio:>7.3} {shown:>7} {asked:>6}  {dispatches}", case.name);
         figures.push(serde_json::json!({
             "system": case.name,
             "beside": beside.case.name,
             "step_ms": time,
             "ratio": ratio,
+            "cpu_ratio": cpu,
             "asked": case.asked,
             "dispatches": dispatches,
         }));
@@ -119,6 +135,16 @@ fn print(options: &Options, gpu: &Gpu, table: &[Option<Measured>]) -> Outcome {
         println!("{}", serde_json::json!({ "adapter": adapter, "rounds": options.rounds, "systems": figures }));
     }
     Ok(())
+}
+
+/// Seconds that all threads of this process have run, a driver's among them; 0 where the system does not tell as Linux
+/// does.
+fn processor_time() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanoseconds = |task: DirEntry| -> Option<f64> {
+        std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(nanoseconds).sum::<f64>() * 1e-9
 }
 
 fn median(values: &[f64]) -> f64 {

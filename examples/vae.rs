@@ -78,7 +78,9 @@ fn run(options: Options) -> Outcome {
         Some(folder) => data::mnist(folder)?,
         None => data::digits()?.split_at(1500)?,
     };
-    // No more test images than a picture can show and draws take seconds for.
+    // Black or white, so that the Bernoulli likelihood is one.
+    let (train, test) = (binary(&train)?, binary(&test)?);
+    // No more than a picture has room for.
     let test = if test.rows() > 2000 { test.split_at(2000)?.0 } else { test };
     let gpu = Gpu::new()?;
     let mut wide = learn(&gpu, &options, options.code, &train, &test)?;
@@ -118,6 +120,16 @@ fn run(options: Options) -> Outcome {
     Ok(())
 }
 
+/// The same images with every pixel 0 or 1.
+fn binary(data: &Data) -> Outcome<Data> {
+    let values = data.values().iter().map(|&v| f32::from(u8::from(v > 0.5))).collect();
+    let plain = Data::from_rows(data.columns(), values)?;
+    Ok(match data.labels() {
+        Some(labels) => plain.with_labels(labels.to_vec())?,
+        None => plain,
+    })
+}
+
 /// Trains a model with codes of so many numbers and bounds the likelihood of the test images.
 fn learn(gpu: &Gpu, options: &Options, code: usize, train: &Data, test: &Data) -> Outcome<Model> {
     let spec = Spec::symmetric(&[train.columns(), options.hidden, code], Activation::Elu)
@@ -150,7 +162,8 @@ fn side(session: &Session) -> u32 {
 
 fn draw_generated(session: &mut Session, seed: u64, path: &Path) -> Outcome {
     let images = session.generate(60, seed)?;
-    let note = format!("z ~ N(0, I) of {} numbers, decoded to the mean of p(x|z)", session.spec().code());
+    let code = session.spec().code();
+    let note = format!("z ~ N(0, I) of {code} numbers, decoded: grey is the probability that a pixel is 1");
     let tiles = Tiles {
         title: "60 images that the model generates",
         note: &note,
@@ -172,14 +185,14 @@ fn draw_walk(session: &mut Session, path: &Path) -> Outcome {
     // The second number grows upwards.
     let codes: Vec<f32> = (0..steps * steps).flat_map(|i| [at(i % steps), -at(i / steps)]).collect();
     let images = session.decode(&codes)?;
-    let ticks = |sign: f32| (0..5).map(|i| format!("{:.1}", sign * at(i * 4))).collect::<Vec<_>>();
+    let ticks = |sign: f32| (0..5).map(|i| format!("{:.1}", sign * at(i * 4) + 0.0)).collect::<Vec<_>>();
     let tiles = Tiles {
         title: "A walk through a 2-D code space",
         note: "Each image is what the decoder makes of the code at its place",
         side: side(session),
         columns: steps as u32,
         size: 72,
-        gap: 2,
+        gap: 10,
         images: &images,
         ticks: [ticks(1.0), ticks(-1.0)],
         axes: ["first number of the code", "second number of the code"],
@@ -216,7 +229,7 @@ fn draw_terms(models: [&Model; 2], path: &Path) -> Outcome {
         let label = format!("-ELBO, their sum, {code} numbers");
         all.push(Line { label, colour: picture::INK, dashed, points: sum });
     }
-    let title = "Terms of the bound in training, codes of 8 and of 2 numbers";
-    let title = title.replace('8', &models[0].session.spec().code().to_string());
+    let [first, second] = models.map(|model| model.session.spec().code());
+    let title = format!("Terms of the bound in training, codes of {first} and of {second} numbers");
     lines(path, &title, ["epoch", "nats per image"], &all)
 }

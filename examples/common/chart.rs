@@ -36,11 +36,12 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Draws lines from 0 upwards, with a legend, into a PNG.
+/// Draws lines, with a legend, into a PNG.
 pub fn lines(path: &Path, title: &str, [x, y]: [&str; 2], lines: &[Line]) -> Outcome {
     let (width, height) = (1600, 1000);
     let all = || lines.iter().flat_map(|line| &line.points);
     let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MIN_POSITIVE, f64::max);
+    let least = all().map(|p| p.1).fold(0.0, f64::min);
     let mut picture = RgbImage::from_pixel(width, height, PAPER);
     let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
@@ -48,7 +49,7 @@ pub fn lines(path: &Path, title: &str, [x, y]: [&str; 2], lines: &[Line]) -> Out
         .caption(title, font(TITLE)?)
         .x_label_area_size(90)
         .y_label_area_size(120)
-        .build_cartesian_2d(0.0..most(|p| p.0), 0.0..most(|p| p.1) * 1.05)?;
+        .build_cartesian_2d(0.0..most(|p| p.0), 1.05 * least..1.05 * most(|p| p.1))?;
     mesh(&mut chart, x, y)?;
     for line in lines {
         let style = line.colour.stroke_width(4);

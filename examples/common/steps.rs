@@ -92,12 +92,12 @@ pub fn cases() -> Vec<Case> {
         flat("variational", None, plain().code_activation(Activation::Identity).variational(1.0)),
         flat("predictive sparse, 10 proximal steps", None, Spec { latent: psd, ..plain() }),
         stacked(
-            "contractive, exact for 8 codes",
+            "784-256-8, contractive, exact",
             Some(6.0),
             deep().penalty(contractive(Mapping::Encoder, Method::Exact)),
         ),
-        stacked("contractive, one projection", None, deep().penalty(contractive(Mapping::Encoder, one))),
-        stacked("contractive by layers", None, deep().penalty(contractive(Mapping::Layers, Method::Auto))),
+        stacked("784-256-8, contractive, one projection", None, deep().penalty(contractive(Mapping::Encoder, one))),
+        stacked("784-256-8, contractive by layers", None, deep().penalty(contractive(Mapping::Layers, Method::Auto))),
     ]
 }
 
@@ -122,9 +122,12 @@ pub fn prepare(gpu: &Gpu, spec: &Spec) -> Result<Session> {
 
 /// Takes `steps` steps and waits until they are done.
 pub fn take(session: &mut Session, steps: u64) -> Result<()> {
-    session.step(steps)?;
-    // Reading waits for all that was submitted before; a bias of one layer is little to read.
-    session.parameter("encoder.0.bias")?;
-    while session.progress()?.is_some() {}
+    let mut left = steps;
+    while left > 0 {
+        left -= session.step(left)?;
+        // Reading waits for all that was submitted before; a bias of one layer is little to read.
+        session.parameter("encoder.0.bias")?;
+        while session.progress()?.is_some() {}
+    }
     Ok(())
 }

@@ -1,0 +1,54 @@
+//! A training step of every system, each measured alone: `cargo bench --bench steps`. What a system adds to the step
+//! of the model without it is measured by the example `cost`, in rounds: that holds on a busy machine too.
+
+#[path = "../examples/common/steps.rs"]
+#[allow(dead_code, reason = "the example uses the rest")]
+mod steps;
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use strait::Gpu;
+
+fn systems(criterion: &mut Criterion) {
+    let gpu = match Gpu::new() {
+        Ok(gpu) => gpu,
+        Err(error) => return eprintln!("{error}"),
+    };
+    let mut group = criterion.benchmark_group(format!("a training step on {}", gpu.adapter().name));
+    group
+        .sampling_mode(SamplingMode::Flat)
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3));
+    for case in steps::cases() {
+        // Compiled only where a filter lets it run.
+        let mut session = None;
+        group.bench_function(case.name, |bencher| {
+            bencher.iter_custom(|iterations| match taken(&gpu, &case, &mut session, iterations) {
+                Ok(elapsed) => elapsed,
+                Err(error) => panic!("{}: {error}", case.name),
+            });
+        });
+    }
+    group.finish();
+}
+
+/// How long so many steps take.
+fn taken(
+    gpu: &Gpu,
+    case: &steps::Case,
+    session: &mut Option<strait::Session>,
+    iterations: u64,
+) -> strait::Result<Duration> {
+    let session = match session {
+        Some(session) => session,
+        None => session.insert(steps::prepare(gpu, &case.spec)?),
+    };
+    let begun = Instant::now();
+    steps::take(session, iterations)?;
+    Ok(begun.elapsed())
+}
+
+criterion_group!(benches, systems);
+criterion_main!(benches);
