@@ -112,6 +112,25 @@ impl Session {
         Ok(Sampler { gpu, program, state, rows: count, values: rows.len(), seed, step: 0 })
     }
 
+    /// Rows (row-major, as wide as the input) corrupted by the spec's corruption as they are in training, in the units
+    /// of the input; unchanged where there is none. A function of `seed`.
+    ///
+    /// ```no_run
+    /// # fn show(session: &mut strait::Session, rows: &[f32]) -> strait::Result<()> {
+    /// let corrupted = session.corrupt(rows, 0)?;
+    /// let denoised = session.reconstruct(&corrupted)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the values are no whole rows or not finite, or where a scaling or the ends of
+    /// [`Corruption::SaltAndPepper`] are not learned yet.
+    pub fn corrupt(&mut self, rows: &[f32], seed: u64) -> Result<Vec<f32>> {
+        let draw = State { seed: key(seed), ..State::default() };
+        pollster::block_on(self.infer_drawn(Purpose::Corrupt, rows, Wait::Block, draw))
+    }
+
     /// `count` rows that a variational autoencoder generates: z ~ N(0, I), decoded to the mean of p(x|z). A function of
     /// `seed`.
     ///

@@ -142,8 +142,11 @@ impl Builder<'_> {
             return self.unscale(mean);
         }
         let x = self.scale(input)?;
-        if purpose == Purpose::Resample {
+        if matches!(purpose, Purpose::Resample | Purpose::Corrupt) {
             let corrupted = self.corrupted(x, stream::CORRUPTION)?;
+            if purpose == Purpose::Corrupt {
+                return self.unscale(corrupted);
+            }
             let pass = self.pass(x, corrupted, 0)?;
             let drawn = self.spec.loss.sample(&mut self.g, pass.decoded, stream::SAMPLE)?;
             return self.unscale(drawn);

@@ -37,6 +37,8 @@ pub enum Purpose {
     Mixture,
     /// A corrupted input, encoded, and a draw from p(x|h): one step of a denoising autoencoder's chain.
     Resample,
+    /// A batch from the caller, corrupted as in training and in the units of the input.
+    Corrupt,
 }
 
 /// Keeps the draws of a mixture's first biases apart from those of weights.
@@ -230,7 +232,7 @@ impl Network {
     /// [`Error::Spec`] for a purpose that the spec's kind of model does not have; [`Error::Shape`], which a checked
     /// spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
-        let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample))?;
+        let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;
         match purpose {
             Purpose::Train => builder.train(shuffled)?,
             Purpose::Evaluate => drop(builder.objective(false)?),
