@@ -15,6 +15,8 @@ pub mod denoising;
 pub mod manifold;
 pub mod predictive;
 pub mod joint;
+pub mod sampling;
+pub mod score;
 pub mod sparse;
 pub mod structure;
 pub mod variational;
