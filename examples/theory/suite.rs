@@ -3,6 +3,9 @@
 #[path = "../common/outcome.rs"]
 pub mod outcome;
 
+#[path = "../common/kernels.rs"]
+pub mod kernels;
+
 pub mod check;
 pub mod device;
 pub mod forward;
