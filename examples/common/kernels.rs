@@ -54,41 +54,38 @@ impl Kernels {
         self.points.iter().zip(&self.weights).map(each).collect()
     }
 
-    /// A network that is trained to undo normal noise on the points: an encoder of such widths and activation, a linear
-    /// decoder of one layer. Each step takes `batch` corrupted points.
-    pub fn learned(
+    /// A network that is to learn to undo normal noise on the points, and the rows to train it on: an encoder of such
+    /// widths and activation, a linear decoder of one layer. Each epoch is one step on about `batch` points, corrupted
+    /// afresh.
+    pub fn model(
         &self,
         gpu: &Gpu,
-        layers: (&[usize], Activation),
-        batch: usize,
-        steps: u64,
-        seed: u64,
-    ) -> Result<Session> {
+        (widths, activation): (&[usize], Activation),
+        (batch, epochs, seed): (usize, u64, u64),
+    ) -> Result<(Session, Data)> {
         let features = self.points.first().map_or(0, Vec::len);
-        let (widths, activation) = layers;
-        let layer = |&units: &usize| Layer { activation, init: Init::Glorot, ..Layer::new(units) };
+        let layer = |units: usize| Layer { init: Init::Glorot, ..Layer::new(units) };
         let spec = Spec {
-            encoder: widths.iter().map(layer).collect(),
-            decoder: vec![Layer { init: Init::Glorot, ..Layer::new(features) }],
+            encoder: widths.iter().map(|&units| Layer { activation, ..layer(units) }).collect(),
+            decoder: vec![layer(features)],
             ..Spec::symmetric(&[features, 1], Activation::Identity)
                 .loss(Loss::SquaredError)
                 .gaussian_corruption(self.sigma)
         };
-        let rows = batch.div_ceil(self.points.len()) * self.points.len();
-        let values = self.points.concat().repeat(rows / self.points.len()).iter().map(|v| *v as f32).collect();
+        let copies = batch.div_ceil(self.points.len());
+        let values = self.points.concat().repeat(copies).iter().map(|v| *v as f32).collect();
         let training = Training {
             learning_rate: 2e-2,
             schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-            batch: rows,
-            epochs: steps,
+            batch: copies * self.points.len(),
+            epochs,
             shuffle: false,
             seed,
             ..Training::default()
         };
         let mut session = Session::new(gpu, &spec, training)?;
         self.spread(&mut session)?;
-        session.fit(&Data::from_rows(features, values)?)?;
-        Ok(session)
+        Ok((session, Data::from_rows(features, values)?))
     }
 
     /// Moves the units of the first layer to where the data is, each a step about 2 σ wide across a corrupted point:

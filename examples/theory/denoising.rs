@@ -1,5 +1,5 @@
-//! Rows 20 to 26: denoising, the score of a density, sampling. Here rows 20 and 21; `score` and `sampling` hold the
-//! others.
+//! Rows 20 to 26: denoising, the score of a density, sampling. Here rows 20 and 21; `score`, `fields` and `sampling`
+//! hold the others.
 
 use std::f64::consts::PI;
 
@@ -14,7 +14,7 @@ use super::device::{self, Feed, parameter};
 use super::kernels::Kernels;
 use super::linear::{covariance, diagonal, largest, matrix, narrow, normal, rounded, values, wide, with_spectrum};
 use super::outcome::Outcome;
-use super::{Row, sampling, score};
+use super::{Row, fields, sampling, score};
 
 /// In the order of the list.
 pub const ROWS: &[Row] = &[
@@ -23,7 +23,7 @@ pub const ROWS: &[Row] = &[
     Row { number: 22, name: "equivalence with a Gaussian-binary RBM", quick: true, run: score::energy },
     Row { number: 23, name: "when the displacement is a gradient field", quick: true, run: score::gradient_field },
     Row { number: 24, name: "from denoising to contraction", quick: true, run: score::contractive_limit },
-    Row { number: 25, name: "vector fields", quick: false, run: score::vector_fields },
+    Row { number: 25, name: "vector fields", quick: false, run: fields::vector_fields },
     Row { number: 26, name: "sampling from a denoising autoencoder", quick: true, run: sampling::sampling },
 ];
 

@@ -18,6 +18,7 @@ pub mod denoising;
 pub mod manifold;
 pub mod predictive;
 pub mod joint;
+pub mod fields;
 pub mod sampling;
 pub mod score;
 pub mod sparse;
