@@ -157,9 +157,17 @@ fn draw(path: &Path, plane: &Kernels, session: &mut Session, angle: f64, line: &
     let off = |r: &[f64; 2], best: &[f64; 2]| ((r[0] - best[0]).hypot(r[1] - best[1]) / plane.sigma).min(1.0);
     let wrong: Vec<f64> = found.iter().zip(&best).map(|(r, b)| off(r, b)).collect();
     let exact = vec![0.0; wrong.len()];
-    let title = format!("Learned: r(x) − x, mean angle {angle:.1}°");
-    arrows(&left, &title, "red: r(x) is one sigma or more off", plane, &places, &found, &wrong)?;
-    arrows(&right, "Exact: sigma² times the score", "of the points under normal noise", plane, &places, &best, &exact)?;
+    let title = format!("Learned r(x) − x: {angle:.1}° off, in the mean");
+    arrows(&left, &title, "grey: the points; red: r(x) lands one sigma or more off", plane, &places, &found, &wrong)?;
+    arrows(
+        &right,
+        "Exact: sigma² times the score",
+        "of the density of corrupted points; long arrows are cut",
+        plane,
+        &places,
+        &best,
+        &exact,
+    )?;
     points_on_a_line(&lower, line, curves)?;
     area.present()?;
     drop((left, right, lower, upper, area));

@@ -40,7 +40,7 @@ pub struct Sheet<'a> {
     pub title: String,
     /// A label and images of values from 0 to 1, one after the other.
     pub rows: Vec<(&'a str, Vec<f32>)>,
-    /// The weights of the first layer: [pixels, features].
+    /// The weights of the first layer: [pixels, features]; where there are none, no panel is drawn.
     pub weights: &'a [f32],
     /// Pixels of a feature's side in the picture, at most.
     pub feature_size: u32,
@@ -69,7 +69,10 @@ impl Sheet<'_> {
         let gap = (width - LABELS - across * size) / (across - 1).max(1);
         let top = MARGIN + TITLE + MARGIN / 2;
         let panel = top + self.rows.len() as u32 * (size + GAP) + MARGIN;
-        let bottom = panel + TEXT + GAP + shown.div_ceil(columns) * (feature + FEATURE_GAP) - FEATURE_GAP;
+        let bottom = match shown {
+            0 => panel - MARGIN - GAP,
+            _ => panel + TEXT + GAP + shown.div_ceil(columns) * (feature + FEATURE_GAP) - FEATURE_GAP,
+        };
         let (sheet_width, sheet_height) = (width + 2 * MARGIN, bottom + MARGIN);
 
         let mut sheet = RgbImage::from_pixel(sheet_width, sheet_height, PAPER);
@@ -95,7 +98,9 @@ impl Sheet<'_> {
         for (row, (label, _)) in (0..).zip(&self.rows) {
             write(label, TEXT, top + row * (size + GAP) + size / 2)?;
         }
-        write(FEATURES, TEXT, panel + TEXT / 2)?;
+        if shown > 0 {
+            write(FEATURES, TEXT, panel + TEXT / 2)?;
+        }
         area.present()?;
         drop(area);
         Ok(sheet.save(path)?)

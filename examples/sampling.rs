@@ -1,0 +1,204 @@
+//! Samples from denoising autoencoders, by alternating corruption and by Langevin steps: moments of normal data beside
+//! the exact ones, and digits: `cargo run --release --example sampling`.
+
+#[path = "common/outcome.rs"]
+mod outcome;
+#[path = "common/picture.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod picture;
+#[path = "common/training.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod training;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use outcome::Outcome;
+use picture::{Sheet, one_of_each};
+use strait::analysis::Chain;
+use strait::random::Draw;
+use strait::{Activation, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Training, data};
+
+/// Samples from denoising autoencoders and compares moments with the exact ones.
+#[derive(Parser)]
+struct Options {
+    /// Passes over the 1,797 digits
+    #[arg(long, default_value_t = 40)]
+    epochs: u64,
+    /// Seeds data, weights and chains
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the picture
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Prints the figures as JSON in the last line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Normal rows to learn from, their variance, and the noise on them.
+const ROWS: usize = 4096;
+const VARIANCE: f64 = 1.7;
+const SIGMA: f64 = 0.8;
+/// Chains that run side by side, and how often their moments are taken.
+const CHAINS: usize = 4096;
+const TIMES: usize = 12;
+/// Steps after which the digits' chains are drawn.
+const SHOWN: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+fn main() -> ExitCode {
+    outcome::exit(run(Options::parse()))
+}
+
+fn run(options: Options) -> Outcome {
+    let gpu = Gpu::new()?;
+    println!("adapter    {}", gpu.adapter().name);
+    let chains = normal_data(&gpu, options.seed)?;
+    std::fs::create_dir_all(&options.out)?;
+    let path = options.out.join("sampling.png");
+    let digits = digits(&gpu, &options, &path)?;
+    println!("wrote      {}", path.display());
+    if options.json {
+        let figures = serde_json::json!({
+            "normal": chains,
+            "digits": digits,
+            "adapter": gpu.adapter().name,
+            "seed": options.seed,
+            "epochs": options.epochs,
+        });
+        println!("{figures}");
+    }
+    Ok(())
+}
+
+/// A linear autoencoder that learns normal data with the variance of p(x|h), and what its chains come to.
+///
+/// With S the data's variance, v = S + sigma² is the smoothed one. At the optimum r(x) = x S/v and p(x|h) has the
+/// posterior's variance S − S²/v; then the alternating chain has the data's variance, and Langevin steps of length eps
+/// the smoothed one over 1 − eps/4v.
+fn normal_data(gpu: &Gpu, seed: u64) -> Outcome<Vec<serde_json::Value>> {
+    let draw = Draw { seed, stream: 0, step: 0 };
+    let raw: Vec<f64> = (0..ROWS).map(|row| draw.normal(row, 0)).collect();
+    let mean = raw.iter().sum::<f64>() / ROWS as f64;
+    let deviation = (raw.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / ROWS as f64).sqrt();
+    let values = raw.iter().map(|x| ((x - mean) / deviation * VARIANCE.sqrt()) as f32).collect();
+
+    let spec = Spec::symmetric(&[1, 1], Activation::Identity)
+        .loss(Loss::Gaussian { sigma: 1.0, learned: true })
+        .gaussian_corruption(SIGMA);
+    let training = Training {
+        learning_rate: 0.02,
+        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
+        batch: ROWS,
+        epochs: 800,
+        shuffle: false,
+        seed,
+        ..Training::default()
+    };
+    let mut session = Session::new(gpu, &spec, training)?;
+    training::fit(&mut session, &Data::from_rows(1, values)?)?;
+    let smoothed = VARIANCE + SIGMA * SIGMA;
+    let posterior = VARIANCE - VARIANCE * VARIANCE / smoothed;
+    let slope = session.parameter("encoder.0.weight")?[0] * session.parameter("decoder.0.weight")?[0];
+    let learned = f64::from(session.parameter("decoder.log_sigma")?[0] * 2.0).exp();
+    println!("normal     data of variance {VARIANCE}, corrupted by sigma {SIGMA}, learned in 800 steps");
+    println!("           r(x) = {slope:.4} x (exact: {:.4})", VARIANCE / smoothed);
+    println!("           variance of p(x|h) {learned:.4} (exact: {posterior:.4})");
+    println!("chain                 mean  exact   variance  +- std. error    exact");
+
+    let mut figures = Vec::new();
+    let langevin = |length: f64| (Chain::Langevin { length }, smoothed / (1.0 - length / (4.0 * smoothed)));
+    for (name, (chain, exact), apart) in [
+        ("alternating", (Chain::Alternating, VARIANCE), 12),
+        ("Langevin, eps 0.5", langevin(0.5), 44),
+        ("Langevin, eps 2", langevin(2.0), 9),
+    ] {
+        let mut chains = session.sampler(chain, &vec![3.0; CHAINS], seed)?;
+        chains.advance(3 * apart)?;
+        let (mut sum, mut square, mut fourth) = (0.0, 0.0, 0.0);
+        for _ in 0..TIMES {
+            chains.advance(apart)?;
+            for x in chains.rows()? {
+                let x = f64::from(x);
+                (sum, square, fourth) = (sum + x, square + x * x, fourth + x.powi(4));
+            }
+        }
+        let count = (TIMES * CHAINS) as f64;
+        let (mean, variance) = (sum / count, square / count - (sum / count).powi(2));
+        let error = ((fourth / count - variance * variance) / count).sqrt();
+        println!("{name:<18} {mean:>7.4} {:>6.1} {variance:>10.4} {error:>14.4} {exact:>8.4}", 0.0);
+        figures.push(serde_json::json!({
+            "chain": name, "mean": mean, "variance": variance, "std_error": error, "exact_variance": exact,
+        }));
+    }
+    Ok(figures)
+}
+
+/// Learns digits in black and white, and draws chains that start at one of each.
+fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Value> {
+    let all = data::digits()?;
+    let start = binary(one_of_each(&all)?.values());
+    let rows = binary(all.values());
+    let spec = Spec::from_toml(include_str!("sampling.toml"))?;
+    let training = Training {
+        learning_rate: 4e-3,
+        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
+        batch: 100,
+        epochs: options.epochs,
+        seed: options.seed,
+        ..Training::default()
+    };
+    let mut session = Session::new(gpu, &spec, training)?;
+    let (fit, _) = training::fit(&mut session, &Data::from_rows(64, rows.clone())?)?;
+    println!("digits     {} steps in {:.1} s", fit.steps, fit.elapsed.as_secs_f64());
+
+    // What is shown is the mean of p(x|h) at the chain's state, not the state, whose pixels are drawn apart.
+    let mut chains = session.sampler(Chain::Alternating, &start, options.seed)?;
+    let mut sheet = vec![("start", start.clone())];
+    let labels = ["1 step", "2 steps", "4 steps", "8 steps", "16 steps", "32 steps", "64 steps"];
+    let mut before = 0;
+    for (label, steps) in labels.into_iter().zip(SHOWN) {
+        chains.advance(steps - before)?;
+        before = steps;
+        sheet.push((label, session.reconstruct(&chains.rows()?)?));
+    }
+
+    // Many chains, to compare the first moments: how often each pixel is set.
+    let many: Vec<f32> = rows.iter().take(1024 * 64).copied().collect();
+    let mut chains = session.sampler(Chain::Alternating, &many, options.seed.wrapping_add(1))?;
+    chains.advance(100)?;
+    let (wanted, found) = (pixel_means(&rows), pixel_means(&chains.rows()?));
+    let apart = wanted.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    let apart = (apart / wanted.len() as f64).sqrt();
+    let [ink, drawn] = [&wanted, &found].map(|m| m.iter().sum::<f64>() / m.len() as f64);
+    println!("pixels set {drawn:.4} of all after 100 steps of 1,024 chains (data: {ink:.4})");
+    println!("           each pixel's share off by {apart:.4} (root of the mean square)");
+
+    Sheet {
+        side: 8,
+        title: "Ten chains of corrupting and drawing from p(x|h), whose mean is shown".into(),
+        rows: sheet,
+        weights: &[],
+        feature_size: 48,
+    }
+    .save(path)?;
+    Ok(serde_json::json!({
+        "steps": fit.steps,
+        "train_seconds": fit.elapsed.as_secs_f64(),
+        "pixels_set": drawn,
+        "pixels_set_in_data": ink,
+        "pixel_share_off": apart,
+    }))
+}
+
+/// 1 where a pixel is darker than half, else 0.
+fn binary(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|v| if *v > 0.5 { 1.0 } else { 0.0 }).collect()
+}
+
+/// The mean of each of the 64 pixels over images.
+fn pixel_means(values: &[f32]) -> Vec<f64> {
+    let count = (values.len() / 64) as f64;
+    (0..64).map(|at| values.iter().skip(at).step_by(64).map(|v| f64::from(*v)).sum::<f64>() / count).collect()
+}
