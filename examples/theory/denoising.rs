@@ -392,6 +392,8 @@ fn ends(gpu: &Gpu, seed: u64, data: &DMatrix<f64>) -> Outcome<Vec<Check>> {
     let spec = linear_spec(features).corruption(Corruption::SaltAndPepper { probability });
     let mut peppered = session(gpu, &spec, &[])?;
     peppered.load(device::data(data)?)?;
+    // Eight times as many rows, so that a share that is a twentieth off would show.
+    let x = x.repeat(8);
     let corrupted = peppered.corrupt(&x, seed)?;
     let (low, high) = (data.min() as f32, data.max() as f32);
     let mut counts = [0.0; 4];

@@ -31,8 +31,8 @@ pub fn sampling(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 
 /// Second moments of chains, taken `count` times with `apart` steps between, after `first` steps.
 ///
-/// One draw of an average is the mean over a part of the chains, which are independent; times are so far apart that what
-/// is left of their correlation is at most a hundredth.
+/// One draw of an average is the mean over a part of the chains, which are independent; times are so far apart that
+/// what is left of their correlation is at most a hundredth.
 fn moments(chains: &mut Sampler, width: usize, (first, apart, count): (u64, u64, usize)) -> Outcome<Average> {
     chains.advance(first)?;
     let mut average = Average::default();
@@ -229,8 +229,8 @@ fn discrete(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         expected = &expected * &transition;
     }
     let model = session(gpu, &spec, &tensors)?;
-    let mut chains = model.sampler(Chain::Alternating, &vec![1.0; 2 * CHAINS], seed)?;
-    chains.advance(60)?;
+    let mut chains = model.sampler(Chain::Alternating, &vec![1.0; 2 * 4 * CHAINS], seed)?;
+    chains.advance(30)?;
     let (mut counts, mut pairs) = (vec![0.0; 4], vec![0.0; 16]);
     let state = |x: &[f32]| usize::from(x[0] > 0.5) + 2 * usize::from(x[1] > 0.5);
     let before: Vec<usize> = chains.rows()?.chunks(2).map(state).collect();

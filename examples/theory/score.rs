@@ -21,7 +21,8 @@ fn tied_sigmoid(features: usize, units: usize) -> Spec {
         .tied()
 }
 
-/// A Gaussian-binary restricted Boltzmann machine: weights `[features, units]` row by row, biases of units and features.
+/// A Gaussian-binary restricted Boltzmann machine: weights `[features, units]` row by row, biases of units and of
+/// features.
 struct Machine {
     w: Vec<f64>,
     b: Vec<f64>,
@@ -281,8 +282,8 @@ fn linear_limit(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     ])
 }
 
-/// Nodes and weights of Gauss-Hermite quadrature for a standard normal variable, by the eigenvalues of the Jacobi matrix
-/// (Golub and Welsch, 1969).
+/// Nodes and weights of Gauss-Hermite quadrature for a standard normal variable, by the eigenvalues of the Jacobi
+/// matrix (Golub and Welsch, 1969).
 fn hermite(count: usize) -> (Vec<f64>, Vec<f64>) {
     let off = |r: usize, c: usize| if r.abs_diff(c) == 1 { (r.max(c) as f64).sqrt() } else { 0.0 };
     let (nodes, vectors) = super::linear::eigen(&DMatrix::from_fn(count, count, off));
