@@ -2,13 +2,10 @@
 // in registers and reads both factors straight from storage.
 //{consts}
 
-var<workgroup> sums: array<vec4<f32>, WORKGROUP * ROWS * QUADS>;
-
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn part(group: u32, lane: u32) {
     let m = space_rows();
     let k_end = inner_extent();
-    let tile = id.x + id.y * dims.wrap;
+    let tile = group * WORKGROUP + lane;
     let tiles = (dims.quads + QUADS - 1u) / QUADS;
     let row0 = tile / tiles * ROWS;
     let c0 = tile % tiles * QUADS;

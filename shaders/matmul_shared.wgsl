@@ -5,15 +5,12 @@ const WIDE: u32 = QUADS * 4u;
 const TILE_M: u32 = 16u * ROWS;
 const TILE_N: u32 = 16u * WIDE;
 
-var<workgroup> left: array<f32, TILE_M * DEPTH>;
-var<workgroup> right: array<f32, TILE_N * DEPTH>;
-
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn part(group: u32, lane: u32) {
     let m = space_rows();
     let k_end = inner_extent();
-    let first_row = group.y * TILE_M;
-    let column0 = group.x * TILE_N;
+    let across = (dims.quads * 4u + TILE_N - 1u) / TILE_N;
+    let first_row = group / across * TILE_M;
+    let column0 = group % across * TILE_N;
     let my_row = lane / 16u * ROWS;
     let row0 = first_row + my_row;
     let my_column = lane % 16u * WIDE;

@@ -1,13 +1,9 @@
-// Reduces each row to one value. LANES threads share a row; with one lane there is no barrier.
+// Reduces each row to one value. LANES threads share a row: one, without a barrier, or a whole
+// workgroup.
 //{consts}
 
-//{if shared}
-var<workgroup> shares: array<vec4<f32>, LANES>;
-
-//{end}
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let at = (group.x + group.y * dims.wrap) * (WORKGROUP / LANES) + lane / LANES;
+fn part(group: u32, lane: u32) {
+    let at = group * (WORKGROUP / LANES) + lane / LANES;
     let row = min(at, max(space_rows(), 1u) - 1u);
     var sum = IDENTITY;
     for (var c = lane % LANES; c < dims.from_quads; c += LANES) {

@@ -1,13 +1,8 @@
 // Reduces columns downwards: for each result row and each quad of columns, over rows a fixed distance apart.
 //{consts}
 
-//{if shared}
-var<workgroup> shares: array<vec4<f32>, LANES>;
-
-//{end}
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let at = (group.x + group.y * dims.wrap) * (WORKGROUP / LANES) + lane / LANES;
+fn part(group: u32, lane: u32) {
+    let at = group * (WORKGROUP / LANES) + lane / LANES;
     let quads = max(space_rows() * dims.quads, 1u);
     let i = min(at, quads - 1u);
     let row = i / dims.quads;

@@ -43,8 +43,8 @@ pub enum Work<'a> {
     Copy(&'a Buffer, &'a Buffer),
 }
 
-/// Bytes between the dimensions of two dispatches: WebGPU's default alignment of uniform offsets.
-const DIMS_STRIDE: u64 = 256;
+/// Where the dimensions of a dispatch may start: WebGPU's default alignment of uniform offsets.
+const DIMS_ALIGNMENT: u64 = 256;
 
 impl Program {
     /// Compiles a recording and allocates what is not in `shared`. Dispatch 0 of its bindings is always `state`.
@@ -70,18 +70,21 @@ impl Program {
         } else if flagged {
             buffers.insert(Role::Flags, gpu.buffer("flags", 16)?);
         }
-        let dims = gpu.buffer("dims", DIMS_STRIDE * recording.dispatches.len() as u64)?;
+        let extent = |dims: &Vec<u32>| (dims.len() as u64 * 4).next_multiple_of(DIMS_ALIGNMENT);
+        let dims = gpu.buffer("dims", recording.dispatches.iter().map(|d| extent(&d.dims)).sum())?;
+        let mut offset = 0;
         let mut commands = Vec::with_capacity(recording.dispatches.len());
-        for (i, dispatch) in recording.dispatches.iter().enumerate() {
-            let offset = i as u64 * DIMS_STRIDE;
+        for dispatch in &recording.dispatches {
+            let bytes = extent(&dispatch.dims);
             gpu.write(&dims, offset, bytemuck::cast_slice(&dispatch.dims))?;
             let pipeline = gpu.pipeline(&dispatch.label, &dispatch.wgsl)?;
-            let mut entries = vec![state.whole(0), range(&dims, 1, offset, DIMS_STRIDE)];
+            let mut entries = vec![state.whole(0), range(&dims, 1, offset, bytes)];
             for (b, place) in dispatch.bindings.iter().enumerate() {
                 let buffer = buffers.get(&place.role).ok_or_else(|| missing(place))?;
                 entries.push(range(buffer, b as u32 + 2, place.offset, place.bytes));
             }
             commands.push(gpu.command(&dispatch.label, pipeline, &entries, dispatch.workgroups)?);
+            offset += bytes;
         }
         Ok(Program { commands, buffers })
     }

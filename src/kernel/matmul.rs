@@ -62,8 +62,24 @@ impl Tile {
         }
     }
 
+    /// Values of the inner dimension that the shared family stages at a time: fewer where tiles are large.
+    fn depth(self) -> usize {
+        if self.size().0 > 4 { DEPTH / 2 } else { DEPTH }
+    }
+
+    /// What its kernel needs of workgroup memory.
+    pub(super) fn memory(self) -> Vec<super::Memory> {
+        match self {
+            Tile::Registers { rows, quads } => vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)],
+            Tile::Shared { rows, quads } => {
+                let side = |values: usize| 16 * values * self.depth();
+                vec![("left", "f32", side(rows)), ("right", "f32", side(quads * 4))]
+            }
+        }
+    }
+
     /// The generated lines of the tile's kernel.
-    pub(super) fn hooks(self, ta: bool, tb: bool) -> Vec<(&'static str, String)> {
+    pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[String; 2]) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
         let mut sums = String::new();
         let mut store = String::new();
@@ -82,20 +98,18 @@ impl Tile {
         let mut hooks = vec![("zero sums", sums), ("store sums", store)];
         match self {
             Tile::Registers { .. } => {
-                let mut consts = format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\n");
-                let _ = write!(consts, "const WORKGROUP: u32 = {REGISTER_WORKGROUP}u;");
-                hooks.push(("consts", consts));
+                hooks.push(("consts", format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;")));
                 hooks.push(("starts", register_starts(rows, quads, ta, tb)));
-                hooks.push(("products", register_products(rows, quads, ta, tb)));
+                hooks.push(("products", register_products(rows, quads, ta, tb, factors)));
             }
             Tile::Shared { .. } => {
                 let consts = format!(
                     "const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\nconst DEPTH: u32 = {}u;",
-                    if rows > 4 { DEPTH / 2 } else { DEPTH }
+                    self.depth()
                 );
                 hooks.push(("consts", consts));
-                hooks.push(("stage left", stage("left", "in0", "a", "M", "first_row", !ta)));
-                hooks.push(("stage right", stage("right", "in1", "b", "N", "column0", tb)));
+                hooks.push(("stage left", stage("left", &factors[0], "a", "M", "first_row", !ta)));
+                hooks.push(("stage right", stage("right", &factors[1], "b", "N", "column0", tb)));
                 hooks.push(("products", shared_products(rows, quads)));
             }
         }
@@ -137,24 +151,24 @@ fn register_starts(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
 /// One step of the inner loop. A factor that lies across the inner dimension is read four values at a time, one that
 /// lies along it value by value: reading four would need four times the text, and compiling that is what a first
 /// step waits for.
-fn register_products(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
+fn register_products(rows: usize, quads: usize, ta: bool, tb: bool, [left, right]: &[String; 2]) -> String {
     let mut out = String::new();
     let o = &mut out;
     if ta {
         for i in 0..rows / 4 {
-            let _ = writeln!(o, "        let x{i} = in0[k * dims.a_quads + a{i}];");
+            let _ = writeln!(o, "        let x{i} = {left}[k * dims.a_quads + a{i}];");
         }
     } else {
         for i in 0..rows {
-            let _ = writeln!(o, "        let x{i} = in0[a{i} + k];");
+            let _ = writeln!(o, "        let x{i} = {left}[a{i} + k];");
         }
     }
     for j in 0..quads {
         if tb {
-            let lanes = (0..4).map(|l| format!("in1[b{} + k]", j * 4 + l)).collect::<Vec<_>>().join(", ");
+            let lanes = (0..4).map(|l| format!("{right}[b{} + k]", j * 4 + l)).collect::<Vec<_>>().join(", ");
             let _ = writeln!(o, "        let y{j} = vec4<f32>({lanes});");
         } else {
-            let _ = writeln!(o, "        let y{j} = in1[k * dims.b_quads + b{j}];");
+            let _ = writeln!(o, "        let y{j} = {right}[k * dims.b_quads + b{j}];");
         }
     }
     for (i, j) in pairs(rows, quads) {

@@ -49,34 +49,49 @@ pub enum Schedule {
     },
 }
 
+/// Workgroup memory: a name, the type of its elements, and how many there are.
+type Memory = (&'static str, &'static str, usize);
+
 impl Schedule {
-    /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns, and the threads (or workgroups)
-    /// in a row of the grid where one dimension does not suffice.
-    pub fn grid(self, rows: usize, quads: usize, limit: u32) -> ([u32; 3], u32) {
-        let threads = |count: usize, workgroup: usize, unit: usize| {
-            let groups = count.div_ceil(workgroup).max(1);
-            let x = groups.min(limit as usize);
-            ([x as u32, groups.div_ceil(x) as u32, 1], (x * unit) as u32)
-        };
+    /// Threads in a workgroup, where nothing else decides.
+    pub fn workgroup(self) -> u32 {
         match self {
-            Schedule::Map => threads(rows * quads, 64, 64),
-            Schedule::ReduceColumns { lanes } => threads(rows, reduce_workgroup(lanes) / lanes as usize, 1),
-            Schedule::ReduceRows { lanes } => threads(rows * quads, reduce_workgroup(lanes) / lanes as usize, 1),
-            Schedule::MatMul { tile, .. } => match tile {
-                Tile::Registers { rows: tr, quads: tq } => {
-                    let tiles = rows.div_ceil(tr) * quads.div_ceil(tq);
-                    threads(tiles, matmul::REGISTER_WORKGROUP, matmul::REGISTER_WORKGROUP)
-                }
-                Tile::Shared { rows: tr, quads: tq } => {
-                    let grid = [quads.div_ceil(16 * tq) as u32, rows.div_ceil(16 * tr) as u32, 1];
-                    (grid, 1)
-                }
-            },
+            Schedule::Map => 64,
+            Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes.max(32),
+            Schedule::MatMul { tile: Tile::Registers { .. }, .. } => matmul::REGISTER_WORKGROUP as u32,
+            Schedule::MatMul { tile: Tile::Shared { .. }, .. } => 256,
         }
     }
 
-    /// The schedule's kernel around generated text: `head` declares bindings, dimensions and hooks.
-    pub fn source(self, head: &str) -> String {
+    /// Whether the work can be shared out to workgroups of another size.
+    pub fn any_workgroup(self) -> bool {
+        match self {
+            Schedule::Map => true,
+            Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes == 1,
+            Schedule::MatMul { .. } => false,
+        }
+    }
+
+    /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns.
+    pub fn groups(self, rows: usize, quads: usize, workgroup: u32) -> usize {
+        let threads = |count: usize, together: usize| count.div_ceil(together).max(1);
+        let workgroup = workgroup as usize;
+        match self {
+            Schedule::Map => threads(rows * quads, workgroup),
+            Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes as usize),
+            Schedule::ReduceRows { lanes } => threads(rows * quads, workgroup / lanes as usize),
+            Schedule::MatMul { tile: Tile::Registers { rows: tr, quads: tq }, .. } => {
+                threads(rows.div_ceil(tr) * quads.div_ceil(tq), workgroup)
+            }
+            Schedule::MatMul { tile: Tile::Shared { rows: tr, quads: tq }, .. } => {
+                quads.div_ceil(16 * tq) * rows.div_ceil(16 * tr)
+            }
+        }
+    }
+
+    /// The text of the function `part` around `functions`, which it calls; `factors` are the bindings that a product
+    /// reads.
+    fn text(self, functions: &str, factors: &[String; 2]) -> String {
         let main = match self {
             Schedule::Map => MAP.to_string(),
             Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
@@ -86,11 +101,20 @@ impl Schedule {
                     Tile::Registers { .. } => MATMUL_REGISTERS,
                     Tile::Shared { .. } => MATMUL_SHARED,
                 };
-                fill(template, &tile.hooks(ta, tb))
+                fill(template, &tile.hooks(ta, tb, factors))
             }
         };
-        let random = if head.contains("random_") || head.contains("permute(") { RANDOM } else { "" };
-        [PRELUDE, STATE, head, SCALAR, random, &main].concat()
+        [functions, &main].concat()
+    }
+
+    fn memory(self) -> Vec<Memory> {
+        match self {
+            Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } if lanes > 1 => {
+                vec![("shares", "vec4<f32>", lanes as usize)]
+            }
+            Schedule::MatMul { tile, .. } => tile.memory(),
+            _ => vec![],
+        }
     }
 
     /// A short name, for people.
@@ -107,18 +131,100 @@ impl Schedule {
     }
 }
 
+/// One of the jobs that a kernel's workgroups are shared out to.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// How its threads share the work.
+    pub schedule: Schedule,
+    /// The functions its template calls.
+    pub functions: String,
+    /// The bindings that a product reads.
+    pub factors: [String; 2],
+    /// The names of its dimensions.
+    pub dims: Vec<String>,
+}
+
+/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to.
+/// Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last,
+/// then the workgroups in a row of the grid.
+pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
+    let several = parts.len() > 1;
+    let mut dims = String::from("struct Dims {\n");
+    let (mut texts, mut main, mut memory) = (String::new(), String::new(), Vec::<Memory>::new());
+    for (i, part) in parts.iter().enumerate() {
+        let suffix = if several { format!("_{i}") } else { String::new() };
+        part.dims.iter().for_each(|name| dims.extend(["    ", name, &suffix, ": u32,\n"]));
+        texts.push_str(&suffixed(&part.schedule.text(&part.functions, &part.factors), &suffix));
+        let last = i + 1 == parts.len();
+        let (open, close) = match (several, last) {
+            (false, _) => (String::new(), ""),
+            (true, false) => (format!("if (at{suffix} < dims.groups{suffix}) {{\n        "), "\n    } else {\n    "),
+            (true, true) => (String::new(), ""),
+        };
+        main.push_str(&format!("    {open}part{suffix}(at{suffix}, lane);{close}"));
+        if !last {
+            main.push_str(&format!("    let at_{} = at{suffix} - dims.groups{suffix};\n    ", i + 1));
+        }
+        for (name, element, count) in part.schedule.memory() {
+            match memory.iter_mut().find(|(n, ..)| *n == name) {
+                Some((.., most)) => *most = (*most).max(count),
+                None => memory.push((name, element, count)),
+            }
+        }
+    }
+    (1..parts.len()).for_each(|i| dims.push_str(&format!("    groups_{}: u32,\n", i - 1)));
+    dims.push_str("    wrap: u32,\n}\n");
+    let mut memories = String::new();
+    for (name, element, count) in memory {
+        memories.push_str(&format!("var<workgroup> {name}: array<{element}, {count}>;\n"));
+    }
+    let first = if several { "at_0" } else { "at" };
+    let main = format!(
+        "const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
+         group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    let {first} = group.x + group.y * \
+         dims.wrap;\n{main}{}\n}}\n",
+        "\n    }".repeat(parts.len() - 1)
+    );
+    let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
+    [PRELUDE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
+}
+
+/// A part's text with a suffix to every name that it declares, and to every dimension.
+fn suffixed(text: &str, suffix: &str) -> String {
+    if suffix.is_empty() {
+        return text.to_string();
+    }
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let declared: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("fn ").or_else(|| line.strip_prefix("const ")))
+        .filter_map(|rest| rest.split(|c| !word(c)).next())
+        .collect();
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let (token, after) = rest.split_at(match word(first) {
+            true => rest.find(|c| !word(c)).unwrap_or(rest.len()),
+            false => first.len_utf8(),
+        });
+        let dimension = out.ends_with("dims.");
+        out.push_str(token);
+        if word(first) && (dimension || declared.contains(&token)) {
+            out.push_str(suffix);
+        }
+        rest = after;
+    }
+    out
+}
+
 /// The kernel that ends a step.
 pub fn finish() -> String {
     [STATE, FINISH].concat()
 }
 
-fn reduce_workgroup(lanes: u32) -> usize {
-    lanes.max(32) as usize
-}
-
 /// A reduction with `lanes` threads to a result: one, or a whole workgroup.
 fn reduction(template: &str, lanes: u32) -> String {
-    let consts = format!("const LANES: u32 = {lanes}u;\nconst WORKGROUP: u32 = {}u;", reduce_workgroup(lanes));
+    let consts = format!("const LANES: u32 = {lanes}u;");
     fill(template, &[("consts", consts), ("if shared", if lanes > 1 { "1" } else { "" }.into())])
 }
 

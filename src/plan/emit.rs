@@ -9,7 +9,7 @@ use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
 use crate::graph::{Function, Sink};
-use crate::kernel::{Schedule, Tile};
+use crate::kernel::{self, Part, Schedule, Tile};
 
 /// How a storage range is declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,24 +49,36 @@ struct Body<'a> {
     known: HashMap<String, String>,
 }
 
-/// Builds the dispatch of a group.
-pub(super) fn dispatch(graph: &Graph, group: &Group, places: &Places, target: &Target) -> Result<Dispatch> {
+/// Builds the dispatch of groups that run side by side.
+pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
     let mut e = Emitter { graph, places, bound: vec![], dims: vec![], functions: String::new(), loads: vec![] };
-    let schedule = e.anchor(group, target)?;
-    let stores = e.body(group)?;
-    let space = &group.space;
-    let quads = space.stride() / 4;
-    let (workgroups, wrap) = schedule.grid(space.matrix_rows(target.rows), quads, target.limits.workgroups);
-    e.dim("quads", quads);
-    e.dim("columns", space.columns());
-    e.dim("blocks", space.blocks());
-    e.dims.push(("wrap".into(), wrap));
-    e.extent("space_rows", "blocks", space.batched);
+    let (mut parts, mut dims, mut extents, mut stores) = (vec![], vec![], vec![], vec![]);
+    for group in stage {
+        let (schedule, factors) = e.anchor(group, target)?;
+        stores.extend(e.body(group, target)?);
+        let space = &group.space;
+        let quads = space.stride() / 4;
+        e.dim("quads", quads);
+        e.dim("columns", space.columns());
+        e.dim("blocks", space.blocks());
+        e.extent("space_rows", "blocks", space.batched);
+        let (names, values): (Vec<String>, Vec<u32>) = e.dims.drain(..).unzip();
+        dims.extend(values);
+        extents.push((space.matrix_rows(target.rows), quads));
+        parts.push(Part { schedule, functions: std::mem::take(&mut e.functions), factors, dims: names });
+    }
+    let fixed = parts.iter().map(|p| p.schedule).find(|s| !s.any_workgroup());
+    let workgroup = fixed.map(|s| s.workgroup()).or_else(|| parts.iter().map(|p| p.schedule.workgroup()).max());
+    let workgroup = workgroup.unwrap_or(1);
+    let each = parts.iter().zip(&extents);
+    let counts: Vec<usize> = each.map(|(p, &(rows, quads))| p.schedule.groups(rows, quads, workgroup)).collect();
+    dims.extend(counts[..counts.len() - 1].iter().map(|&count| count as u32));
+    let total: usize = counts.iter().sum();
+    let across = total.min(target.limits.workgroups as usize);
+    dims.push(across as u32);
 
-    let mut head = String::from("struct Dims {\n");
-    e.dims.iter().for_each(|(name, _)| head.extend(["    ", name, ": u32,\n"]));
-    head.push_str("}\n@group(0) @binding(0) var<uniform> state: State;\n");
-    head.push_str("@group(0) @binding(1) var<uniform> dims: Dims;\n");
+    let mut bindings = String::from("@group(0) @binding(0) var<uniform> state: State;\n");
+    bindings.push_str("@group(0) @binding(1) var<uniform> dims: Dims;\n");
     for (i, b) in e.bound.iter().enumerate() {
         let access = if b.written { "read_write" } else { "read" };
         let element = match b.element {
@@ -74,27 +86,39 @@ pub(super) fn dispatch(graph: &Graph, group: &Group, places: &Places, target: &T
             Element::Single => "f32",
             Element::Atomic => "atomic<u32>",
         };
-        let _ = writeln!(head, "@group(0) @binding({}) var<storage, {access}> {}: array<{element}>;", i + 2, b.name);
+        let binding = i + 2;
+        let _ =
+            writeln!(bindings, "@group(0) @binding({binding}) var<storage, {access}> {}: array<{element}>;", b.name);
     }
-    head.push_str(&e.functions);
-    let nodes: Vec<NodeId> = group.nodes().collect();
-    let named = nodes.iter().rev().map(|&id| graph.node(id).name.as_str()).find(|n| !n.is_empty());
-    let traffic = e
-        .bound
-        .iter()
-        .map(|b| {
-            b.place.bytes
-                * (1 + u64::from(b.written && b.element == Element::Quad && e.loads.iter().any(|(_, p)| *p == b.place)))
-        })
-        .sum();
+    let nodes: Vec<NodeId> = stage.iter().flat_map(Group::nodes).collect();
+    let named = |group: &Group| {
+        let nodes: Vec<NodeId> = group.nodes().collect();
+        let name = nodes.iter().rev().map(|&id| graph.node(id).name.as_str()).find(|n| !n.is_empty());
+        name.unwrap_or("-").to_string()
+    };
+    let mut label = String::new();
+    for (i, (group, part)) in stage.iter().zip(&parts).enumerate() {
+        let name = named(group);
+        // Neighbours mostly have one name.
+        let name = if i > 0 && name == named(&stage[i - 1]) { String::new() } else { name + " " };
+        let joint = if i > 0 { " + " } else { "" };
+        let _ = write!(label, "{joint}{name}({})", part.schedule.name());
+    }
+    // What is read in two ways is still moved once; of a whole arena only what is written.
+    let written: u64 = stores.iter().map(|(_, place): &(NodeId, Place)| place.bytes).sum();
+    let mut read: Vec<Place> = e.bound.iter().filter(|b| !b.written).map(|b| b.place).collect();
+    read.extend(e.loads.iter().map(|(_, place)| *place));
+    read.sort();
+    read.dedup();
+    let flops = stage.iter().map(|group| flops(graph, group, target.rows)).sum();
     Ok(Dispatch {
-        label: format!("{} ({})", named.unwrap_or("-"), schedule.name()),
-        wgsl: schedule.source(&head),
-        schedule,
+        label,
+        wgsl: kernel::source(&bindings, &parts, workgroup),
+        schedules: parts.iter().map(|p| p.schedule).collect(),
         bindings: e.bound.iter().map(|b| b.place).collect(),
-        dims: e.dims.iter().map(|d| d.1).collect(),
-        workgroups,
-        cost: Cost { flops: flops(graph, group, target.rows), bytes: traffic },
+        dims,
+        workgroups: [across as u32, total.div_ceil(across) as u32, 1],
+        cost: Cost { flops, bytes: written + read.iter().map(|p| p.bytes).sum::<u64>() },
         nodes,
         stores,
         loads: e.loads,
@@ -136,6 +160,18 @@ impl Emitter<'_> {
         name
     }
 
+    /// Binds a place that is written. Tensors of an arena are written through one binding of all of it, where that is
+    /// allowed, so that dispatches of several need no more; then the index starts as the second text says.
+    fn bind_part(&mut self, place: Place, target: &Target) -> (String, String) {
+        let arena = self.places.buffers.iter().find(|(role, _)| *role == place.role).map_or(0, |(_, bytes)| *bytes);
+        if !matches!(place.role, Role::Arena(_)) || arena > target.limits.binding_bytes {
+            return (self.bind(place, Element::Quad, true), String::new());
+        }
+        let whole = Place { offset: 0, bytes: arena, ..place };
+        let start = self.dim_for("start_", (place.offset / 16) as usize);
+        (self.bind(whole, Element::Quad, true), format!("{start} + "))
+    }
+
     fn flags(&mut self) -> String {
         self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true)
     }
@@ -149,18 +185,14 @@ impl Emitter<'_> {
     }
 
     /// Declares what the group's anchor needs and chooses how its work is shared.
-    fn anchor(&mut self, group: &Group, target: &Target) -> Result<Schedule> {
-        let Some(anchor) = group.anchor else { return Ok(Schedule::Map) };
+    fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [String; 2])> {
+        let none = || [String::new(), String::new()];
+        let Some(anchor) = group.anchor else { return Ok((Schedule::Map, none())) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = target.tile.unwrap_or_else(|| choose_tile(target, self.graph, group));
             let (single_a, single_b) = tile.reads_single(ta, tb);
-            // The kernel's text calls the factors by these names, even where both are the same tensor.
-            for (id, name, single) in [(a, "in0", single_a), (b, "in1", single_b)] {
-                let place = self.place(id)?;
-                self.loads.push((root(self.graph, id), place));
-                let element = if single { Element::Single } else { Element::Quad };
-                self.bound.push(Bound { place, element, name: name.into(), written: false });
-            }
+            let element = |single: bool| if single { Element::Single } else { Element::Quad };
+            let factors = [self.bind_load(a, element(single_a))?, self.bind_load(b, element(single_b))?];
             let (left, right) = (self.graph.shape(a).clone(), self.graph.shape(b).clone());
             self.dim("a_quads", left.stride() / 4);
             self.dim("b_quads", right.stride() / 4);
@@ -179,7 +211,7 @@ impl Emitter<'_> {
             self.extent("inner_extent", "inner", ta && left.batched);
             self.functions.push_str("fn a_extent() -> u32 { return space_rows(); }\n");
             self.functions.push_str("fn b_extent() -> u32 { return dims.b_rows; }\n");
-            return Ok(Schedule::MatMul { tile, ta, tb });
+            return Ok((Schedule::MatMul { tile, ta, tb }, factors));
         }
         let (op, over, input) = reduction(self.graph, anchor)
             .ok_or_else(|| Error::Internal(format!("{} is no anchor", self.graph.describe(anchor))))?;
@@ -195,28 +227,28 @@ impl Emitter<'_> {
         // Computed on the way in where nobody else reads it, found in memory otherwise.
         let value = self.operand(&mut body, input, &from)?;
         self.function("value", "", &body.lines, Some(&value));
-        let outputs = group.space.matrix_rows(target.rows);
+        let lanes = lanes(self.graph, group, target);
         if by_columns {
             self.dim("from_quads", from.stride() / 4);
             self.dim("from_columns", from.columns());
-            return Ok(Schedule::ReduceColumns { lanes: choose_lanes(target, outputs, from.stride() / 4) });
+            return Ok((Schedule::ReduceColumns { lanes }, none()));
         }
-        let (outer, inner, count, batched) = match over {
-            Over::Blocks => (from.blocks(), 1, from.blocks(), false),
-            Over::Inner => (from.inner(), 1, from.inner(), false),
-            Over::Batch => (1, from.blocks(), 1, from.batched),
-            _ => (0, 1, from.blocks(), from.batched),
+        let (outer, inner) = match over {
+            Over::Blocks => (from.blocks(), 1),
+            Over::Inner => (from.inner(), 1),
+            Over::Batch => (1, from.blocks()),
+            _ => (0, 1),
         };
+        let (count, batched) = reduced(&from, over);
         self.dim("outer", outer);
         self.dim("inner", inner);
         self.dim("reduced", count);
         self.extent("reduced_rows", "reduced", batched);
-        let count = count * if batched { target.rows } else { 1 };
-        Ok(Schedule::ReduceRows { lanes: choose_lanes(target, outputs * group.space.stride() / 4, count) })
+        Ok((Schedule::ReduceRows { lanes }, none()))
     }
 
     /// The function that computes the group's elementwise nodes and stores what others need.
-    fn body(&mut self, group: &Group) -> Result<Vec<(NodeId, Place)>> {
+    fn body(&mut self, group: &Group, target: &Target) -> Result<Vec<(NodeId, Place)>> {
         let mut body = Body::new(&group.space, "dims.quads");
         if let Some(anchor) = group.anchor {
             body.values.insert(anchor, "anchor".into());
@@ -226,7 +258,7 @@ impl Emitter<'_> {
         for id in group.anchor.iter().chain(&group.body).copied() {
             let value = self.value(&mut body, id)?;
             if let Some(&place) = self.places.of.get(&id) {
-                self.store(&mut body, &mut stores, id, place, &value);
+                self.store(&mut body, &mut stores, id, place, &value, target);
                 stored.push((id, place));
             }
         }
@@ -243,7 +275,7 @@ impl Emitter<'_> {
         let _ = write!(self.functions, "fn {name}(row: u32, c: u32{extra}){arrow} {{\n{lines}{end}}}\n");
     }
 
-    fn store(&mut self, body: &mut Body, out: &mut String, id: NodeId, place: Place, value: &str) {
+    fn store(&mut self, body: &mut Body, out: &mut String, id: NodeId, place: Place, value: &str, target: &Target) {
         let columns = self.graph.shape(id).columns();
         match self.places.sinks.get(&id) {
             Some(Sink::Update(_)) => {
@@ -263,10 +295,10 @@ impl Emitter<'_> {
                 let _ = writeln!(out, "        {name}[row * dims.columns + c * 4u + l] = {value}[l];\n    }}");
             }
             sink => {
-                let name = self.bind(place, Element::Quad, true);
+                let (name, start) = self.bind_part(place, target);
                 let kept = "vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(dims.columns)";
                 let kept = body.line(format!("select(T(), {value}, {kept})"));
-                let _ = writeln!(out, "    {name}[row * dims.quads + c] = {kept};");
+                let _ = writeln!(out, "    {name}[{start}row * dims.quads + c] = {kept};");
                 if let Some(Sink::Gradient(_)) = sink {
                     // Told here, a gradient that went bad is known before anything is updated, without a dispatch.
                     let flags = self.flags();
@@ -503,17 +535,49 @@ fn literal(value: f64) -> Result<String> {
 
 /// The tile for a product: a function of adapter kind and shape alone, nothing is timed. On software adapters all tiles
 /// add up in the same order, so they give the same bits.
-fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
+pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
+    let flops = flops(graph, group, target.rows);
     // Larger tiles run faster and compile longer: operations from which they pay.
-    let (large, huge) = if target.quick { (50_000_000, u64::MAX) } else { (1_000_000, 100_000_000) };
-    match (target.kind, flops(graph, group, target.rows)) {
-        (AdapterKind::Hardware, _) if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
-        (AdapterKind::Hardware, _) => Tile::Shared { rows: 4, quads: 1 },
-        (AdapterKind::Software, flops) if flops >= huge => Tile::Registers { rows: 16, quads: 4 },
-        (AdapterKind::Software, flops) if flops >= large => Tile::Registers { rows: 8, quads: 4 },
-        (AdapterKind::Software, _) => Tile::Registers { rows: 4, quads: 2 },
+    let large = if target.quick { 50_000_000 } else { 1_000_000 };
+    let register = |rows, quads| Tile::Registers { rows, quads };
+    match target.kind {
+        AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
+        AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
+        AdapterKind::Software if flops < large => register(4, 2),
+        AdapterKind::Software if target.quick => register(8, 4),
+        // What lies beyond the edge of the result is computed too: the smaller tile wastes less of it.
+        AdapterKind::Software => {
+            let cost = |tr: usize, tq: usize| {
+                let tiles = rows.div_ceil(tr) * quads.div_ceil(tq);
+                // Loads of single values, each at the price of two steps with four products (measured, llvmpipe).
+                tiles * (2 * (tr + 4 * tq) + tr * tq)
+            };
+            if cost(16, 4) < cost(8, 4) { register(16, 4) } else { register(8, 4) }
+        }
     }
+}
+
+/// Rows that a reduction over rows of some kind adds up for a result, and whether it does so for each row of the batch.
+fn reduced(from: &Shape, over: Over) -> (usize, bool) {
+    match over {
+        Over::Blocks => (from.blocks(), false),
+        Over::Inner => (from.inner(), false),
+        Over::Batch => (1, from.batched),
+        _ => (from.blocks(), from.batched),
+    }
+}
+
+/// Threads that share one result of a group's reduction.
+pub(super) fn lanes(graph: &Graph, group: &Group, target: &Target) -> u32 {
+    let Some((_, over, input)) = group.anchor.and_then(|anchor| reduction(graph, anchor)) else { return 1 };
+    let (from, outputs) = (graph.shape(input), group.space.matrix_rows(target.rows));
+    if over == Over::Columns {
+        return choose_lanes(target, outputs, from.stride() / 4);
+    }
+    let (count, batched) = reduced(from, over);
+    let count = count * if batched { target.rows } else { 1 };
+    choose_lanes(target, outputs * group.space.stride() / 4, count)
 }
 
 /// Rounds of a loop that a thread may take on software adapters: Mesa's llvmpipe ends the loops of a thread after 65,535
@@ -525,8 +589,8 @@ fn choose_lanes(target: &Target, outputs: usize, count: usize) -> u32 {
     match target.kind {
         AdapterKind::Software if (outputs < 32 && count >= 2048) || count > ROUNDS => 64,
         AdapterKind::Software => 1,
-        AdapterKind::Hardware if count >= 4096 && outputs < 1024 => 256,
-        AdapterKind::Hardware if count >= 32 => 64,
+        // As many as a product's workgroup has, so that both fit one dispatch.
+        AdapterKind::Hardware if count >= 32 => 256,
         AdapterKind::Hardware => 1,
     }
 }

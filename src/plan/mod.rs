@@ -1,7 +1,8 @@
 //! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
 //!
-//! graph -> `split` (maps too wide for a dispatch) -> `fuse` (which nodes share a dispatch) -> `slots` (where every value
-//! lies) -> `emit` (the WGSL of each dispatch) -> [`Recording`].
+//! graph -> `split` (maps too wide for a dispatch) -> `fuse` (which nodes are computed together) -> `stage` (which of those
+//! groups run side by side in one dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of each dispatch) ->
+//! [`Recording`].
 
 mod emit;
 mod explain;
@@ -9,6 +10,7 @@ mod fuse;
 mod late;
 mod slots;
 mod split;
+mod stage;
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, NodeId, Op};
@@ -98,15 +100,15 @@ pub struct Place {
     pub bytes: u64,
 }
 
-/// One dispatch: a kernel, what it is bound to, and what it means.
+/// One dispatch: a kernel of one part or several, what it is bound to, and what it means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// A name for people.
     pub label: String,
     /// The kernel's text.
     pub wgsl: String,
-    /// How its threads share the work.
-    pub schedule: Schedule,
+    /// How threads share the work, for each of the parts that run side by side.
+    pub schedules: Vec<Schedule>,
     /// Storage ranges, bound from binding 2 on (0 is the state, 1 the dimensions).
     pub bindings: Vec<Place>,
     /// The dimensions, in the order the kernel declares them.
@@ -180,10 +182,11 @@ impl Recording {
         let graph = fuse::prepare(&split::split(graph, &target), target.optimise)?;
         graph.check()?;
         let groups = fuse::groups(&graph, &target);
-        let places = slots::places(&graph, &groups, &target)?;
-        let mut dispatches = Vec::with_capacity(groups.len());
-        for group in &groups {
-            dispatches.push(emit::dispatch(&graph, group, &places, &target)?);
+        let stages = stage::stages(&graph, groups, &target);
+        let places = slots::places(&graph, &stages, &target)?;
+        let mut dispatches = Vec::with_capacity(stages.len());
+        for stage in &stages {
+            dispatches.push(emit::dispatch(&graph, stage, &places, &target)?);
         }
         let recording = Recording { graph, target, dispatches, buffers: places.buffers };
         recording.check()?;

@@ -23,7 +23,7 @@ pub(super) struct Places {
 }
 
 /// Assigns places.
-pub(super) fn places(graph: &Graph, groups: &[Group], target: &Target) -> Result<Places> {
+pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> Result<Places> {
     if graph.terms.len() > TERMS {
         let (needs, allowed) = (graph.terms.len() as u64, TERMS as u64);
         return Err(Error::Limit { what: "terms of the objective".into(), needs, allowed, limit: "TERMS" });
@@ -62,8 +62,8 @@ pub(super) fn places(graph: &Graph, groups: &[Group], target: &Target) -> Result
         of.insert(id, place);
     }
     let mut slots = Slots::default();
-    let last = last_uses(graph, groups);
-    for (at, group) in groups.iter().enumerate() {
+    let last = last_uses(graph, stages);
+    for (at, group) in in_stages(stages) {
         for id in group.anchor.iter().chain(&group.body).copied().filter(|id| !sinks.contains_key(id)) {
             if let Some(&until) = last.get(&id).filter(|&&until| until > at) {
                 let bytes = graph.shape(id).bytes(target.rows);
@@ -72,7 +72,7 @@ pub(super) fn places(graph: &Graph, groups: &[Group], target: &Target) -> Result
             }
         }
     }
-    let buffers = buffers(graph, groups, &of, &slots, target);
+    let buffers = buffers(graph, stages, &of, &slots, target);
     Ok(Places { of, sinks, buffers })
 }
 
@@ -81,14 +81,19 @@ pub(super) fn packed_bytes(elements: usize) -> u64 {
     elements as u64 * 4
 }
 
-/// For every value that some other group reads from memory: the last such group.
-fn last_uses(graph: &Graph, groups: &[Group]) -> BTreeMap<NodeId, usize> {
+/// Every group with the number of its stage.
+fn in_stages(stages: &[Vec<Group>]) -> impl Iterator<Item = (usize, &Group)> {
+    stages.iter().enumerate().flat_map(|(at, stage)| stage.iter().map(move |group| (at, group)))
+}
+
+/// For every value that some other group reads from memory: the last stage with such a group.
+fn last_uses(graph: &Graph, stages: &[Vec<Group>]) -> BTreeMap<NodeId, usize> {
     let mut home = BTreeMap::new();
-    for (at, group) in groups.iter().enumerate() {
+    for (at, group) in in_stages(stages) {
         home.extend(group.nodes().map(|id| (id, at)));
     }
     let mut last = BTreeMap::new();
-    for (at, group) in groups.iter().enumerate() {
+    for (at, group) in in_stages(stages) {
         for input in group.nodes().flat_map(|id| graph.node(id).inputs()) {
             let input = root(graph, input);
             if home.get(&input).is_some_and(|&h| h != at) {
@@ -102,7 +107,7 @@ fn last_uses(graph: &Graph, groups: &[Group]) -> BTreeMap<NodeId, usize> {
 /// Every buffer with its size.
 fn buffers(
     graph: &Graph,
-    groups: &[Group],
+    stages: &[Vec<Group>],
     of: &BTreeMap<NodeId, Place>,
     slots: &Slots,
     target: &Target,
@@ -120,7 +125,7 @@ fn buffers(
             _ => {}
         }
     }
-    for id in groups.iter().flat_map(Group::nodes) {
+    for id in in_stages(stages).flat_map(|(_, group)| group.nodes()) {
         match graph.node(id).op {
             Op::Gather { .. } => {
                 buffers.insert(Role::Data, packed_bytes(target.data_rows * graph.shape(id).columns()));

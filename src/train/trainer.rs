@@ -24,7 +24,7 @@ const SUBMIT: Duration = Duration::from_millis(50);
 const STEPS: u64 = RING as u64 / 4;
 
 /// Operations in a whole run from which compiling faster kernels pays.
-const LONG_RUN: u64 = 2_000_000_000;
+const LONG_RUN: u64 = 10_000_000_000;
 
 /// Everything that one training run needs beside the session.
 pub(super) struct Trainer {
@@ -114,7 +114,10 @@ impl Trainer {
     /// Changes to faster kernels where that pays, once a first step was reported.
     pub fn hasten(&mut self, gpu: &Gpu, state: &Buffer) -> Result<()> {
         if let Some(faster) = self.faster.take_if(|_| self.reported) {
-            self.programs[0] = Program::new(gpu, &faster, state, self.programs[0].buffers())?;
+            // What passes between dispatches is laid out anew.
+            let mut shared = self.programs[0].buffers().clone();
+            shared.retain(|role, _| !matches!(role, Role::Slot(_)));
+            self.programs[0] = Program::new(gpu, &faster, state, &shared)?;
         }
         Ok(())
     }

@@ -1,0 +1,162 @@
+//! Stages: groups that do not depend on one another run side by side, as parts of one dispatch. A dispatch has a price
+//! whatever its size, and a barrier between each and the next; a backward pass is full of pairs that need neither.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::emit::{choose_tile, lanes};
+use super::fuse::{Group, alias, is_leaf, needed, root};
+use super::{AdapterKind, Target};
+use crate::graph::{Graph, Layout, NodeId, Op, Over, Sink};
+use crate::kernel::Schedule;
+
+/// Something a dispatch binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Binding {
+    /// A value, as quads or (for rows that are read value by value) one at a time.
+    Value(NodeId, bool),
+    /// The resident data, or a batch of the caller's.
+    Rows(Option<usize>),
+    Table,
+    Gradients,
+    Flags,
+}
+
+/// Puts the groups into stages, in an order they can run in. Those that most others wait for go first; the rest fills
+/// the room they leave.
+pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<Vec<Group>> {
+    let alone = |groups: Vec<Group>| groups.into_iter().map(|group| vec![group]).collect();
+    // Kernels that compile soon are those that many dispatches share. What reads or replaces whole arenas keeps its
+    // order.
+    let arenas = graph.nodes().any(|(_, node)| matches!(node.op, Op::Arena(_)));
+    if !target.optimise || arenas || (target.quick && target.kind == AdapterKind::Software) {
+        return alone(groups);
+    }
+    let mut home = BTreeMap::new();
+    for (at, group) in groups.iter().enumerate() {
+        home.extend(group.nodes().map(|id| (id, at)));
+    }
+    let waits: Vec<BTreeSet<usize>> = groups
+        .iter()
+        .enumerate()
+        .map(|(at, group)| {
+            let inputs = group.nodes().flat_map(|id| graph.node(id).inputs());
+            inputs.filter_map(|input| home.get(&root(graph, input)).copied()).filter(|&h| h != at).collect()
+        })
+        .collect();
+    // How many stages must follow each group.
+    let mut height = vec![0usize; groups.len()];
+    for at in (0..groups.len()).rev() {
+        for &before in &waits[at] {
+            height[before] = height[before].max(height[at] + 1);
+        }
+    }
+    let readers = readers(graph);
+    let bound: Vec<BTreeSet<Binding>> = groups.iter().map(|group| bindings(graph, group, &readers, target)).collect();
+    let apart: Vec<bool> =
+        groups.iter().map(|group| target.kind == AdapterKind::Software && over_columns(graph, group)).collect();
+    let workgroup: Vec<Option<u32>> = groups.iter().map(|group| fixed_workgroup(graph, group, target)).collect();
+    let mut stage_of: Vec<Option<usize>> = vec![None; groups.len()];
+    let mut order: Vec<Vec<usize>> = Vec::new();
+    while order.iter().map(Vec::len).sum::<usize>() < groups.len() {
+        let ready = |at: &usize| stage_of[*at].is_none() && waits[*at].iter().all(|&w| stage_of[w].is_some());
+        let mut ready: Vec<usize> = (0..groups.len()).filter(ready).collect();
+        ready.sort_by_key(|&at| (std::cmp::Reverse(height[at]), at));
+        let mut stage: Vec<usize> = Vec::new();
+        let mut union: BTreeSet<Binding> = BTreeSet::new();
+        let mut size = None;
+        for at in ready {
+            let joint: BTreeSet<Binding> = union.union(&bound[at]).copied().collect();
+            let sizes = size.is_none() || workgroup[at].is_none() || size == workgroup[at];
+            let fits = sizes && !apart[at] && !stage.iter().any(|&other| apart[other]);
+            if stage.is_empty() || (fits && joint.len() <= target.limits.storage_buffers) {
+                stage.push(at);
+                size = size.or(workgroup[at]);
+                union = joint;
+            }
+        }
+        stage.iter().for_each(|&at| stage_of[at] = Some(order.len()));
+        stage.sort_unstable();
+        order.push(stage);
+    }
+    let mut groups: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
+    order.into_iter().map(|stage| stage.into_iter().filter_map(|at| groups[at].take()).collect()).collect()
+}
+
+/// Whether a group reduces over columns: on llvmpipe what runs beside such a group slows down several times.
+fn over_columns(graph: &Graph, group: &Group) -> bool {
+    let anchor = group.anchor.map(|id| &graph.node(id).op);
+    matches!(anchor, Some(Op::Reduce { over: Over::Columns, .. }))
+}
+
+/// For every value the nodes that read it.
+fn readers(graph: &Graph) -> BTreeMap<NodeId, Vec<NodeId>> {
+    let needed = needed(graph);
+    let mut readers: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
+        node.inputs().iter().for_each(|&input| readers.entry(root(graph, input)).or_default().push(id));
+    }
+    readers
+}
+
+/// The size of a group's workgroups, where it cannot be chosen.
+fn fixed_workgroup(graph: &Graph, group: &Group, target: &Target) -> Option<u32> {
+    match group.anchor.map(|id| &graph.node(id).op) {
+        Some(&Op::MatMul { ta, tb, .. }) => {
+            let tile = target.tile.unwrap_or_else(|| choose_tile(target, graph, group));
+            Some(Schedule::MatMul { tile, ta, tb }.workgroup())
+        }
+        Some(_) => Some(lanes(graph, group, target)).filter(|&lanes| lanes > 1),
+        None => None,
+    }
+}
+
+/// What a group binds.
+fn bindings(
+    graph: &Graph,
+    group: &Group,
+    readers: &BTreeMap<NodeId, Vec<NodeId>>,
+    target: &Target,
+) -> BTreeSet<Binding> {
+    let own: Vec<NodeId> = group.nodes().collect();
+    let one_arena = Layout::new(&graph.params).bytes <= target.limits.binding_bytes;
+    let mut bound = BTreeSet::new();
+    for &id in &own {
+        let singles = match graph.node(id).op {
+            Op::MatMul { ta, tb, .. } => {
+                let (a, b) = target.tile.unwrap_or_else(|| choose_tile(target, graph, group)).reads_single(ta, tb);
+                [a, b]
+            }
+            // Rows that are cut anew are read value by value.
+            Op::View(_) => [alias(graph, id).is_none(); 2],
+            _ => [false; 2],
+        };
+        match graph.node(id).op {
+            Op::Gather { .. } => drop(bound.insert(Binding::Rows(None))),
+            Op::Input(i) => drop(bound.insert(Binding::Rows(Some(i)))),
+            _ => {}
+        }
+        for (i, input) in graph.node(id).inputs().into_iter().enumerate() {
+            let home = root(graph, input);
+            match graph.node(home).op {
+                Op::Table(_) => drop(bound.insert(Binding::Table)),
+                Op::Input(n) if is_leaf(graph, home) => drop(bound.insert(Binding::Rows(Some(n)))),
+                _ if own.contains(&home) && !matches!(graph.node(id).op, Op::MatMul { .. }) => {}
+                _ => drop(bound.insert(Binding::Value(home, singles[i.min(1)]))),
+            }
+        }
+        let sink = graph.sinks().iter().find(|(_, node)| *node == id).map(|(sink, _)| sink);
+        match sink {
+            Some(Sink::Gradient(_)) if one_arena => bound.extend([Binding::Gradients, Binding::Flags]),
+            Some(Sink::Gradient(_)) => bound.extend([Binding::Value(id, false), Binding::Flags]),
+            Some(Sink::Update(_)) => bound.extend([Binding::Value(id, false), Binding::Flags]),
+            Some(_) => drop(bound.insert(Binding::Value(id, false))),
+            None => {
+                let leaves = readers.get(&id).is_some_and(|r| r.iter().any(|reader| !own.contains(reader)));
+                if leaves {
+                    bound.insert(Binding::Value(id, false));
+                }
+            }
+        }
+    }
+    bound
+}
