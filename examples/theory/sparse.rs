@@ -12,7 +12,9 @@ use super::check::Check;
 use super::device::{self, Feed, Step};
 use super::forward::{Forward, differences, relative, sigmoid};
 use super::joint;
-use super::linear::{largest, matrix, narrow, normal, orthonormal, rounded, uniform, values, wide};
+use super::linear::{
+    centred, covariance, diagonal, eigen, largest, matrix, narrow, normal, orthonormal, rounded, uniform, values, wide,
+};
 use super::outcome::Outcome;
 use super::structure::{Case, STEP, random_params};
 
@@ -295,23 +297,23 @@ fn squared(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     Ok(checks)
 }
 
-/// The weights of L1 that digits are learned with.
+/// The weights of L1 that are compared in rows 16 and 18.
 const LAMBDAS: [f64; 4] = [0.0, 0.05, 0.2, 0.6];
 
-/// An overcomplete autoencoder of digits with ReLU codes and L1, its decoder's columns of norm 1.
-fn learned(gpu: &Gpu, seed: u64, lambda: f64, digits: &Data) -> Outcome<Session> {
-    let spec = Spec::symmetric(&[64, 96], Activation::Relu).loss(Loss::SquaredError);
+/// An overcomplete autoencoder with ReLU codes and L1, its decoder's columns of norm 1.
+fn learned(gpu: &Gpu, seed: u64, [features, units]: [usize; 2], lambda: f64, data: &Data) -> Outcome<Session> {
+    let spec = Spec::symmetric(&[features, units], Activation::Relu).loss(Loss::SquaredError);
     let spec = Spec { unit_norm: true, ..spec.code_activation(Activation::Relu) };
     let spec = spec.penalty(Penalty::L1 { weight: lambda, layer: None });
     let training = Training { learning_rate: 3e-3, epochs: 12, batch: 50, seed, ..Training::default() };
     let mut session = Session::new(gpu, &spec, training)?;
-    session.fit(digits)?;
+    session.fit(data)?;
     Ok(session)
 }
 
 /// The squared error of a row, in the mean.
-fn error(session: &mut Session, rows: &[f32]) -> Outcome<f64> {
-    Ok(wide(&session.score(rows)?).iter().sum::<f64>() * 64.0 / rows.len() as f64)
+fn error(session: &mut Session, rows: &DMatrix<f64>) -> Outcome<f64> {
+    Ok(wide(&session.score(&narrow(&values(rows)))?).iter().sum::<f64>() / rows.nrows() as f64)
 }
 
 fn zeros(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
@@ -319,7 +321,7 @@ fn zeros(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let (train, test) = data::digits()?.split_at(1500)?;
     let mut last = None;
     for lambda in LAMBDAS {
-        let mut session = learned(gpu, seed, lambda, &train)?;
+        let mut session = learned(gpu, seed, [64, 96], lambda, &train)?;
         let h = session.encode(test.values())?;
         let share = h.iter().filter(|h| **h == 0.0).count() as f64 / h.len() as f64;
         let below = h.iter().filter(|h| **h < 0.0).count();
@@ -390,30 +392,32 @@ fn dirac(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 
 fn stand_in(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let mut checks = Vec::new();
-    let (train, test) = data::digits()?.split_at(1500)?;
-    let noise = narrow(&values(&uniform(300, 64, (0.0, 1.0), seed, 0)));
+    // Rows made of few of 32 atoms in 16 dimensions, and normal noise of the same covariance: nothing but sparsity tells
+    // them apart, so a model that copies reconstructs both alike.
+    let (count, n, atoms) = (3000, 16, 32);
+    let dictionary = normal(atoms, n, seed, 0);
+    let draw = uniform(count, atoms, (0.0, 1.0), seed, 1);
+    let size = uniform(count, atoms, (0.5, 1.5), seed, 2);
+    let sparse = DMatrix::from_fn(count, atoms, |r, j| if draw[(r, j)] < 0.06 { size[(r, j)] } else { 0.0 });
+    let x = rounded(&centred(&(sparse * dictionary / 4.0)));
+    let (eigenvalues, axes) = eigen(&covariance(&x));
+    let deviations: Vec<f64> = eigenvalues.iter().map(|e| e.sqrt()).collect();
+    let noise = rounded(&(normal(500, n, seed, 3) * diagonal(&deviations) * axes.transpose()));
+    let (train, test) = (x.rows(0, 2500).into_owned(), x.rows(2500, 500).into_owned());
     let mut found = Vec::new();
     for lambda in LAMBDAS {
-        let mut session = learned(gpu, seed, lambda, &train)?;
-        let h = session.encode(test.values())?;
-        let active = h.iter().filter(|h| **h > 0.0).count() as f64 / test.rows() as f64;
-        found.push((lambda, active, error(&mut session, &noise)?, error(&mut session, test.values())?));
-    }
-    for (lambda, _, noise, test) in &found {
-        checks.push(Check::at_least(
-            format!("lambda {lambda}: error on noise, above that on test digits"),
-            *test,
-            *noise,
-        ));
+        let mut session = learned(gpu, seed, [n, 64], lambda, &device::data(&train)?)?;
+        let h = session.encode(&narrow(&values(&test)))?;
+        let active = h.iter().filter(|h| **h > 0.0).count() as f64 / test.nrows() as f64;
+        found.push((lambda, active, error(&mut session, &noise)?, error(&mut session, &test)?));
     }
     for pair in found.windows(2) {
         let (lambda, before, after) = (pair[1].0, pair[0], pair[1]);
-        checks.push(Check::at_most(
-            format!("lambda {lambda}: active units a digit, below those before"),
-            before.1,
-            after.1,
-        ));
+        let identity = format!("lambda {lambda}: active units a row, below those before");
+        checks.push(Check::at_most(identity, before.1, after.1));
         checks.push(Check::at_least(format!("lambda {lambda}: error on noise, above that before"), before.2, after.2));
+        let identity = format!("lambda {lambda}: rise on noise, above that on unseen rows");
+        checks.push(Check::at_least(identity, after.3 - before.3, after.2 - before.2));
     }
     Ok(checks)
 }
