@@ -85,6 +85,11 @@ fn run(options: Options) -> Outcome {
     let recording = Recording::new(&graph, target)?;
     // Not print!, which panics where the reader of a pipe has seen enough.
     let mut out = std::io::stdout().lock();
+    for penalty in &network.spec().penalties {
+        if let Some(method) = penalty.method(network.spec()) {
+            writeln!(out, "the {} penalty is computed by {method:?}", penalty.name())?;
+        }
+    }
     write!(out, "{recording}")?;
     if let Some(folder) = &options.shaders {
         let count = write_shaders(&recording, folder)?;

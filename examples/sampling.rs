@@ -23,9 +23,12 @@ use strait::{Activation, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Traini
 /// Samples from denoising autoencoders and compares moments with the exact ones.
 #[derive(Parser)]
 struct Options {
-    /// Passes over the 1,797 digits
-    #[arg(long, default_value_t = 40)]
-    epochs: u64,
+    /// Folder of MNIST's or Fashion-MNIST's four IDX files, instead of the embedded digits
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Passes over the images: 40, and 3 with --data
+    #[arg(long)]
+    epochs: Option<u64>,
     /// Seeds data, weights and chains
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -65,7 +68,6 @@ fn run(options: Options) -> Outcome {
             "digits": digits,
             "adapter": gpu.adapter().name,
             "seed": options.seed,
-            "epochs": options.epochs,
         });
         println!("{figures}");
     }
@@ -137,20 +139,28 @@ fn normal_data(gpu: &Gpu, seed: u64) -> Outcome<Vec<serde_json::Value>> {
 
 /// Learns digits in black and white, and draws chains that start at one of each.
 fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Value> {
-    let all = data::digits()?;
+    let all = match &options.data {
+        Some(folder) => data::mnist(folder)?.0,
+        None => data::digits()?,
+    };
+    let pixels = all.columns();
     let start = binary(one_of_each(&all)?.values());
     let rows = binary(all.values());
-    let spec = Spec::from_toml(include_str!("sampling.toml"))?;
+    let mut spec = Spec::from_toml(include_str!("sampling.toml"))?;
+    spec.input = pixels;
+    if let Some(last) = spec.decoder.last_mut() {
+        last.units = pixels;
+    }
     let training = Training {
         learning_rate: 4e-3,
         schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
         batch: 100,
-        epochs: options.epochs,
+        epochs: options.epochs.unwrap_or(if options.data.is_some() { 3 } else { 40 }),
         seed: options.seed,
         ..Training::default()
     };
     let mut session = Session::new(gpu, &spec, training)?;
-    let (fit, _) = training::fit(&mut session, &Data::from_rows(64, rows.clone())?)?;
+    let (fit, _) = training::fit(&mut session, &Data::from_rows(pixels, rows.clone())?)?;
     println!("digits     {} steps in {:.1} s", fit.steps, fit.elapsed.as_secs_f64());
 
     // What is shown is the mean of p(x|h) at the chain's state, not the state, whose pixels are drawn apart.
@@ -165,10 +175,10 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
     }
 
     // Many chains, to compare the first moments: how often each pixel is set.
-    let many: Vec<f32> = rows.iter().take(1024 * 64).copied().collect();
+    let many: Vec<f32> = rows.iter().take(1024 * pixels).copied().collect();
     let mut chains = session.sampler(Chain::Alternating, &many, options.seed.wrapping_add(1))?;
     chains.advance(100)?;
-    let (wanted, found) = (pixel_means(&rows), pixel_means(&chains.rows()?));
+    let (wanted, found) = (pixel_means(&rows, pixels), pixel_means(&chains.rows()?, pixels));
     let apart = wanted.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     let apart = (apart / wanted.len() as f64).sqrt();
     let [ink, drawn] = [&wanted, &found].map(|m| m.iter().sum::<f64>() / m.len() as f64);
@@ -176,7 +186,7 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
     println!("           each pixel's share off by {apart:.4} (root of the mean square)");
 
     Sheet {
-        side: 8,
+        side: (pixels as f64).sqrt() as u32,
         title: "Ten chains of corrupting and drawing from p(x|h), whose mean is shown".into(),
         rows: sheet,
         weights: &[],
@@ -197,8 +207,9 @@ fn binary(values: &[f32]) -> Vec<f32> {
     values.iter().map(|v| if *v > 0.5 { 1.0 } else { 0.0 }).collect()
 }
 
-/// The mean of each of the 64 pixels over images.
-fn pixel_means(values: &[f32]) -> Vec<f64> {
-    let count = (values.len() / 64) as f64;
-    (0..64).map(|at| values.iter().skip(at).step_by(64).map(|v| f64::from(*v)).sum::<f64>() / count).collect()
+/// The mean of each pixel over images.
+fn pixel_means(values: &[f32], pixels: usize) -> Vec<f64> {
+    let count = (values.len() / pixels) as f64;
+    let mean = |at| values.iter().skip(at).step_by(pixels).map(|v| f64::from(*v)).sum::<f64>() / count;
+    (0..pixels).map(mean).collect()
 }

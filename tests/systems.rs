@@ -187,6 +187,19 @@ fn estimates_of_a_jacobian_are_right_in_the_mean() {
 }
 
 #[test]
+fn the_cheapest_way_to_a_jacobian_is_chosen_and_told() {
+    let auto = |spec: Spec, of| contractive(of, Method::Auto).method(&spec).unwrap();
+    assert_eq!(auto(shallow(), Mapping::Encoder), Method::ClosedForm);
+    assert_eq!(auto(base(), Mapping::Layers), Method::ClosedForm);
+    assert_eq!(auto(base(), Mapping::Encoder), Method::Exact);
+    assert_eq!(auto(base(), Mapping::Reconstruction), Method::Exact);
+    let wide = Spec::symmetric(&[60, 40, 20], Activation::Tanh);
+    assert_eq!(auto(wide.clone(), Mapping::Encoder), Method::Hutchinson { projections: 1 });
+    assert_eq!(auto(wide, Mapping::Reconstruction), Method::Hutchinson { projections: 1 });
+    assert_eq!(Penalty::L1 { weight: 0.1, layer: None }.method(&base()), None);
+}
+
+#[test]
 fn specs_come_back_from_toml_and_json() {
     for (name, spec) in specs() {
         assert_eq!(Spec::from_toml(&spec.to_toml().unwrap()).unwrap(), spec, "{name}");

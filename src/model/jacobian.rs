@@ -25,7 +25,8 @@ pub enum Mapping {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Method {
-    /// The cheapest: in closed form where there is one, exactly up to 16 outputs, one projection beyond.
+    /// The cheapest: in closed form where there is one, exactly up to 16 outputs, one projection beyond. Logged when
+    /// data is loaded; see [`super::Penalty::method`].
     #[default]
     Auto,
     /// Σ s_j² ||W_j||² with s the slopes of the activation: one layer.

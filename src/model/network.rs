@@ -229,7 +229,7 @@ impl Network {
     /// Builds the graph for a purpose. `shuffled` says whether the resident rows are taken in permuted order.
     ///
     /// # Errors
-    /// [`Error::Spec`] for a purpose that the spec's kind of model does not have; [`Error::Shape`], which a checked
+    /// [`crate::Error::Spec`] for a purpose that the spec's kind of model does not have; [`crate::Error::Shape`], which a checked
     /// spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
         let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;

@@ -148,6 +148,14 @@ impl Penalty {
         g.map([sum], |[s]| weight * s)
     }
 
+    /// How a Jacobian's norm is computed for this spec, where the penalty is one: what [`Method::Auto`] came to.
+    pub fn method(&self, spec: &Spec) -> Option<Method> {
+        match *self {
+            Penalty::Contractive { of, method, .. } => Some(method.resolve(spec, of)),
+            _ => None,
+        }
+    }
+
     /// Checks the parameters; `field` is where they stand.
     pub(super) fn check(&self, field: &str, spec: &Spec) -> Result<()> {
         not_negative(&format!("{field}.weight"), self.weight())?;

@@ -273,6 +273,11 @@ impl Session {
         self.check_range(&**seen, &constants)?;
         self.settle(how).await?;
         self.trainer = None;
+        for penalty in &self.spec().penalties {
+            if let Some(method) = penalty.method(self.spec()) {
+                log::info!("the {} penalty is computed by {method:?}", penalty.name());
+            }
+        }
         if self.over {
             (self.start, self.best, self.over) = (self.step, Best::default(), false);
         }
