@@ -61,6 +61,14 @@ fn specs() -> Vec<(&'static str, Spec)> {
         }),
         ("contractive, estimated", base().penalty(contractive(Mapping::Encoder, hutchinson))),
         ("contractive by layers", base().penalty(contractive(Mapping::Layers, Method::Auto))),
+        ("contractive reconstruction of one variational layer", {
+            let spec = shallow().code_activation(Activation::Identity).variational(0.5);
+            spec.penalty(contractive(Mapping::Reconstruction, Method::Exact))
+        }),
+        ("two of a kind", {
+            let l1 = |layer| Penalty::L1 { weight: 0.1, layer };
+            base().penalty(l1(Some(0))).penalty(l1(None))
+        }),
         ("contractive reconstruction", base().penalty(contractive(Mapping::Reconstruction, Method::Exact))),
         ("salt and pepper", base().corruption(Corruption::SaltAndPepper { probability: 0.3 })),
         ("missing", base().corruption(Corruption::Missing { keep: vec![true, false, true, true, false, true] })),
@@ -236,6 +244,21 @@ fn what_cannot_work_is_refused_by_name() {
             penalty(contractive(Mapping::Encoder, Method::Hutchinson { projections: 0 }))
         }),
         ("penalties", Box::new(|s| s.penalties = vec![Penalty::L1 { weight: 0.1, layer: None }; 7])),
+        (
+            "encoder[1].noise",
+            Box::new(|s| {
+                s.encoder[1].noise = Corruption::Gaussian { sigma: 0.1 };
+                s.penalties = vec![Penalty::KlSparsity { weight: 0.1, rho: 0.1, layer: None }];
+            }),
+        ),
+        (
+            "penalties[0].of",
+            Box::new(|s| {
+                *s = Spec { latent: Latent::PredictiveSparse { weight: 0.1, gamma: 0.1, steps: 3 }, ..shallow() };
+                s.penalties = vec![contractive(Mapping::Reconstruction, Method::Exact)];
+            }),
+        ),
+        ("loss.gaussian.sigma (its square, twice)", loss(Loss::Gaussian { sigma: 1e-20, learned: false })),
         ("loss.gaussian.sigma", loss(Loss::Gaussian { sigma: 0.0, learned: false })),
         ("loss.gaussian.sigma", loss(Loss::Gaussian { sigma: nan, learned: true })),
         ("loss.softmax.classes", loss(Loss::Softmax { classes: 4 })),

@@ -30,6 +30,10 @@ impl Spectrum {
                 format!("whole rows of {columns} columns, at least one"),
             ));
         }
+        if let Some(at) = jacobian.iter().position(|v| !v.is_finite()) {
+            let place = format!("Jacobian: row {}, column {}", at / columns, at % columns);
+            return Err(crate::Error::data(place, jacobian[at], "a finite number"));
+        }
         let wide: Vec<f64> = jacobian.iter().map(|&v| v.into()).collect();
         Ok(Spectrum::of_matrix(&wide, columns))
     }

@@ -85,10 +85,10 @@ impl Session {
         let corruption = &self.spec().corruption;
         let graph = match chain {
             Chain::Alternating => {
-                let quiet =
-                    |noise: &Corruption| matches!(noise, Corruption::None | Corruption::Gaussian { sigma: 0.0 });
                 // A stochastic encoder p(h|x) is noise enough.
-                if quiet(corruption) && self.spec().encoder.iter().all(|layer| quiet(&layer.noise)) {
+                let stochastic = self.spec().encoder.iter().any(|layer| layer.noise.is_noise())
+                    || matches!(self.spec().latent, Latent::Gaussian { .. });
+                if !corruption.is_noise() && !stochastic {
                     return Err(Error::spec("corruption", format!("{corruption:?}"), "noise to alternate with"));
                 }
                 self.network().graph(Purpose::Resample, false)?
@@ -100,6 +100,7 @@ impl Session {
                     return Err(Error::spec("corruption", format!("{corruption:?}"), allowed));
                 };
                 positive("corruption.sigma", sigma)?;
+                positive("length (over twice sigma squared)", length / (2.0 * sigma * sigma))?;
                 self.network().langevin(length, sigma)?
             }
         };
@@ -139,6 +140,9 @@ impl Session {
     pub fn generate(&mut self, count: usize, seed: u64) -> Result<Vec<f32>> {
         self.check_variational()?;
         let code = self.spec().code();
+        if count.checked_mul(self.spec().input.max(code)).is_none_or(|values| values > 1 << 32) {
+            return Err(Error::spec("count", count, "fewer rows: 2^32 values at most"));
+        }
         let draw = Draw { seed, stream: 0, step: 0 };
         let z: Vec<f32> = (0..count * code).map(|i| draw.normal(i / code, i % code) as f32).collect();
         if z.is_empty() {

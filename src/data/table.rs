@@ -113,12 +113,19 @@ impl Data {
     ///
     /// # Errors
     ///
-    /// [`Error::Data`] if the table has no labels, or one that is no class.
+    /// [`Error::Data`] if the table has no labels, or one that is no class, or if there are fewer than 2 classes or
+    /// more than 65,536.
     pub fn labelled(&self, classes: usize) -> Result<Data> {
         let Some(labels) = &self.labels else {
             return Err(Error::data(format!("{}: labels", self.name), "none", "one for each row"));
         };
-        let mut values = Vec::with_capacity(self.rows() * (self.columns + classes));
+        if !(2..=1 << 16).contains(&classes) {
+            return Err(Error::data(format!("{}: classes", self.name), classes, "2 to 65536"));
+        }
+        let mut values = Vec::new();
+        values.try_reserve_exact(self.rows().saturating_mul(self.columns + classes)).map_err(|e| {
+            Error::data(format!("{}: rows with {classes} classes", self.name), e, "as many as fit in memory")
+        })?;
         for (row, (features, &label)) in self.values.chunks_exact(self.columns).zip(labels).enumerate() {
             if label as usize >= classes {
                 let allowed = format!("less than the {classes} classes");

@@ -33,7 +33,7 @@ pub(super) struct Pass {
     pub encoder: Vec<LayerPass>,
     /// The encoder's output.
     pub code: NodeId,
-    log_variance: Option<NodeId>,
+    pub log_variance: Option<NodeId>,
     /// The decoder's input.
     latent: NodeId,
     decoded: Decoded,
@@ -95,9 +95,12 @@ impl Builder<'_> {
             _ => {}
         }
         for (i, penalty) in self.spec.penalties.iter().enumerate() {
-            self.g.set_scope(penalty.name());
+            // Two of a kind, on different layers, are reported apart.
+            let alike = self.spec.penalties.iter().filter(|other| other.name() == penalty.name()).count();
+            let name = if alike > 1 { format!("{} (penalties[{i}])", penalty.name()) } else { penalty.name().into() };
+            self.g.set_scope(&name);
             let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32)?;
-            total = self.term(penalty.name(), cost, Some(total))?;
+            total = self.term(&name, cost, Some(total))?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");

@@ -84,8 +84,9 @@ impl Spec {
                 let allowed = "a likelihood to draw from, for walkback: bernoulli, gaussian, softmax or mixture";
                 return Err(Error::spec("loss", self.loss.name(), allowed));
             }
-            if self.corruption == Corruption::None {
-                return Err(Error::spec("corruption", "none", "a corruption, for walkback"));
+            if !self.corruption.is_noise() {
+                let found = format!("{:?}", self.corruption);
+                return Err(Error::spec("corruption", found, "a corruption that draws, for walkback"));
             }
         }
         Ok(())

@@ -84,6 +84,15 @@ impl Corruption {
         }
     }
 
+    /// Whether it draws anything.
+    pub(crate) fn is_noise(&self) -> bool {
+        match *self {
+            Corruption::None | Corruption::Missing { .. } => false,
+            Corruption::Gaussian { sigma } => sigma > 0.0,
+            Corruption::Masking { probability, .. } | Corruption::SaltAndPepper { probability } => probability > 0.0,
+        }
+    }
+
     /// Whether it can stand anywhere but at the input.
     pub(crate) fn anywhere(&self) -> bool {
         !matches!(self, Corruption::SaltAndPepper { .. } | Corruption::Missing { .. })

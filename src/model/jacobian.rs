@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Spec;
 use super::build::Pass;
+use super::{Latent, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Shape};
 
@@ -59,6 +59,10 @@ impl Method {
 }
 
 pub(super) fn check(field: &str, spec: &Spec, of: Mapping, method: Method) -> Result<()> {
+    if let (Mapping::Reconstruction, Latent::PredictiveSparse { .. }) = (of, spec.latent) {
+        let allowed = "encoder or layers: what predictive_sparse decodes in training is held fixed";
+        return Err(Error::spec(format!("{field}.of"), "reconstruction", allowed));
+    }
     let field = format!("{field}.method");
     match method {
         Method::ClosedForm if Method::Auto.resolve(spec, of) != Method::ClosedForm => {
@@ -126,7 +130,9 @@ fn closed_form(g: &mut Graph, pass: &Pass, of: Mapping) -> Result<NodeId> {
 fn by_products(g: &mut Graph, pass: &Pass, value: NodeId, vectors: NodeId) -> Result<NodeId> {
     let first = &pass.encoder[0];
     let weight = g.shape(first.weight).clone();
-    if weight.blocks() <= weight.columns() {
+    // In a variational encoder of one layer the input reaches what is decoded past that layer's product as well.
+    let past = pass.encoder.len() == 1 && pass.log_variance.is_some() && value != pass.code;
+    if weight.blocks() <= weight.columns() || past {
         let products = g.vjp(value, vectors, &[pass.input])?[0];
         return g.map([products], |[p]| p.square());
     }

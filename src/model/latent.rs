@@ -23,7 +23,8 @@ pub enum Latent {
     },
     /// Predictive sparse decomposition: ||x − g(h)||² + λ Σ |h| + γ ||h − f(x)||² ("Deep Learning", equation 14.19;
     /// Kavukcuoglu, Ranzato and LeCun, 2008). In training h starts at f(x) and takes proximal gradient steps (ISTA) of
-    /// size 1/L with the parameters fixed; then the parameters take theirs with h fixed. Elsewhere h = f(x). For a
+    /// size 1/L with the parameters fixed; then the parameters take theirs with h fixed. Elsewhere h = f(x). Sums over
+    /// features and units, mean over the batch. For a
     /// decoder of one layer without activation and the squared error.
     PredictiveSparse {
         /// λ

@@ -212,7 +212,11 @@ impl Loss {
     /// Checks the parameters for rows of `input` features.
     pub(super) fn check(self, input: usize) -> Result<()> {
         match self {
-            Loss::Gaussian { sigma, .. } => positive("loss.gaussian.sigma", sigma),
+            Loss::Gaussian { sigma, .. } => {
+                positive("loss.gaussian.sigma", sigma)?;
+                // The loss divides by it.
+                positive("loss.gaussian.sigma (its square, twice)", 2.0 * sigma * sigma)
+            }
             Loss::Softmax { classes } if classes < 2 || !input.is_multiple_of(classes) => {
                 let allowed = format!("2 or more, of which the input's {input} features are a multiple");
                 Err(Error::spec("loss.softmax.classes", classes, allowed))
@@ -262,8 +266,8 @@ fn softmax(g: &mut Graph, z: NodeId) -> Result<NodeId> {
 /// noise (Gumbel, 1954).
 fn choice(g: &mut Graph, logits: NodeId, stream: u32) -> Result<NodeId> {
     let uniform = Expr::random(Distribution::Uniform, stream);
-    // Between the multiples of 2^-24 that a draw can be: never 0, never 1.
-    let noise = -(-(uniform + 2f64.powi(-25)).log()).log();
+    // A draw is a multiple of 2^-24 below 1; 0 has no logarithm.
+    let noise = -(-(uniform.max(2f64.powi(-25))).log()).log();
     let noisy = g.map([logits], |[z]| z + noise)?;
     let largest = g.reduce(crate::graph::Reduction::Max, Over::Columns, noisy);
     g.map([noisy, largest], |[z, m]| z.select(crate::graph::Compare::Equal, &m, 1.0, 0.0))

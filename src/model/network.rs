@@ -229,8 +229,8 @@ impl Network {
     /// Builds the graph for a purpose. `shuffled` says whether the resident rows are taken in permuted order.
     ///
     /// # Errors
-    /// [`crate::Error::Spec`] for a purpose that the spec's kind of model does not have; [`crate::Error::Shape`], which a checked
-    /// spec does not cause.
+    /// [`crate::Error::Spec`] for a purpose that the spec's kind of model does not have; [`crate::Error::Shape`], which a
+    /// checked spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
         let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;
         match purpose {

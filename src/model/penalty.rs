@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Pass;
 use super::jacobian::{self, Mapping, Method};
-use super::{Activation, Spec};
+use super::{Activation, Corruption, Spec};
 use crate::error::{Error, Result, not_negative, positive};
 use crate::graph::{Expr, Graph, NodeId, Over};
 
@@ -175,9 +175,14 @@ impl Penalty {
                     let place = format!("encoder[{layer}].activation");
                     return Err(Error::spec(place, acts_on.activation.name(), allowed));
                 }
+                if !matches!(acts_on.noise, Corruption::None | Corruption::Masking { rescale: false, .. }) {
+                    let allowed = format!("none, or masking without rescale, for {field}: codes stay between 0 and 1");
+                    let place = format!("encoder[{layer}].noise");
+                    return Err(Error::spec(place, format!("{:?}", acts_on.noise), allowed));
+                }
                 Ok(())
             }
-            Penalty::SquaredSparsity { rho, .. } if !rho.is_finite() => {
+            Penalty::SquaredSparsity { rho, .. } if !(rho as f32).is_finite() => {
                 Err(Error::spec(format!("{field}.rho"), rho, "a finite number"))
             }
             Penalty::Contractive { of, method, .. } => jacobian::check(field, spec, of, method),

@@ -199,14 +199,7 @@ impl Emitter<'_> {
             self.dim("b_rows", right.blocks());
             let inner = if ta { left.blocks() } else { left.columns() };
             let rounds = inner * if ta && left.batched { target.rows } else { 1 };
-            if target.kind == AdapterKind::Software && rounds > ROUNDS {
-                return Err(Error::Limit {
-                    what: format!("the sums of {}", self.graph.describe(anchor)),
-                    needs: rounds as u64,
-                    allowed: ROUNDS as u64,
-                    limit: "rounds of a loop on software adapters",
-                });
-            }
+            self.check_rounds(anchor, rounds, target)?;
             self.dim("inner", inner);
             self.extent("inner_extent", "inner", ta && left.batched);
             self.functions.push_str("fn a_extent() -> u32 { return space_rows(); }\n");
@@ -228,6 +221,11 @@ impl Emitter<'_> {
         let value = self.operand(&mut body, input, &from)?;
         self.function("value", "", &body.lines, Some(&value));
         let lanes = lanes(self.graph, group, target);
+        let rounds = match by_columns {
+            true => from.stride() / 4,
+            false => reduced(&from, over).0 * if reduced(&from, over).1 { target.rows } else { 1 },
+        };
+        self.check_rounds(anchor, rounds.div_ceil(lanes as usize), target)?;
         if by_columns {
             self.dim("from_quads", from.stride() / 4);
             self.dim("from_columns", from.columns());
@@ -245,6 +243,16 @@ impl Emitter<'_> {
         self.dim("reduced", count);
         self.extent("reduced_rows", "reduced", batched);
         Ok((Schedule::ReduceRows { lanes }, none()))
+    }
+
+    /// Refuses sums that software adapters would cut short.
+    fn check_rounds(&self, anchor: NodeId, rounds: usize, target: &Target) -> Result<()> {
+        if target.kind == AdapterKind::Hardware || rounds <= ROUNDS {
+            return Ok(());
+        }
+        let what = format!("the sums of {}", self.graph.describe(anchor));
+        let (needs, allowed) = (rounds as u64, ROUNDS as u64);
+        Err(Error::Limit { what, needs, allowed, limit: "rounds of a loop on software adapters" })
     }
 
     /// The function that computes the group's elementwise nodes and stores what others need.

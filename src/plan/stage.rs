@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::emit::{choose_tile, lanes};
-use super::fuse::{Group, alias, is_leaf, needed, root};
+use super::fuse::{Group, alias, needed, root};
 use super::{AdapterKind, Target};
 use crate::graph::{Graph, Layout, NodeId, Op, Over, Sink};
 use crate::kernel::Schedule;
@@ -14,7 +14,7 @@ use crate::kernel::Schedule;
 enum Binding {
     /// A value, as quads or (for rows that are read value by value) one at a time.
     Value(NodeId, bool),
-    /// The resident data, or a batch of the caller's.
+    /// The resident data, or a batch of the caller's that needs padding.
     Rows(Option<usize>),
     Table,
     Gradients,
@@ -28,7 +28,8 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
     // Kernels that compile soon are those that many dispatches share. What reads or replaces whole arenas keeps its
     // order.
     let arenas = graph.nodes().any(|(_, node)| matches!(node.op, Op::Arena(_)));
-    if !target.optimise || arenas || (target.quick && target.kind == AdapterKind::Software) {
+    let updates = graph.sinks().iter().any(|(sink, _)| matches!(sink, Sink::Update(_)));
+    if !target.optimise || arenas || updates || (target.quick && target.kind == AdapterKind::Software) {
         return alone(groups);
     }
     let mut home = BTreeMap::new();
@@ -52,8 +53,7 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
     }
     let readers = readers(graph);
     let bound: Vec<BTreeSet<Binding>> = groups.iter().map(|group| bindings(graph, group, &readers, target)).collect();
-    let apart: Vec<bool> =
-        groups.iter().map(|group| target.kind == AdapterKind::Software && over_columns(graph, group)).collect();
+    let weights: Vec<Weight> = groups.iter().map(|group| weight(graph, group, target)).collect();
     let workgroup: Vec<Option<u32>> = groups.iter().map(|group| fixed_workgroup(graph, group, target)).collect();
     let mut stage_of: Vec<Option<usize>> = vec![None; groups.len()];
     let mut order: Vec<Vec<usize>> = Vec::new();
@@ -67,7 +67,8 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
         for at in ready {
             let joint: BTreeSet<Binding> = union.union(&bound[at]).copied().collect();
             let sizes = size.is_none() || workgroup[at].is_none() || size == workgroup[at];
-            let fits = sizes && !apart[at] && !stage.iter().any(|&other| apart[other]);
+            let together = stage.iter().all(|&other| weights[at].may_join(weights[other]));
+            let fits = sizes && together;
             if stage.is_empty() || (fits && joint.len() <= target.limits.storage_buffers) {
                 stage.push(at);
                 size = size.or(workgroup[at]);
@@ -82,10 +83,38 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
     order.into_iter().map(|stage| stage.into_iter().filter_map(|at| groups[at].take()).collect()).collect()
 }
 
-/// Whether a group reduces over columns: on llvmpipe what runs beside such a group slows down several times.
-fn over_columns(graph: &Graph, group: &Group) -> bool {
-    let anchor = group.anchor.map(|id| &graph.node(id).op);
-    matches!(anchor, Some(Op::Reduce { over: Over::Columns, .. }))
+/// What a group means for others beside it. llvmpipe runs every part of a kernel in every workgroup, under a mask that is
+/// empty for all but one: a product's registers are then cleared and stored for nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Anything goes with it.
+    Free,
+    Product,
+    /// So many workgroups that they do not go with a product.
+    Many,
+    /// It slows down what runs beside it, several times.
+    Alone,
+}
+
+impl Weight {
+    fn may_join(self, other: Weight) -> bool {
+        use Weight::{Alone, Many, Product};
+        !matches!((self, other), (Alone, _) | (_, Alone) | (Product, Many) | (Many, Product))
+    }
+}
+
+/// The most workgroups, of the size that products have, that go with a product on software adapters.
+const FEW: usize = 64;
+
+fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
+    let values = group.space.matrix_rows(target.rows) * group.space.stride() / 4;
+    match group.anchor.map(|id| &graph.node(id).op) {
+        _ if target.kind == AdapterKind::Hardware => Weight::Free,
+        Some(Op::MatMul { .. }) => Weight::Product,
+        Some(Op::Reduce { over: Over::Columns, .. }) => Weight::Alone,
+        _ if values > FEW * 8 => Weight::Many,
+        _ => Weight::Free,
+    }
 }
 
 /// For every value the nodes that read it.
@@ -139,7 +168,6 @@ fn bindings(
             let home = root(graph, input);
             match graph.node(home).op {
                 Op::Table(_) => drop(bound.insert(Binding::Table)),
-                Op::Input(n) if is_leaf(graph, home) => drop(bound.insert(Binding::Rows(Some(n)))),
                 _ if own.contains(&home) && !matches!(graph.node(id).op, Op::MatMul { .. }) => {}
                 _ => drop(bound.insert(Binding::Value(home, singles[i.min(1)]))),
             }

@@ -226,6 +226,10 @@ impl Session {
     /// # Errors
     /// [`Error::Spec`] for a purpose that reads no batch, [`Error::Limit`] where a buffer is too small.
     pub fn attach(&self, purpose: Purpose, input: Buffer, output: Buffer, rows: usize) -> Result<Attached> {
+        if matches!(purpose, Purpose::Resample | Purpose::Corrupt | Purpose::Evidence) {
+            let allowed = "one that draws nothing: every run would draw the same";
+            return Err(Error::spec("purpose", format!("{purpose:?}"), allowed));
+        }
         let recording = self.inference_recording(purpose, rows)?;
         let state = self.gpu.buffer("state", 64)?;
         let mut shared = self.shared.clone();
@@ -264,9 +268,6 @@ impl Session {
         draw: State,
     ) -> Result<Vec<f32>> {
         let (width, _) = self.network.widths(purpose);
-        if width == 0 {
-            return Err(Error::spec("supervised", "none", "a spec with a classifier"));
-        }
         let what = format!("rows to {purpose:?}");
         let count = self.check_rows(values, width, &what)?;
         if matches!(purpose, Purpose::Score | Purpose::Evidence) && self.spec().scaling == Scaling::None {
