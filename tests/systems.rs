@@ -312,6 +312,19 @@ fn what_a_model_does_not_have_is_refused_by_name() {
     assert!(session(&spec).sampler(Chain::Alternating, &row, 0).is_ok());
 }
 
+#[test]
+fn labels_are_one_class_a_row() {
+    let spec = Spec { supervised: Some(Supervised { classes: 2, weight: 0.5 }), ..base() };
+    for label in [[0.5, 0.5], [1.0, 1.0], [0.0, 0.0], [2.0, -1.0]] {
+        let rows = [&[0.5f32; 6][..], &[1.0, 0.0], &[0.5; 6], &label].concat();
+        let mut session = Session::new(&gpu(), &spec, Training { batch: 2, ..Training::default() }).unwrap();
+        match session.load(data::Data::from_rows(8, rows).unwrap()) {
+            Err(Error::Data { place, .. }) => assert!(place.contains("label columns of row 1"), "{place}"),
+            other => panic!("{label:?}: {other:?}"),
+        }
+    }
+}
+
 /// Every system trains: on digits the objective falls, and codes, reconstructions and scores come out finite.
 #[test]
 fn every_system_learns() {

@@ -86,7 +86,7 @@ impl Spec {
             }
             if !self.corruption.is_noise() {
                 let found = format!("{:?}", self.corruption);
-                return Err(Error::spec("corruption", found, "a corruption that draws, for walkback"));
+                return Err(Error::spec("corruption", found, "a corruption that changes something, for walkback"));
             }
         }
         Ok(())

@@ -84,12 +84,13 @@ impl Corruption {
         }
     }
 
-    /// Whether it draws anything.
+    /// Whether it changes anything.
     pub(crate) fn is_noise(&self) -> bool {
-        match *self {
-            Corruption::None | Corruption::Missing { .. } => false,
-            Corruption::Gaussian { sigma } => sigma > 0.0,
-            Corruption::Masking { probability, .. } | Corruption::SaltAndPepper { probability } => probability > 0.0,
+        match self {
+            Corruption::None => false,
+            Corruption::Gaussian { sigma } => *sigma > 0.0,
+            Corruption::Masking { probability, .. } | Corruption::SaltAndPepper { probability } => *probability > 0.0,
+            Corruption::Missing { keep } => keep.contains(&false),
         }
     }
 

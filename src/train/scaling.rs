@@ -67,10 +67,31 @@ impl Session {
 
     /// Fails where a scaled value is outside what the loss takes.
     pub(super) fn check_range(&self, source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
+        self.check_labels(source)?;
         if !self.spec().loss.range().0.is_finite() {
             return Ok(());
         }
         scan(source, |first, values| self.check_values(source.name(), source.columns(), first, values, constants))
+    }
+
+    /// Fails where a row's label columns are not 1 at one class and 0 at the others.
+    fn check_labels(&self, source: &dyn Source) -> Result<()> {
+        let (stride, features) = (source.columns(), self.spec().input);
+        if stride == features {
+            return Ok(());
+        }
+        scan(source, |first, values| {
+            for (i, row) in values.chunks(stride).enumerate() {
+                let label = &row[features..];
+                let ones = label.iter().filter(|&&v| v == 1.0).count();
+                if ones != 1 || label.iter().any(|&v| v != 0.0 && v != 1.0) {
+                    let place = format!("{}: label columns of row {}", source.name(), first + i);
+                    let found = label.iter().take(4).map(f32::to_string).collect::<Vec<_>>().join(", ");
+                    return Err(Error::data(place, found, "1 at one class, 0 at the others (Data::labelled)"));
+                }
+            }
+            Ok(())
+        })
     }
 
     /// As [`Session::check_range`], of rows of `stride` values that start at row `first`.
