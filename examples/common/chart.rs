@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::outcome::Outcome;
-use super::picture::{GRID, INK, MARGIN, PAPER, TEXT, TITLE, font, grey, number};
+use super::picture::{Chart, GRID, MARGIN, PAPER, TEXT, TITLE, font, grey, mesh};
 
 /// Ten colours that can be told apart, also by most people who see fewer.
 pub const COLOURS: [RGBColor; 10] = [
@@ -95,28 +95,6 @@ pub fn scatter(path: &Path, title: &str, [x, y]: [&str; 2], classes: &[(String, 
     drop(chart);
     drop(area);
     Ok(picture.save(path)?)
-}
-
-type Chart<'a, 'b> = ChartContext<
-    'a,
-    BitMapBackend<'b>,
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
->;
-
-fn mesh(chart: &mut Chart, x: &str, y: &str) -> Outcome {
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .bold_line_style(GRID)
-        .axis_style(INK)
-        .label_style(font(TEXT - 4)?)
-        .axis_desc_style(font(TEXT)?)
-        .x_label_formatter(&number)
-        .y_label_formatter(&number)
-        .x_desc(x)
-        .y_desc(y)
-        .draw()?;
-    Ok(())
 }
 
 fn legend<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, area: i32) -> Outcome {

@@ -120,6 +120,23 @@ pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) ->
         .x_label_area_size(90)
         .y_label_area_size(130)
         .build_cartesian_2d(0.0..curve.last().map_or(1.0, |p| p.0), low - room..high + room)?;
+    mesh(&mut chart, "epoch", loss)?;
+    chart.draw_series(LineSeries::new(curve.iter().copied(), LINE.stroke_width(4)))?;
+    area.present()?;
+    drop(chart);
+    drop(area);
+    Ok(picture.save(path)?)
+}
+
+/// A chart with numbers on both axes.
+pub type Chart<'a, 'b> = ChartContext<
+    'a,
+    BitMapBackend<'b>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
+
+/// Draws grid, axes and their names.
+pub fn mesh(chart: &mut Chart, x: &str, y: &str) -> Outcome {
     chart
         .configure_mesh()
         .light_line_style(WHITE)
@@ -129,14 +146,10 @@ pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) ->
         .axis_desc_style(font(TEXT)?)
         .x_label_formatter(&number)
         .y_label_formatter(&number)
-        .x_desc("epoch")
-        .y_desc(loss)
+        .x_desc(x)
+        .y_desc(y)
         .draw()?;
-    chart.draw_series(LineSeries::new(curve.iter().copied(), LINE.stroke_width(4)))?;
-    area.present()?;
-    drop(chart);
-    drop(area);
-    Ok(picture.save(path)?)
+    Ok(())
 }
 
 /// A number on an axis, without the tail of a sum like 0.1 + 0.2.

@@ -189,7 +189,7 @@ impl Emitter<'_> {
         let none = || [String::new(), String::new()];
         let Some(anchor) = group.anchor else { return Ok((Schedule::Map, none())) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
-            let tile = target.tile.unwrap_or_else(|| choose_tile(target, self.graph, group));
+            let tile = choose_tile(target, self.graph, group);
             let (single_a, single_b) = tile.reads_single(ta, tb);
             let element = |single: bool| if single { Element::Single } else { Element::Quad };
             let factors = [self.bind_load(a, element(single_a))?, self.bind_load(b, element(single_b))?];
@@ -221,11 +221,7 @@ impl Emitter<'_> {
         let value = self.operand(&mut body, input, &from)?;
         self.function("value", "", &body.lines, Some(&value));
         let lanes = lanes(self.graph, group, target);
-        let rounds = match by_columns {
-            true => from.stride() / 4,
-            false => reduced(&from, over).0 * if reduced(&from, over).1 { target.rows } else { 1 },
-        };
-        self.check_rounds(anchor, rounds.div_ceil(lanes as usize), target)?;
+        self.check_rounds(anchor, steps(&from, over, target).div_ceil(lanes as usize), target)?;
         if by_columns {
             self.dim("from_quads", from.stride() / 4);
             self.dim("from_columns", from.columns());
@@ -544,6 +540,9 @@ fn literal(value: f64) -> Result<String> {
 /// The tile for a product: a function of adapter kind and shape alone, nothing is timed. On software adapters all tiles
 /// add up in the same order, so they give the same bits.
 pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
+    if let Some(tile) = target.tile {
+        return tile;
+    }
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
     let flops = flops(graph, group, target.rows);
     // Larger tiles run faster and compile longer: operations from which they pay.
@@ -576,16 +575,21 @@ fn reduced(from: &Shape, over: Over) -> (usize, bool) {
     }
 }
 
+/// Quads that a reduction adds up for a result, at the largest batch.
+fn steps(from: &Shape, over: Over, target: &Target) -> usize {
+    match (over, reduced(from, over)) {
+        (Over::Columns, _) => from.stride() / 4,
+        (_, (count, true)) => count * target.rows,
+        (_, (count, false)) => count,
+    }
+}
+
 /// Threads that share one result of a group's reduction.
 pub(super) fn lanes(graph: &Graph, group: &Group, target: &Target) -> u32 {
     let Some((_, over, input)) = group.anchor.and_then(|anchor| reduction(graph, anchor)) else { return 1 };
     let (from, outputs) = (graph.shape(input), group.space.matrix_rows(target.rows));
-    if over == Over::Columns {
-        return choose_lanes(target, outputs, from.stride() / 4);
-    }
-    let (count, batched) = reduced(from, over);
-    let count = count * if batched { target.rows } else { 1 };
-    choose_lanes(target, outputs * group.space.stride() / 4, count)
+    let results = if over == Over::Columns { outputs } else { outputs * group.space.stride() / 4 };
+    choose_lanes(target, results, steps(from, over, target))
 }
 
 /// Rounds of a loop that a thread may take on software adapters: Mesa's llvmpipe ends the loops of a thread after 65,535

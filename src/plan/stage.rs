@@ -131,7 +131,7 @@ fn readers(graph: &Graph) -> BTreeMap<NodeId, Vec<NodeId>> {
 fn fixed_workgroup(graph: &Graph, group: &Group, target: &Target) -> Option<u32> {
     match group.anchor.map(|id| &graph.node(id).op) {
         Some(&Op::MatMul { ta, tb, .. }) => {
-            let tile = target.tile.unwrap_or_else(|| choose_tile(target, graph, group));
+            let tile = choose_tile(target, graph, group);
             Some(Schedule::MatMul { tile, ta, tb }.workgroup())
         }
         Some(_) => Some(lanes(graph, group, target)).filter(|&lanes| lanes > 1),
@@ -152,7 +152,7 @@ fn bindings(
     for &id in &own {
         let singles = match graph.node(id).op {
             Op::MatMul { ta, tb, .. } => {
-                let (a, b) = target.tile.unwrap_or_else(|| choose_tile(target, graph, group)).reads_single(ta, tb);
+                let (a, b) = choose_tile(target, graph, group).reads_single(ta, tb);
                 [a, b]
             }
             // Rows that are cut anew are read value by value.
@@ -176,7 +176,6 @@ fn bindings(
         match sink {
             Some(Sink::Gradient(_)) if one_arena => bound.extend([Binding::Gradients, Binding::Flags]),
             Some(Sink::Gradient(_)) => bound.extend([Binding::Value(id, false), Binding::Flags]),
-            Some(Sink::Update(_)) => bound.extend([Binding::Value(id, false), Binding::Flags]),
             Some(_) => drop(bound.insert(Binding::Value(id, false))),
             None => {
                 let leaves = readers.get(&id).is_some_and(|r| r.iter().any(|reader| !own.contains(reader)));
