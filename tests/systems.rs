@@ -325,6 +325,37 @@ fn labels_are_one_class_a_row() {
     }
 }
 
+#[test]
+fn targets_of_a_softmax_loss_are_distributions() {
+    let spec = base().loss(Loss::Softmax { classes: 3 });
+    let good = [0.0f32, 1.0, 0.0, 0.2, 0.3, 0.50003];
+    let session = || Session::new(&gpu(), &spec, Training { batch: 2, ..Training::default() }).unwrap();
+    session().fit(data::Data::from_rows(6, good.repeat(2)).unwrap()).unwrap();
+    assert_eq!(session().score(&good.repeat(2)).unwrap().len(), 2);
+    // Each value lies in [0, 1]; one block is no distribution.
+    let cases: [([f32; 6], usize, f64); 5] = [
+        ([0.0, 1.0, 0.0, 0.0, 0.0, 0.0], 1, 0.0),
+        ([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], 0, 2.0),
+        ([0.0, 0.0, 1.0, 0.3, 0.3, 0.3], 1, 0.9),
+        ([0.5, 0.5, 0.001, 1.0, 0.0, 0.0], 0, 1.001),
+        ([0.0, 0.5, 0.0, 0.5, 1.0, 0.0], 0, 0.5),
+    ];
+    for (bad, block, sum) in cases {
+        let rows = [good, bad].concat();
+        let both = data::Data::from_rows(6, rows.clone()).unwrap();
+        let (mut fitted, mut evaluated, mut scored) = (session(), session(), session());
+        let results = [fitted.fit(&both).map(drop), evaluated.evaluate(&both).map(drop), scored.score(&rows).map(drop)];
+        for result in results {
+            let Err(Error::Data { place, found, .. }) = result else { panic!("{bad:?}: {result:?}") };
+            assert!(place.contains(&format!("row 1, block {block} (columns {} to", 3 * block)), "{place}");
+            let told: f64 = found.trim_start_matches("a sum of ").parse().unwrap();
+            assert!((told - sum).abs() < 1e-6, "{found}");
+        }
+        assert_eq!(fitted.steps(), 0, "nothing ran");
+        assert!(fitted.encode(&bad).is_ok(), "codes have no loss");
+    }
+}
+
 /// Every system trains: on digits the objective falls, and codes, reconstructions and scores come out finite.
 #[test]
 fn every_system_learns() {

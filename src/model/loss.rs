@@ -28,7 +28,8 @@ pub enum Loss {
         learned: bool,
     },
     /// A categorical likelihood from logits, in blocks of `classes` features each: −Σ x log softmax(z). For targets
-    /// that are 1 at the class and 0 elsewhere; the last layer has no activation.
+    /// that are 1 at the class and 0 elsewhere, or probabilities: the sum of each block is 1. The last layer has no
+    /// activation.
     Softmax {
         /// Features in a block.
         classes: usize,

@@ -6,7 +6,10 @@ use super::feed::scan;
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::graph::Tensor;
-use crate::model::{Corruption, Scaling};
+use crate::model::{Corruption, Loss, Scaling};
+
+/// How far the sum of a block of probabilities may be from 1: room for rounding, and for quotients with few digits.
+const SUM: f64 = 1e-4;
 
 impl Session {
     /// The frozen tensors, learned from the training rows.
@@ -65,7 +68,7 @@ impl Session {
         self.network.constants().iter().map(each).collect()
     }
 
-    /// Fails where a scaled value is outside what the loss takes.
+    /// Fails where a scaled value is outside what the loss takes, or a block of a softmax loss is no distribution.
     pub(super) fn check_range(&self, source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
         self.check_labels(source)?;
         if !self.spec().loss.range().0.is_finite() {
@@ -103,19 +106,28 @@ impl Session {
         values: &[f32],
         constants: &[Vec<f32>],
     ) -> Result<()> {
-        let (low, high) = self.spec().loss.range();
+        let (spec, (low, high)) = (self.spec(), self.spec().loss.range());
         let (low, high) = (low as f32 - 1e-6, high as f32 + 1e-6);
-        let scaling = if self.spec().scaling == Scaling::None { None } else { constants.first().zip(constants.get(1)) };
-        for (i, &v) in values.iter().enumerate() {
-            let c = i % stride;
-            if c >= self.spec().input {
-                continue;
+        let scaling = if spec.scaling == Scaling::None { None } else { constants.first().zip(constants.get(1)) };
+        for (i, row) in values.chunks(stride).enumerate() {
+            let mut row = row[..spec.input.min(row.len())].to_vec();
+            for (c, v) in row.iter_mut().enumerate() {
+                *v = scaling.map_or(*v, |(shift, scale)| (*v - shift[c]) * scale[c]);
+                if !(low..=high).contains(v) {
+                    let place = format!("{name}: row {}, column {c}", first + i);
+                    let allowed = format!("0 to 1 for a {} loss (scaling: unit helps)", spec.loss.name());
+                    return Err(Error::data(place, *v, allowed));
+                }
             }
-            let scaled = scaling.map_or(v, |(shift, scale)| (v - shift[c]) * scale[c]);
-            if !(low..=high).contains(&scaled) {
-                let place = format!("{name}: row {}, column {c}", first + i / stride);
-                let allowed = format!("0 to 1 for a {} loss (scaling: unit helps)", self.spec().loss.name());
-                return Err(Error::data(place, scaled, allowed));
+            let Loss::Softmax { classes } = spec.loss else { continue };
+            for (b, block) in row.chunks(classes).enumerate() {
+                let sum: f64 = block.iter().map(|&v| f64::from(v)).sum();
+                if (sum - 1.0).abs() > SUM {
+                    let columns = format!("columns {} to {}", b * classes, (b + 1) * classes - 1);
+                    let place = format!("{name}: row {}, block {b} ({columns})", first + i);
+                    let allowed = format!("a sum of 1 within {SUM}: a softmax loss needs probabilities of classes");
+                    return Err(Error::data(place, format!("a sum of {sum}"), allowed));
+                }
             }
         }
         Ok(())
