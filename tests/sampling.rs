@@ -43,6 +43,38 @@ fn what_cannot_be_corrupted_is_refused() {
     }
 }
 
+/// The ends that values are set to are learned with the scaling, but only what corrupts needs them.
+#[test]
+fn before_it_is_trained_a_model_lacks_only_what_it_uses() {
+    let salted = |scaling| spec().corruption(Corruption::SaltAndPepper { probability: 0.5 }).scaling(scaling);
+    let (rows, ends) = ([0.5, -1.0, 2.0, 1.0, 0.0, 3.0], "smallest and largest training value");
+    let data = Data::from_rows(3, rows.to_vec()).unwrap();
+    let place = |result: strait::Result<()>| match result {
+        Err(Error::Data { place, allowed, .. }) => {
+            assert!(allowed.contains("call fit or load first"), "{allowed}");
+            place
+        }
+        other => panic!("{other:?}"),
+    };
+    let (mut clean, mut fresh) = (session(&spec()), session(&salted(Scaling::None)));
+    assert_eq!(fresh.encode(&rows).unwrap(), clean.encode(&rows).unwrap());
+    assert_eq!(fresh.decode(&rows[..4]).unwrap(), clean.decode(&rows[..4]).unwrap());
+    assert_eq!(fresh.reconstruct(&rows).unwrap(), clean.reconstruct(&rows).unwrap());
+    assert_eq!(fresh.score(&rows).unwrap(), clean.score(&rows).unwrap());
+    assert_eq!(fresh.evaluate(&data).unwrap(), clean.evaluate(&data).unwrap());
+    assert!(place(fresh.corrupt(&rows, 0).map(drop)).starts_with(ends));
+    assert!(place(fresh.sampler(Chain::Alternating, &rows, 0).map(drop)).starts_with(ends));
+    fresh.load(&data).unwrap();
+    let corrupted = fresh.corrupt(&rows, 0).unwrap();
+    assert!(corrupted.iter().zip(rows).all(|(&c, v)| c == v || c == -1.0 || c == 3.0), "{corrupted:?}");
+    assert!(fresh.sampler(Chain::Alternating, &rows, 0).is_ok());
+    // Where the input is scaled, nothing can be said of it before.
+    let mut scaled = session(&salted(Scaling::Unit));
+    assert_eq!(place(scaled.encode(&rows).map(drop)), "input scaling");
+    assert_eq!(place(scaled.evaluate(&data).map(drop)), "input scaling");
+    assert_eq!(place(scaled.corrupt(&rows, 0).map(drop)), "input scaling");
+}
+
 #[test]
 fn chains_are_refused_by_name() {
     let masking = Corruption::Masking { probability: 0.1, rescale: false };

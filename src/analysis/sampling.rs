@@ -108,7 +108,7 @@ impl Session {
         let gpu = self.gpu().clone();
         let recording = Recording::new(&graph, Target::of(&gpu, count))?;
         let state = gpu.buffer("state", 64)?;
-        let program = Program::new(&gpu, &recording, &state, self.buffers()?)?;
+        let program = Program::new(&gpu, &recording, &state, self.buffers(&graph)?)?;
         gpu.write(program.buffer(Role::Input(0))?, 0, bytemuck::cast_slice(rows))?;
         Ok(Sampler { gpu, program, state, rows: count, values: rows.len(), seed, step: 0 })
     }

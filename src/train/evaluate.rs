@@ -51,7 +51,8 @@ impl Session {
 
     async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<f64> {
         self.check_shape(&*data)?;
-        self.check_scaled()?;
+        let graph = self.network.graph(Purpose::Evaluate, false)?;
+        self.check_known(&graph)?;
         if self.spec().scaling == Scaling::None {
             self.check_range(&*data, &[])?;
         }

@@ -114,7 +114,7 @@ impl Session {
     /// Codes of rows (row-major, as wide as the input): row-major, as wide as the code.
     ///
     /// # Errors
-    /// [`Error::Data`] where the values are no whole rows or not finite.
+    /// [`Error::Data`] where the values are no whole rows or not finite, or the scaling of the input is not learned yet.
     pub fn encode(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
         self.infer(Purpose::Encode, rows)
     }
@@ -247,8 +247,9 @@ impl Session {
         if rows == 0 {
             return Err(Error::spec("rows", rows, "1 or more"));
         }
-        self.check_scaled()?;
-        Recording::new(&self.network.graph(purpose, false)?, Target::of(&self.gpu, rows))
+        let graph = self.network.graph(purpose, false)?;
+        self.check_known(&graph)?;
+        Recording::new(&graph, Target::of(&self.gpu, rows))
     }
 
     pub(crate) fn infer(&mut self, purpose: Purpose, values: &[f32]) -> Result<Vec<f32>> {

@@ -11,7 +11,7 @@ use super::{EarlyStopping, Training};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait};
-use crate::graph::{Arena, Layout, Tensor};
+use crate::graph::{Arena, Graph, Layout, Op, Tensor};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Corruption, Network, Purpose, Scaling, Spec};
 use crate::plan::Role;
@@ -37,7 +37,7 @@ pub struct Session {
     pub(super) shared: BTreeMap<Role, Buffer>,
     pub(super) ring: Buffer,
     pub(super) state: Buffer,
-    /// Whether the scaling of the input is known.
+    /// Whether the frozen tensors are known: the scaling of the input, and what its corruption needs.
     pub(super) scaled: bool,
     /// Steps submitted.
     pub(super) step: u64,
@@ -195,9 +195,9 @@ impl Session {
         &self.network
     }
 
-    /// What every program of this session shares, once the frozen tensors are known.
-    pub(crate) fn buffers(&self) -> Result<&BTreeMap<Role, Buffer>> {
-        self.check_scaled()?;
+    /// What every program of this session shares, for one that runs `graph`.
+    pub(crate) fn buffers(&self, graph: &Graph) -> Result<&BTreeMap<Role, Buffer>> {
+        self.check_known(graph)?;
         Ok(&self.shared)
     }
 
@@ -305,10 +305,24 @@ impl Session {
         }
         Ok(())
     }
-    /// Fails where the scaling of the input is not known yet.
-    pub(super) fn check_scaled(&self) -> Result<()> {
-        let allowed = "a model whose scaling was learned: call fit or load first";
-        if self.scaled { Ok(()) } else { Err(Error::data("input scaling", "unknown", allowed)) }
+
+    /// Fails where a graph reads a frozen tensor that is not learned yet. What a corruption needs is read by no graph
+    /// that corrupts nothing.
+    pub(super) fn check_known(&self, graph: &Graph) -> Result<()> {
+        if self.scaled {
+            return Ok(());
+        }
+        let read = graph.nodes().filter_map(|(_, node)| match node.op {
+            Op::Constant(i) => self.network.constants().get(i).map(|tensor| tensor.name.as_str()),
+            _ => None,
+        });
+        // Where both are missing, the scaling tells what the ends are of.
+        let place = match read.min_by_key(|name| matches!(*name, "input.low" | "input.high")) {
+            None => return Ok(()),
+            Some("input.low" | "input.high") => "smallest and largest training value (corruption: salt_and_pepper)",
+            Some(_) => "input scaling",
+        };
+        Err(Error::data(place, "unknown", "one that was learned from data: call fit or load first"))
     }
 
     /// Training rows, and validation rows where some are held out.
