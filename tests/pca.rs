@@ -131,7 +131,7 @@ fn a_linear_autoencoder_ends_in_the_principal_subspace() {
     };
     let mut session = Session::new(&gpu, &spec, training).unwrap();
     session.fit(&train).unwrap();
-    let (mse, best) = (session.evaluate(&train).unwrap(), pca.mse(&train).unwrap());
+    let (mse, best) = (session.evaluate(&train).unwrap().loss, pca.mse(&train).unwrap());
     assert!((mse / best - 1.0).abs() < 1e-3, "{mse} against {best}");
     let decoder = &session.parameters().unwrap()[2];
     let columns: Vec<Vec<f64>> = decoder.chunks(8).map(|row| row.iter().map(|&v| f64::from(v)).collect()).collect();

@@ -196,7 +196,7 @@ fn denoising(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let expected = residual + variance * best.norm_squared();
     checks.push(objective.check("loss in training: tr (I-W)'S(I-W) + sigma² ||W||²", expected));
     let mut exact = session(gpu, &spec, &linear_map(&best))?;
-    let clean = exact.evaluate(&device::data(&x)?)?;
+    let clean = exact.evaluate(&device::data(&x)?)?.loss;
     checks.push(Check::equal("loss at evaluation, nothing corrupted: the first term", residual, clean, 1e-6));
 
     // Tweedie's formula for a normal distribution.

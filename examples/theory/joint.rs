@@ -86,7 +86,7 @@ fn supervised(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     noisy.encoder[0].noise = Corruption::Gaussian { sigma: 0.3 };
     let mut session = Session::new(gpu, &noisy, Training::default())?;
     session.set_parameters(&feed.params)?;
-    let quiet = session.evaluate(Data::from_rows(6 + classes, feed.data.clone())?)?;
+    let quiet = session.evaluate(Data::from_rows(6 + classes, feed.data.clone())?)?.loss;
     let exact = reconstruction(&params) + surprise(&params);
     checks.push(Check::equal("noise is off at evaluation: objective, over that", 1.0, quiet / exact, 1e-6));
     let identity = "and in classification: softmax(h V + c)";
@@ -175,7 +175,7 @@ fn dropout(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let expected = plain.reconstruction(&params, &values(&x));
     let found = session.reconstruct(&narrow(&values(&x)))?;
     checks.push(Check::all_equal("dropout is off at evaluation: W h", &expected, &found, 1e-6));
-    let found = session.evaluate(device::data(&x)?)? / left.norm_squared();
+    let found = session.evaluate(device::data(&x)?)?.loss / left.norm_squared();
     checks.push(Check::equal("and ||x - W h||², over that", 1.0, found, 1e-6));
     Ok(checks)
 }

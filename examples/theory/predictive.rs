@@ -310,14 +310,18 @@ fn deployment(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let found = first.reconstruct(data.values())?;
     checks.push(Check::all_equal("and g(f(x)): reconstruct", &decoded, &found, 3e-6));
     let objective = (squares(&rows, &decoded) + 0.1 * expected.iter().map(|h| h.abs()).sum::<f64>()) / count as f64;
-    checks.push(Check::equal("evaluate: ||x - g(f)||² + lambda |f|", objective, first.evaluate(&data)?, 3e-6));
+    checks.push(Check::equal("evaluate: ||x - g(f)||² + lambda |f|", objective, first.evaluate(&data)?.loss, 3e-6));
 
     // A second one on the codes of the first.
     let codes = Data::from_rows(k, codes)?;
     let mut second = Session::new(gpu, &Spec { unit_norm: true, ..spec(k, 6, (0.1, 0.5), 10) }, training(seed + 1))?;
-    let before = second.evaluate(&codes)?;
+    let before = second.evaluate(&codes)?.loss;
     second.fit(&codes)?;
-    checks.push(Check::at_most("a second one on the codes: the objective falls", before, second.evaluate(&codes)?));
+    checks.push(Check::at_most(
+        "a second one on the codes: the objective falls",
+        before,
+        second.evaluate(&codes)?.loss,
+    ));
     let error = second.reconstruct(codes.values())?;
     let error = squares(&wide(&error), &wide(codes.values())) / (count * k) as f64;
     let spread = Pca::fit(gpu, &codes, k)?.eigenvalues.iter().sum::<f64>() / k as f64;

@@ -260,7 +260,7 @@ fn stacked(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     }
 
     let data = device::data(&images)?;
-    let before = session.evaluate(&data)?;
+    let before = session.evaluate(&data)?.loss;
     checks.push(Check::equal(
         "objective of all images at the start, over that in f64",
         1.0,
@@ -271,7 +271,7 @@ fn stacked(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.push(Check::at_most(
         format!("objective after {} steps of Adam, below that", fit.steps),
         before,
-        session.evaluate(&data)?,
+        session.evaluate(&data)?.loss,
     ));
     Ok(checks)
 }
@@ -396,7 +396,7 @@ fn weight_decay(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.push(Check::equal(
         "the objective there, sum of 2 lambda - lambda²/lambda_i",
         least,
-        session.evaluate(&data)?,
+        session.evaluate(&data)?.loss,
         3e-6,
     ));
     Ok(checks)

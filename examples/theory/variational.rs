@@ -168,7 +168,7 @@ fn kl(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.push(Check::equal(
         "evaluated without noise: z = mu",
         expected,
-        session.evaluate(device::data(&data)?)?,
+        session.evaluate(device::data(&data)?)?.loss,
         2e-6,
     ));
     let (codes, variances) = (session.encode(&narrow(&rows))?, session.log_variance(&narrow(&rows))?);

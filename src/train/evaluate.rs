@@ -1,11 +1,11 @@
-//! Evaluating: the mean objective over rows, nothing corrupted. What it needs is made once, so that looking at the
+//! Evaluating: the mean of every term of the objective over rows, nothing corrupted. What it needs is made once, so that looking at the
 //! validation rows after every epoch makes nothing new.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::feed::{Feed, fitting, halving};
-use super::{Session, Training};
+use super::{Objective, Session, Training};
 use crate::data::Source;
 #[cfg(doc)]
 use crate::error::Error;
@@ -29,15 +29,27 @@ pub(super) struct Evaluation {
     ring: Buffer,
     programs: [Program; 2],
     readback: Readback,
-    terms: usize,
+    terms: Vec<String>,
 }
 
 impl Session {
-    /// The mean objective over the rows of `data`, nothing corrupted.
+    /// The mean objective over the rows of `data`, term by term, nothing corrupted. A penalty of a unit's mean activity
+    /// takes that mean over up to 1,024 rows at a time.
+    ///
+    /// ```no_run
+    /// # fn show(session: &mut strait::Session, test: &strait::Data) -> strait::Result<()> {
+    /// let found = session.evaluate(test)?;
+    /// println!("{} in all", found.loss);
+    /// for (term, value) in &found.terms {
+    ///     println!("{term}: {value}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Data`] where the data does not fit the model or its loss, or the scaling of its input is not known yet.
-    pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
+    pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Objective> {
         pollster::block_on(self.evaluate_with(data.into(), Wait::Block))
     }
 
@@ -45,11 +57,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::evaluate`].
-    pub async fn evaluate_async(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<f64> {
+    pub async fn evaluate_async(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Objective> {
         self.evaluate_with(data.into(), Wait::Await).await
     }
 
-    async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<f64> {
+    async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<Objective> {
         self.check_shape(&*data)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
@@ -82,18 +94,18 @@ impl Evaluation {
         shared.insert(Role::Data, feed.buffer.clone());
         shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
         let program = Program::new(gpu, &recording, &state, &shared)?;
-        let (terms, count) = (program.buffer(Role::Terms)?, graph.terms().len());
-        let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], count as u32)?;
+        let (terms, names) = (program.buffer(Role::Terms)?, graph.terms().to_vec());
+        let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], names.len() as u32)?;
         let readback = Readback::new(gpu, ring.bytes())?;
-        Ok(Evaluation { feed, rows, state, ring, programs: [program, finish], readback, terms: count })
+        Ok(Evaluation { feed, rows, state, ring, programs: [program, finish], readback, terms: names })
     }
 
     /// The mean objective; not finite where a row's is not.
-    pub async fn run(&mut self, gpu: &Gpu, how: Wait) -> Result<f64> {
+    pub async fn run(&mut self, gpu: &Gpu, how: Wait) -> Result<Objective> {
         gpu.write(&self.state, 0, &[0; 64])?;
         self.feed.seek(0);
         let batch = self.feed.batch() as u64;
-        let (mut done, mut sum) = (0u64, 0.0f64);
+        let (mut done, mut sums) = (0u64, vec![0.0f64; self.terms.len()]);
         while done < self.feed.steps_per_epoch() {
             self.feed.place(gpu, &self.state)?;
             let steps = STEPS.min(self.feed.steps_left_in_chunk());
@@ -102,13 +114,15 @@ impl Evaluation {
             self.readback.start(&[(&self.ring, 0..self.ring.bytes())])?;
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.readback.finish(how).await?);
             for step in done..done + steps {
-                let row = step as usize % RING * TERMS;
-                let total: f64 = values[row..row + self.terms].iter().map(|&v| f64::from(v)).sum();
-                sum += total * (self.rows - step * batch).min(batch) as f64;
+                let rows = (self.rows - step * batch).min(batch) as f64;
+                let means = &values[step as usize % RING * TERMS..];
+                sums.iter_mut().zip(means).for_each(|(sum, &mean)| *sum += f64::from(mean) * rows);
             }
             self.feed.advance(steps);
             done += steps;
         }
-        Ok(sum / self.rows as f64)
+        let means = sums.iter().map(|sum| sum / self.rows as f64);
+        let terms: Vec<(String, f64)> = self.terms.iter().cloned().zip(means).collect();
+        Ok(Objective { loss: terms.iter().map(|(_, v)| v).sum(), terms })
     }
 }

@@ -19,6 +19,6 @@ pub use fit::Reports;
 pub use infer::{Attached, Component};
 pub use optimizer::Optimizer;
 pub use options::{EarlyStopping, Training};
-pub use progress::{Fit, Progress, Stop};
+pub use progress::{Fit, Objective, Progress, Stop};
 pub use schedule::{Decay, Schedule};
 pub use session::Session;

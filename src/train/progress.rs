@@ -4,6 +4,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The objective and what it is the sum of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    /// The sum of the terms.
+    pub loss: f64,
+    /// The terms by name, mean over the rows: `reconstruction`, then what else the spec has.
+    pub terms: Vec<(String, f64)>,
+}
+
 /// The state of a run at a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
@@ -18,7 +27,7 @@ pub struct Progress {
     /// The terms by name.
     pub terms: Vec<(String, f64)>,
     /// The objective on the validation rows, where this report ends an epoch and there are any.
-    pub validation: Option<f64>,
+    pub validation: Option<Objective>,
     /// The learning rate of the last step.
     pub learning_rate: f64,
     /// Training rows a second since the last report.

@@ -3,7 +3,7 @@
 use super::divergence::Bad;
 use super::progress::Best;
 use super::trainer::{TableWriter, Trainer};
-use super::{Progress, Session};
+use super::{Objective, Progress, Session};
 use crate::error::{Error, Result};
 use crate::gpu::{Wait, Work};
 use crate::graph::Arena;
@@ -166,10 +166,11 @@ impl Session {
     }
 
     /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
-    pub(super) async fn validate(&mut self, how: Wait) -> Result<Option<f64>> {
+    pub(super) async fn validate(&mut self, how: Wait) -> Result<Option<Objective>> {
         let gpu = self.gpu.clone();
         let Some(validation) = &mut self.trainer()?.validation else { return Ok(None) };
-        let loss = validation.run(&gpu, how).await?;
+        let found = validation.run(&gpu, how).await?;
+        let loss = found.loss;
         let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
         if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
             self.best = Best { validation: Some(loss), waited: 0 };
@@ -178,6 +179,6 @@ impl Session {
         } else {
             self.best.waited += 1;
         }
-        Ok(Some(loss))
+        Ok(Some(found))
     }
 }

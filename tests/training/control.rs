@@ -3,7 +3,12 @@
 use std::ops::ControlFlow;
 
 use super::*;
-use strait::{Decay, EarlyStopping, Error, Progress, Schedule, Stop};
+use strait::{Decay, EarlyStopping, Error, Objective, Progress, Schedule, Stop};
+
+/// The objective on the validation rows, epoch by epoch.
+fn validations_of(history: &[Progress]) -> Vec<f64> {
+    history.iter().filter_map(|p| p.validation.as_ref()).map(|found| found.loss).collect()
+}
 
 #[test]
 fn early_stopping_brings_the_best_parameters_back() {
@@ -14,14 +19,15 @@ fn early_stopping_brings_the_best_parameters_back() {
         Training { batch: 6, epochs: 500, learning_rate: 0.3, early_stopping: Some(early), ..Training::default() };
     let mut session = session(&gpu(), &tiny(), training);
     let fit = session.fit(&data).unwrap();
-    let validations: Vec<f64> = fit.history.iter().filter_map(|p| p.validation).collect();
+    let validations = validations_of(&fit.history);
     let best = validations.iter().copied().fold(f64::MAX, f64::min);
     let at = validations.iter().position(|&v| v == best).unwrap();
     assert_eq!((fit.stop, fit.best_validation), (Stop::Early, Some(best)));
     assert_eq!(validations.len(), at + 1 + 3, "patience: {validations:?}");
     assert_eq!(fit.steps, 4 * validations.len() as u64, "24 rows in batches of 6 an epoch");
     let held_out = data.clone().split_at(24).unwrap().1;
-    assert_eq!(session.evaluate(&held_out).unwrap(), best);
+    let at_best = fit.history.iter().filter_map(|p| p.validation.as_ref()).nth(at);
+    assert_eq!(Some(&session.evaluate(&held_out).unwrap()), at_best, "every term, too");
     assert!(best < *validations.last().unwrap());
     // Resumed it is over and stands still.
     let folder = tempfile::tempdir().unwrap();
@@ -34,8 +40,7 @@ fn early_stopping_brings_the_best_parameters_back() {
     let another = session.fit(&data).unwrap();
     assert_eq!(another.stop, Stop::Early);
     assert!(another.steps >= 4 * 3, "{}", another.steps);
-    let seen: Vec<f64> = another.history.iter().filter_map(|p| p.validation).collect();
-    assert_eq!(another.best_validation, seen.iter().copied().reduce(f64::min));
+    assert_eq!(another.best_validation, validations_of(&another.history).into_iter().reduce(f64::min));
 }
 
 #[test]
@@ -120,10 +125,10 @@ fn an_iterator_is_a_fit_and_dropping_it_breaks_off() {
     let fit = whole.fit(rows(30)).unwrap();
     let mut iterated = session(&gpu(), &tiny(), training);
     let mut reports = iterated.fit_iter(rows(30)).unwrap();
-    let validations: Vec<f64> = reports.by_ref().filter_map(|p| p.unwrap().validation).collect();
+    let validations: Vec<Objective> = reports.by_ref().filter_map(|p| p.unwrap().validation).collect();
     assert!(reports.next().is_none(), "it stays at its end");
     drop(reports);
-    assert_eq!(validations, fit.history.iter().filter_map(|p| p.validation).collect::<Vec<_>>());
+    assert_eq!(validations, fit.history.into_iter().filter_map(|p| p.validation).collect::<Vec<_>>());
     assert_eq!(bits(&iterated), bits(&whole), "the best parameters are back");
 
     let mut broken = session(&gpu(), &tiny(), training);
@@ -179,7 +184,7 @@ fn early_stopping_waits_for_more_than_its_margin() {
     let training = Training { batch: 6, epochs: 50, early_stopping: Some(early), ..Training::default() };
     let mut session = session(&gpu(), &tiny(), training);
     let fit = session.fit(rows(30)).unwrap();
-    let validations: Vec<f64> = fit.history.iter().filter_map(|p| p.validation).collect();
+    let validations = validations_of(&fit.history);
     assert_eq!((fit.stop, validations.len(), fit.best_validation), (Stop::Early, 3, Some(validations[0])));
 }
 

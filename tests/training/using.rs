@@ -40,12 +40,38 @@ fn results_are_those_of_the_interpreter_and_fit_each_other() {
         }
         let decay: f64 = params.iter().step_by(2).flatten().map(|w| 0.5 * spec.weight_decay * w * w).sum();
         let mean = scores.iter().map(|&s| f64::from(s)).sum::<f64>() / 1030.0 + decay;
-        let evaluated = session.evaluate(&data).unwrap();
+        let evaluated = session.evaluate(&data).unwrap().loss;
         assert!((evaluated / mean - 1.0).abs() < 1e-6, "{evaluated} {mean}");
         // A small request behind a large one, and one row.
         assert!(apart(&session.encode(&data.values()[..9]).unwrap(), &codes[..6]) < 1e-6);
         assert_eq!(session.encode(&data.values()[..3]).unwrap().len(), 2);
     }
+}
+
+/// Against codes, scores and weights, over rows that are not whole batches.
+#[test]
+fn every_term_is_evaluated_apart() {
+    let l1 = strait::Penalty::L1 { weight: 0.3, layer: None };
+    let spec = tiny().loss(Loss::SquaredError).penalty(l1).weight_decay(0.2).gaussian_corruption(0.5);
+    let mut session = session(&gpu(), &spec, Training::default());
+    let data = rows(1030);
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let scores = wide(session.score(data.values()).unwrap());
+    let codes = wide(session.encode(data.values()).unwrap());
+    let weights = session.parameters().unwrap().into_iter().step_by(2).map(wide).collect::<Vec<_>>().concat();
+    let expected = [
+        ("reconstruction", scores.iter().sum::<f64>() / 1030.0),
+        ("l1", codes.iter().map(|h| 0.3 * h.abs()).sum::<f64>() / 1030.0),
+        ("weight_decay", weights.iter().map(|w| 0.5 * 0.2 * w * w).sum()),
+    ];
+    let found = session.evaluate(&data).unwrap();
+    assert_eq!(found.terms.len(), expected.len(), "{found:?}");
+    for ((name, value), (wanted, sum)) in found.terms.iter().zip(expected) {
+        assert_eq!(name, wanted);
+        assert!((value / sum - 1.0).abs() < 2e-6, "{name}: {value} against {sum}");
+    }
+    let total: f64 = expected.iter().map(|(_, sum)| sum).sum();
+    assert!((found.loss / total - 1.0).abs() < 2e-6, "{} against {total}", found.loss);
 }
 
 /// At 48 KiB a binding, 1,024 rows of 36 values do not fit, nor do 512.
@@ -66,7 +92,7 @@ fn what_does_not_fit_at_once_is_done_in_smaller_batches() {
     let codes = session.encode(data.values()).unwrap();
     assert_eq!(codes, large.encode(data.values()).unwrap());
     assert_eq!(session.decode(&codes).unwrap(), large.decode(&codes).unwrap());
-    let (found, expected) = (session.evaluate(&data).unwrap(), large.evaluate(&data).unwrap());
+    let (found, expected) = (session.evaluate(&data).unwrap().loss, large.evaluate(&data).unwrap().loss);
     assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
     // What was found to fit is kept.
     let made = || small.device().get_internal_counters().hal.buffers.read();
@@ -81,7 +107,7 @@ fn evaluating_needs_no_more_memory_than_training() {
     let mut small = session(&gpu(), &tiny(), training);
     let mut large = session(&gpu(), &tiny(), Training::default());
     assert_eq!(bits(&small), bits(&large));
-    let (found, expected) = (small.evaluate(rows(23)).unwrap(), large.evaluate(rows(23)).unwrap());
+    let (found, expected) = (small.evaluate(rows(23)).unwrap().loss, large.evaluate(rows(23)).unwrap().loss);
     assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
     let early = strait::EarlyStopping { validation: 0.9, patience: 1, min_delta: 0.0 };
     let mut stopping = session(&gpu(), &tiny(), Training { early_stopping: Some(early), ..training });
@@ -141,7 +167,7 @@ fn scaling_is_learned_from_the_data_and_undone() {
             // The last digits of 10,000 and of 5 are all that may be lost.
             assert!((found - expected).abs() <= 2e-7 * expected.abs(), "value {r}: {found} {expected}");
         }
-        assert!(session.evaluate(&data).unwrap() < 1e-6);
+        assert!(session.evaluate(&data).unwrap().loss < 1e-6);
         // Known once, it stays as it was, whatever is trained on next.
         session.load(rows(9)).unwrap();
         assert_eq!(saved(&session, "input.shift"), shift);
