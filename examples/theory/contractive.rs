@@ -20,14 +20,14 @@ use super::{manifold, predictive};
 
 /// In the order of the list.
 pub const ROWS: &[Row] = &[
-    Row { number: 27, name: "contractive", quick: true, run: contractive },
-    Row { number: 28, name: "contractive on the reconstruction", quick: true, run: reconstruction },
-    Row { number: 29, name: "layerwise contractive stack", quick: true, run: stack },
-    Row { number: 30, name: "the scale pathology", quick: true, run: scale },
-    Row { number: 31, name: "contraction spectrum, saturation", quick: true, run: manifold::spectrum },
-    Row { number: 32, name: "tangents", quick: false, run: manifold::tangents },
-    Row { number: 33, name: "neighbours, local PCA, manifold Parzen windows", quick: true, run: manifold::baselines },
-    Row { number: 34, name: "predictive sparse decomposition", quick: true, run: predictive::decomposition },
+    Row { number: 27, name: "contractive", run: contractive, slow: None },
+    Row { number: 28, name: "contractive on the reconstruction", run: reconstruction, slow: None },
+    Row { number: 29, name: "layerwise contractive stack", run: stack, slow: None },
+    Row { number: 30, name: "the scale pathology", run: scale, slow: None },
+    Row { number: 31, name: "contraction spectrum, saturation", run: manifold::spectrum, slow: None },
+    Row { number: 32, name: "tangents", run: manifold::tangents, slow: Some(manifold::tangents_of_models) },
+    Row { number: 33, name: "neighbours, local PCA, manifold Parzen windows", run: manifold::baselines, slow: None },
+    Row { number: 34, name: "predictive sparse decomposition", run: predictive::decomposition, slow: None },
 ];
 
 /// The weight of every penalty here.

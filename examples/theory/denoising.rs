@@ -18,13 +18,13 @@ use super::{Row, fields, sampling, score};
 
 /// In the order of the list.
 pub const ROWS: &[Row] = &[
-    Row { number: 20, name: "denoising", quick: true, run: denoising },
-    Row { number: 21, name: "corruptions", quick: true, run: corruptions },
-    Row { number: 22, name: "equivalence with a Gaussian-binary RBM", quick: true, run: score::energy },
-    Row { number: 23, name: "when the displacement is a gradient field", quick: true, run: score::gradient_field },
-    Row { number: 24, name: "from denoising to contraction", quick: true, run: score::contractive_limit },
-    Row { number: 25, name: "vector fields", quick: false, run: fields::vector_fields },
-    Row { number: 26, name: "sampling from a denoising autoencoder", quick: true, run: sampling::sampling },
+    Row { number: 20, name: "denoising", run: denoising, slow: None },
+    Row { number: 21, name: "corruptions", run: corruptions, slow: None },
+    Row { number: 22, name: "equivalence with a Gaussian-binary RBM", run: score::energy, slow: None },
+    Row { number: 23, name: "when the displacement is a gradient field", run: score::gradient_field, slow: None },
+    Row { number: 24, name: "from denoising to contraction", run: score::contractive_limit, slow: None },
+    Row { number: 25, name: "vector fields", run: fields::vector_fields, slow: Some(fields::spiral_learned_long) },
+    Row { number: 26, name: "sampling from a denoising autoencoder", run: sampling::sampling, slow: None },
 ];
 
 /// How many standard errors an average over draws may lie from what is expected: a right one lies further out once in

@@ -46,10 +46,12 @@ fn run(options: Options) -> Outcome {
     let (mut passed, mut failed, mut figures) = (0u32, 0u32, Vec::new());
     for row in rows.into_iter().filter(|row| options.only.is_empty() || options.only.contains(&row.number)) {
         let start = Instant::now();
-        let outcome = (row.run)(&gpu, options.seed);
+        let parts = std::iter::once(row.run).chain(row.slow);
+        let outcome: Outcome<Vec<Vec<Check>>> = parts.map(|run| run(&gpu, options.seed)).collect();
         println!("{:>3}  {} ({:.1} s)", row.number, row.name, start.elapsed().as_secs_f64());
         // A row that cannot be measured fails; the others still run.
-        let checks = outcome.unwrap_or_else(|error| vec![Check::equal(format!("error: {error}"), 0.0, f64::NAN, 0.0)]);
+        let checks = outcome.map(|parts| parts.concat());
+        let checks = checks.unwrap_or_else(|error| vec![Check::equal(format!("error: {error}"), 0.0, f64::NAN, 0.0)]);
         for check in checks {
             println!("     {}", check.line());
             *(if check.passes() { &mut passed } else { &mut failed }) += 1;

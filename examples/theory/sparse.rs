@@ -20,14 +20,14 @@ use super::structure::{Case, STEP, random_params};
 
 /// In the order of the list.
 pub const ROWS: &[Row] = &[
-    Row { number: 12, name: "L1: a Laplace prior on the code", quick: true, run: laplace },
-    Row { number: 13, name: "Student-t prior on the code", quick: true, run: student },
-    Row { number: 14, name: "KL sparsity", quick: true, run: kl },
-    Row { number: 15, name: "squared sparsity", quick: true, run: squared },
-    Row { number: 16, name: "ReLU codes with exact zeros", quick: false, run: zeros },
-    Row { number: 17, name: "sparse autoencoder as a VAE with a Dirac posterior", quick: true, run: dirac },
-    Row { number: 18, name: "sparsity as a stand-in for log Z", quick: false, run: stand_in },
-    Row { number: 19, name: "joint supervised criterion, dropout", quick: true, run: joint::run },
+    Row { number: 12, name: "L1: a Laplace prior on the code", run: laplace, slow: None },
+    Row { number: 13, name: "Student-t prior on the code", run: student, slow: None },
+    Row { number: 14, name: "KL sparsity", run: kl, slow: None },
+    Row { number: 15, name: "squared sparsity", run: squared, slow: None },
+    Row { number: 16, name: "ReLU codes with exact zeros", run: zeros, slow: None },
+    Row { number: 17, name: "sparse autoencoder as a VAE with a Dirac posterior", run: dirac, slow: None },
+    Row { number: 18, name: "sparsity as a stand-in for log Z", run: stand_in, slow: None },
+    Row { number: 19, name: "joint supervised criterion, dropout", run: joint::run, slow: None },
 ];
 
 /// 6-4-6, one layer each way, squared error.
@@ -328,8 +328,6 @@ fn zeros(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         if let Some((before, share_before)) = last {
             let identity = format!("share of exact zeros, lambda {lambda}: at least .02 above {before}'s");
             checks.push(Check::at_least(identity, share_before + 0.02, share));
-        } else {
-            checks.push(Check::at_least("share of exact zeros, lambda 0", 0.0, share));
         }
         // Which pre-activations are positive, in f64.
         let params: Vec<Vec<f64>> = session.parameters()?.iter().map(|p| wide(p)).collect();

@@ -1,4 +1,4 @@
-//! The suite: every row with its checks. The example prints it, `tests/theory.rs` asserts its quick rows.
+//! The suite: every row with its checks. The example prints it, `tests/theory.rs` asserts what takes seconds.
 
 #[path = "../common/outcome.rs"]
 pub mod outcome;
@@ -29,16 +29,19 @@ use check::Check;
 use outcome::Outcome;
 use strait::Gpu;
 
+/// Measures what a row claims, on made data that depends on the seed.
+pub type Run = fn(&Gpu, u64) -> Outcome<Vec<Check>>;
+
 /// A row of the list of systems.
 pub struct Row {
     /// Its number in the list.
     pub number: u32,
     /// What it is about.
     pub name: &'static str,
-    /// Whether it takes seconds on a software adapter: such rows run in `cargo test` too.
-    pub quick: bool,
-    /// Measures what the row claims, on made data that depends on the seed.
-    pub run: fn(&Gpu, u64) -> Outcome<Vec<Check>>,
+    /// What takes seconds on a software adapter: it runs in `cargo test` too.
+    pub run: Run,
+    /// What takes longer.
+    pub slow: Option<Run>,
 }
 
 /// Every section's rows, in the order of the list.
