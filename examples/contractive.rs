@@ -2,6 +2,8 @@
 //! follows, beside those of local principal components, and how much it contracts the others: `cargo run --release
 //! --example contractive`.
 
+#[path = "common/options.rs"]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/panel.rs"]
@@ -12,20 +14,20 @@ mod picture;
 #[path = "common/training.rs"]
 mod training;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use options::{Common, Images};
 use outcome::Outcome;
 use panel::{Group, Ink, Values, histogram, panel};
 use picture::{LINE, one_of_each};
 use plotters::style::RGBColor;
 use strait::analysis::{Neighbours, Patch, Spectrum, saturation};
 use strait::model::{Mapping, Method};
-use strait::train::{Decay, Schedule};
-use strait::{Activation, Data, Gpu, Loss, Penalty, Session, Spec, Training, data};
+use strait::{Activation, Data, Gpu, Loss, Penalty, Session, Spec, Training};
 
-/// Trains a contractive autoencoder on digits and draws its tangents and the spectrum of its Jacobian.
+/// Trains a contractive autoencoder on digits and draws its tangents and the spectrum of its Jacobian: 40 passes over
+/// the embedded digits by default, 5 over the images of --data.
 #[derive(Parser)]
 struct Options {
     /// Numbers in a code
@@ -34,27 +36,13 @@ struct Options {
     /// Weight of the squared norm of the Jacobian
     #[arg(long, default_value_t = 0.3)]
     weight: f64,
-    /// Passes over the training digits
-    #[arg(long, default_value_t = 40)]
-    epochs: u64,
     /// Nearest neighbours of a digit for local principal components
     #[arg(long, default_value_t = 20)]
     neighbours: usize,
-    /// Folder of MNIST's IDX files, plain or gzipped, in place of the embedded digits
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Trains on the first images only
-    #[arg(long)]
-    limit: Option<usize>,
-    /// Seeds weights and order
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the pictures
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    images: Images,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Tangents drawn for each digit, and compared.
@@ -81,14 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Outcome {
-    let (train, test) = match &options.data {
-        Some(folder) => data::mnist(folder)?,
-        None => data::digits()?.split_at(1500)?,
-    };
-    let train = match options.limit {
-        Some(limit) if limit < train.rows() => train.split_at(limit)?.0,
-        _ => train,
-    };
+    let (train, test) = options.images.split()?;
     let columns = train.columns();
     let side = columns.isqrt();
     if side * side != columns {
@@ -101,8 +82,9 @@ fn run(options: Options) -> Outcome {
         .loss(Loss::Bernoulli)
         .tied();
     let penalty = Penalty::Contractive { weight: options.weight, of: Mapping::Encoder, method: Method::Auto };
-    let mut plain = train_one(&gpu, &spec, &options, &train)?;
-    let mut contractive = train_one(&gpu, &spec.clone().penalty(penalty), &options, &train)?;
+    let training = options.common.training(0.01, 50, options.images.choose(40, 5));
+    let mut plain = train_one(&gpu, &spec, training, &train)?;
+    let mut contractive = train_one(&gpu, &spec.clone().penalty(penalty), training, &train)?;
     let (before, after) = (look(&mut plain, &test, &looked_at)?, look(&mut contractive, &test, &looked_at)?);
 
     // How much of the leading local components lies in the encoder's leading tangents.
@@ -112,8 +94,8 @@ fn run(options: Options) -> Outcome {
     let shared_plain = overlap(&before.spectra, &tiles);
     let chance = TANGENTS as f64 / columns as f64;
 
-    std::fs::create_dir_all(&options.out)?;
-    let (sheet, bars) = (options.out.join("contractive-tangents.png"), options.out.join("contractive-spectrum.png"));
+    let (sheet, bars) =
+        (options.common.file("contractive-tangents.png")?, options.common.file("contractive-spectrum.png")?);
     let drawn = one_of_each(&test)?;
     let drawn = drawn.select(&(0..drawn.rows().min(DRAWN)).collect::<Vec<_>>())?;
     let neighbours = Neighbours::among(&gpu, &train, &drawn, options.neighbours)?;
@@ -158,7 +140,7 @@ fn run(options: Options) -> Outcome {
     }
     println!("chance                                                                 {:>20.1} %", 100.0 * chance);
     println!("wrote        {} and {}", sheet.display(), bars.display());
-    if options.json {
+    if options.common.json {
         let of = |model: &Model, shared: f64| {
             serde_json::json!({
                 "test_mse": model.mse,
@@ -172,23 +154,15 @@ fn run(options: Options) -> Outcome {
             "contractive": of(&after, shared),
             "shared_by_chance": chance,
             "adapter": gpu.adapter().name,
-            "seed": options.seed,
-            "epochs": options.epochs,
+            "seed": options.common.seed,
+            "epochs": training.epochs,
         });
         println!("{figures}");
     }
     Ok(())
 }
 
-fn train_one(gpu: &Gpu, spec: &Spec, options: &Options, train: &Data) -> strait::Result<Session> {
-    let training = Training {
-        learning_rate: 0.01,
-        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-        batch: 50,
-        epochs: options.epochs,
-        seed: options.seed,
-        ..Training::default()
-    };
+fn train_one(gpu: &Gpu, spec: &Spec, training: Training, train: &Data) -> strait::Result<Session> {
     let mut session = Session::new(gpu, spec, training)?;
     training::fit(&mut session, train)?;
     Ok(session)

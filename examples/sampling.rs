@@ -1,6 +1,8 @@
 //! Samples from denoising autoencoders, by alternating corruption and by Langevin steps: moments of normal data beside
 //! the exact ones, and digits: `cargo run --release --example sampling`.
 
+#[path = "common/options.rs"]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
@@ -10,34 +12,25 @@ mod picture;
 #[allow(dead_code, reason = "other examples use the rest")]
 mod training;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use options::{Common, Images};
 use outcome::Outcome;
 use picture::{Sheet, one_of_each};
 use strait::analysis::Chain;
 use strait::random::Draw;
-use strait::{Activation, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Training, data};
+use strait::{Activation, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Training};
 
-/// Samples from denoising autoencoders and compares moments with the exact ones.
+/// Samples from denoising autoencoders and compares moments with the exact ones: 40 passes over the embedded digits by
+/// default, 3 over the images of --data.
 #[derive(Parser)]
 struct Options {
-    /// Folder of MNIST's or Fashion-MNIST's four IDX files, instead of the embedded digits
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Passes over the images: 40, and 3 with --data
-    #[arg(long)]
-    epochs: Option<u64>,
-    /// Seeds data, weights and chains
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the picture
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    images: Images,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Normal rows to learn from, their variance, and the noise on them.
@@ -57,17 +50,16 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Outcome {
     let gpu = Gpu::new()?;
     println!("adapter    {}", gpu.adapter().name);
-    let chains = normal_data(&gpu, options.seed)?;
-    std::fs::create_dir_all(&options.out)?;
-    let path = options.out.join("sampling.png");
+    let chains = normal_data(&gpu, options.common.seed)?;
+    let path = options.common.file("sampling.png")?;
     let digits = digits(&gpu, &options, &path)?;
     println!("wrote      {}", path.display());
-    if options.json {
+    if options.common.json {
         let figures = serde_json::json!({
             "normal": chains,
             "digits": digits,
             "adapter": gpu.adapter().name,
-            "seed": options.seed,
+            "seed": options.common.seed,
         });
         println!("{figures}");
     }
@@ -139,10 +131,7 @@ fn normal_data(gpu: &Gpu, seed: u64) -> Outcome<Vec<serde_json::Value>> {
 
 /// Learns digits in black and white, and draws chains that start at one of each.
 fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Value> {
-    let all = match &options.data {
-        Some(folder) => data::mnist(folder)?.0,
-        None => data::digits()?,
-    };
+    let (all, _) = options.images.split()?;
     let pixels = all.columns();
     let start = binary(one_of_each(&all)?.values());
     let rows = binary(all.values());
@@ -151,20 +140,13 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
     if let Some(last) = spec.decoder.last_mut() {
         last.units = pixels;
     }
-    let training = Training {
-        learning_rate: 4e-3,
-        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-        batch: 100,
-        epochs: options.epochs.unwrap_or(if options.data.is_some() { 3 } else { 40 }),
-        seed: options.seed,
-        ..Training::default()
-    };
+    let training = options.common.training(4e-3, 100, options.images.choose(40, 3));
     let mut session = Session::new(gpu, &spec, training)?;
     let (fit, _) = training::fit(&mut session, &Data::from_rows(pixels, rows.clone())?)?;
     println!("digits     {} steps in {:.1} s", fit.steps, fit.elapsed.as_secs_f64());
 
     // What is shown is the mean of p(x|h) at the chain's state, not the state, whose pixels are drawn apart.
-    let mut chains = session.sampler(Chain::Alternating, &start, options.seed)?;
+    let mut chains = session.sampler(Chain::Alternating, &start, options.common.seed)?;
     let mut sheet = vec![("start", start.clone())];
     let labels = ["1 step", "2 steps", "4 steps", "8 steps", "16 steps", "32 steps", "64 steps"];
     let mut before = 0;
@@ -176,7 +158,7 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
 
     // Many chains, to compare the first moments: how often each pixel is set.
     let many: Vec<f32> = rows.iter().take(1024 * pixels).copied().collect();
-    let mut chains = session.sampler(Chain::Alternating, &many, options.seed.wrapping_add(1))?;
+    let mut chains = session.sampler(Chain::Alternating, &many, options.common.seed.wrapping_add(1))?;
     chains.advance(100)?;
     let (wanted, found) = (pixel_means(&rows, pixels), pixel_means(&chains.rows()?, pixels));
     let apart = wanted.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum::<f64>();

@@ -3,6 +3,8 @@
 
 #[path = "sparse/chart.rs"]
 mod chart;
+#[path = "common/options.rs"]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
@@ -11,49 +13,35 @@ mod picture;
 #[path = "common/training.rs"]
 mod training;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chart::{Codes, Curve};
 use clap::Parser;
+use options::{Common, Images};
 use outcome::Outcome;
 use strait::evaluator::Evaluator;
 use strait::graph::{Expr, Graph, Sink};
 use strait::model::Penalty;
 use strait::state::State;
-use strait::train::{Decay, Schedule};
-use strait::{Activation, Gpu, Loss, Session, Spec, Training, data};
+use strait::{Activation, Gpu, Loss, Session, Spec};
 
-/// Trains sparse autoencoders on images and draws their features, their codes, and the sparsity curves.
+/// Trains sparse autoencoders on images and draws their features, their codes, and the sparsity curves: 60 passes over
+/// the embedded digits by default, 5 over the images of --data.
 #[derive(Parser)]
 struct Options {
-    /// Folder of the four IDX files of MNIST or Fashion-MNIST, plain or gzipped; without it the embedded digits
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Trains on the first images only, for a short try
-    #[arg(long)]
-    limit: Option<usize>,
+    #[command(flatten)]
+    images: Images,
     /// Units of the code
     #[arg(long, default_value_t = 64)]
     code: usize,
-    /// Passes over the training images
-    #[arg(long)]
-    epochs: Option<u64>,
     /// Images in a batch
     #[arg(long, default_value_t = 50)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
     #[arg(long, default_value_t = 5e-3)]
     rate: f64,
-    /// Seeds weights and order
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the pictures
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// The mean activity that the curves are drawn for, and that KL sparsity asks for.
@@ -76,23 +64,9 @@ fn systems(pixels: usize) -> [(&'static str, Activation, Option<Penalty>); 4] {
 }
 
 fn run(options: Options) -> Outcome {
-    let (all, test) = match &options.data {
-        Some(folder) => data::mnist(folder)?,
-        None => data::digits()?.split_at(1500)?,
-    };
-    let train = match options.limit {
-        Some(limit) if limit < all.rows() => all.split_at(limit)?.0,
-        _ => all,
-    };
+    let (train, test) = options.images.split()?;
     let pixels = train.columns();
-    let training = Training {
-        learning_rate: options.rate,
-        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-        batch: options.batch,
-        epochs: options.epochs.unwrap_or(if options.data.is_some() { 5 } else { 60 }),
-        seed: options.seed,
-        ..Training::default()
-    };
+    let training = options.common.training(options.rate, options.batch, options.images.choose(60, 5));
     let gpu = Gpu::new()?;
     println!("adapter      {}", gpu.adapter().name);
     println!("{:<12} {:>14} {:>12} {:>14}", "penalty", "error an image", "exact zeros", "mean activity");
@@ -126,17 +100,16 @@ fn run(options: Options) -> Outcome {
         });
     }
 
-    std::fs::create_dir_all(&options.out)?;
-    let (features, curves) = (options.out.join("sparse.png"), options.out.join("sparsity.png"));
+    let (features, curves) = (options.common.file("sparse.png")?, options.common.file("sparsity.png")?);
     let side = pixels.isqrt();
     chart::features(&features, side, &panels)?;
     chart::curves(&curves, RHO, &penalty_curves(&gpu)?)?;
     println!("wrote        {} and {}", features.display(), curves.display());
-    if options.json {
+    if options.common.json {
         let figures = serde_json::json!({
             "systems": figures,
             "adapter": gpu.adapter().name,
-            "seed": options.seed,
+            "seed": options.common.seed,
             "epochs": training.epochs,
         });
         println!("{figures}");

@@ -3,6 +3,8 @@
 
 #[path = "common/chart.rs"]
 mod chart;
+#[path = "common/options.rs"]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
@@ -12,46 +14,36 @@ mod picture;
 #[allow(dead_code, reason = "other examples use the rest")]
 mod training;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use chart::{COLOURS, Line, Tiles, lines, scatter};
 use clap::Parser;
+use options::{Common, Images};
 use outcome::Outcome;
-use strait::train::{Decay, Schedule};
-use strait::{Activation, Data, Gpu, Loss, Session, Spec, Training, data};
+use strait::{Activation, Data, Gpu, Loss, Session, Spec};
 use training::Curves;
 
-/// Trains variational autoencoders on handwritten digits and draws what they generate.
+/// Trains variational autoencoders on handwritten digits and draws what they generate: 60 passes over the embedded
+/// digits by default, 5 over the images of --data.
 #[derive(Parser)]
 struct Options {
-    /// Folder of MNIST's or Fashion-MNIST's four IDX files, instead of the embedded 8 x 8 digits
-    #[arg(long)]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    images: Images,
     /// Numbers in a code of the model that generates; a second one has 2
     #[arg(long, default_value_t = 8)]
     code: usize,
     /// Units of the hidden layers
     #[arg(long, default_value_t = 128)]
     hidden: usize,
-    /// Passes over the training images: 60, and 5 with --data
-    #[arg(long)]
-    epochs: Option<u64>,
     /// Images in a batch
     #[arg(long, default_value_t = 100)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
     #[arg(long, default_value_t = 5e-3)]
     rate: f64,
-    /// Seeds weights, order, noise and what is generated
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the pictures
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> ExitCode {
@@ -74,10 +66,7 @@ struct Model {
 const DRAWS: u32 = 50;
 
 fn run(options: Options) -> Outcome {
-    let (train, test) = match &options.data {
-        Some(folder) => data::mnist(folder)?,
-        None => data::digits()?.split_at(1500)?,
-    };
+    let (train, test) = options.images.split()?;
     // Black or white, so that the Bernoulli likelihood is one.
     let (train, test) = (binary(&train)?, binary(&test)?);
     // No more than a picture has room for.
@@ -86,10 +75,10 @@ fn run(options: Options) -> Outcome {
     let mut wide = learn(&gpu, &options, options.code, &train, &test)?;
     let mut flat = learn(&gpu, &options, 2, &train, &test)?;
 
-    std::fs::create_dir_all(&options.out)?;
-    let path = |name: &str| options.out.join(name);
-    let paths = ["vae-generated.png", "vae-walk.png", "vae-codes.png", "vae-terms.png"].map(path);
-    draw_generated(&mut wide.session, options.seed, &paths[0])?;
+    let [generated, walk, codes, terms] =
+        ["generated", "walk", "codes", "terms"].map(|name| options.common.file(&format!("vae-{name}.png")));
+    let paths = [generated?, walk?, codes?, terms?];
+    draw_generated(&mut wide.session, options.common.seed, &paths[0])?;
     draw_walk(&mut flat.session, &paths[1])?;
     draw_codes(&mut flat.session, &test, &paths[2])?;
     draw_terms([&wide, &flat], &paths[3])?;
@@ -103,7 +92,7 @@ fn run(options: Options) -> Outcome {
         );
     }
     println!("wrote       {}", paths.each_ref().map(|p| p.display().to_string()).join(", "));
-    if options.json {
+    if options.common.json {
         let figures = |model: &Model| {
             serde_json::json!({
                 "code": model.session.spec().code(),
@@ -115,7 +104,10 @@ fn run(options: Options) -> Outcome {
             })
         };
         let models = [&wide, &flat].map(figures);
-        println!("{}", serde_json::json!({ "adapter": gpu.adapter().name, "seed": options.seed, "models": models }));
+        println!(
+            "{}",
+            serde_json::json!({ "adapter": gpu.adapter().name, "seed": options.common.seed, "models": models })
+        );
     }
     Ok(())
 }
@@ -135,14 +127,7 @@ fn learn(gpu: &Gpu, options: &Options, code: usize, train: &Data, test: &Data) -
     let spec = Spec::symmetric(&[train.columns(), options.hidden, code], Activation::Elu)
         .loss(Loss::Bernoulli)
         .variational(1.0);
-    let training = Training {
-        learning_rate: options.rate,
-        schedule: Schedule { decay: Decay::Cosine { steps: None }, ..Schedule::default() },
-        batch: options.batch,
-        epochs: options.epochs.unwrap_or(if options.data.is_some() { 5 } else { 60 }),
-        seed: options.seed,
-        ..Training::default()
-    };
+    let training = options.common.training(options.rate, options.batch, options.images.choose(60, 5));
     let mut session = Session::new(gpu, &spec, training)?;
     let (fit, curves) = training::fit_terms(&mut session, train)?;
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;

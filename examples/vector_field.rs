@@ -4,6 +4,9 @@
 #[path = "common/kernels.rs"]
 #[allow(dead_code, reason = "the theory suite uses the rest")]
 mod kernels;
+#[path = "common/options.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
@@ -13,36 +16,28 @@ mod picture;
 #[allow(dead_code, reason = "other examples use the rest")]
 mod training;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use image::RgbImage;
 use kernels::{Kernels, spiral};
+use options::Common;
 use outcome::Outcome;
 use picture::{GRID, INK, LINE, PAPER, TEXT, TITLE, font};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use strait::{Activation, Gpu, Session};
 
-/// Trains denoising autoencoders and draws their displacement beside the exact score.
+/// Trains denoising autoencoders and draws their displacement beside the exact score: 3,000 steps for the spiral by
+/// default, each on 256 points corrupted afresh; the three points take two thirds of them.
 #[derive(Parser)]
 struct Options {
     /// Standard deviation of the noise on the spiral, whose arms are 1.2 apart
     #[arg(long, default_value_t = 0.2)]
     sigma: f64,
-    /// Steps for the spiral, each on 256 points corrupted afresh; the three points take two thirds of them
-    #[arg(long, default_value_t = 3000)]
-    epochs: u64,
-    /// Seeds weights and noise
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Folder for the picture
-    #[arg(long, default_value = "out")]
-    out: PathBuf,
-    /// Prints the figures as JSON in the last line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Half the side of the part of the plane that is drawn, and arrows along a side.
@@ -61,18 +56,19 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Outcome {
     let gpu = Gpu::new()?;
+    let epochs = options.common.epochs.unwrap_or(3000);
     let points: Vec<Vec<f64>> = spiral(256).into_iter().map(Vec::from).collect();
     let plane = Kernels { weights: vec![1.0; points.len()], points, sigma: options.sigma };
     let fit = |kernels: &Kernels, widths: &[usize], activation, epochs| -> Outcome<Session> {
-        let (mut session, rows) = kernels.model(&gpu, (widths, activation), (256, epochs, options.seed))?;
+        let (mut session, rows) = kernels.model(&gpu, (widths, activation), (256, epochs, options.common.seed))?;
         training::fit(&mut session, &rows)?;
         Ok(session)
     };
-    let mut session = fit(&plane, &[64, 64], Activation::Tanh, options.epochs)?;
+    let mut session = fit(&plane, &[64, 64], Activation::Tanh, epochs)?;
 
     // Where corrupted points lie, and where none ever came.
     let clean: Vec<f32> = plane.points.concat().iter().map(|v| *v as f32).collect();
-    let near = session.corrupt(&clean.repeat(4), options.seed.wrapping_add(1))?;
+    let near = session.corrupt(&clean.repeat(4), options.common.seed.wrapping_add(1))?;
     let far: Vec<f32> = (0..128)
         .flat_map(|i| {
             let angle = std::f64::consts::TAU * f64::from(i) / 128.0;
@@ -85,7 +81,7 @@ fn run(options: Options) -> Outcome {
     let line = Kernels { points: vec![vec![-1.0], vec![0.0], vec![1.0]], weights: vec![1.0; 3], sigma: LINE_SIGMA };
     let mut curves = Vec::new();
     for (name, activation, colour) in [("tanh", Activation::Tanh, LINE), ("relu", Activation::Relu, ORANGE)] {
-        let mut session = fit(&line, &[32, 16], activation, (options.epochs * 2 / 3).max(1))?;
+        let mut session = fit(&line, &[32, 16], activation, (epochs * 2 / 3).max(1))?;
         let inside = line.compare(&mut session, &grid(1.5))?.1;
         let outside = line.compare(&mut session, &[-LINE_REACH as f32, LINE_REACH as f32])?.1;
         let at = grid(LINE_REACH);
@@ -94,8 +90,7 @@ fn run(options: Options) -> Outcome {
         curves.push(Curve { name, colour, curve, inside, outside });
     }
 
-    std::fs::create_dir_all(&options.out)?;
-    let path = options.out.join("vector_field.png");
+    let path = options.common.file("vector_field.png")?;
     draw(&path, &plane, &mut session, near_angle, &line, &curves)?;
 
     println!("adapter  {}", gpu.adapter().name);
@@ -107,7 +102,7 @@ fn run(options: Options) -> Outcome {
         println!("3 points, {name}, |x| = {LINE_REACH}                           {:>11.3} sigma", outside / LINE_SIGMA);
     }
     println!("wrote    {}", path.display());
-    if options.json {
+    if options.common.json {
         let line = |c: &Curve| serde_json::json!({ "activation": c.name, "off_near": c.inside, "off_far": c.outside });
         let figures = serde_json::json!({
             "mean_angle_degrees": near_angle,
@@ -117,8 +112,8 @@ fn run(options: Options) -> Outcome {
             "three_points": curves.iter().map(line).collect::<Vec<_>>(),
             "sigma": options.sigma,
             "adapter": gpu.adapter().name,
-            "seed": options.seed,
-            "epochs": options.epochs,
+            "seed": options.common.seed,
+            "epochs": epochs,
         });
         println!("{figures}");
     }
