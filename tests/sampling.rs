@@ -86,6 +86,8 @@ fn chains_are_refused_by_name() {
         (spec(), langevin(0.1), "corruption"),
         (spec().corruption(masking), langevin(0.1), "corruption"),
         (spec().gaussian_corruption(0.0), langevin(0.1), "corruption.sigma"),
+        // Its square is 0 in f32.
+        (spec().gaussian_corruption(1e-25), langevin(0.1), "length (over twice sigma squared)"),
         (spec().gaussian_corruption(0.1), langevin(0.0), "length"),
         (spec().gaussian_corruption(0.1), langevin(f64::NAN), "length"),
     ];

@@ -230,11 +230,25 @@ fn what_cannot_work_is_refused_by_name() {
     let cases: Vec<(&str, Change)> = vec![
         ("penalties[0].weight", penalty(Penalty::L1 { weight: -0.1, layer })),
         ("penalties[0].weight", penalty(Penalty::L1 { weight: nan, layer })),
+        ("penalties[0].weight", penalty(Penalty::L1 { weight: f64::INFINITY, layer })),
+        ("penalties[0].weight", penalty(Penalty::StudentT { weight: -1.0, nu: 1.0, layer })),
+        ("penalties[0].weight", penalty(Penalty::SquaredSparsity { weight: nan, rho: 0.1, layer })),
+        ("penalties[0].weight", kl(-0.1, 0.1, None)),
+        ("penalties[0].weight", kl(nan, 0.1, None)),
+        ("penalties[0].weight", {
+            penalty(Penalty::Contractive { weight: -0.1, of: Mapping::Encoder, method: Method::Auto })
+        }),
+        ("penalties[0].weight", {
+            penalty(Penalty::Contractive { weight: nan, of: Mapping::Reconstruction, method: Method::Auto })
+        }),
         ("penalties[0].layer", penalty(Penalty::L1 { weight: 0.1, layer: Some(2) })),
         ("penalties[0].nu", penalty(Penalty::StudentT { weight: 0.1, nu: 0.0, layer })),
+        ("penalties[0].nu", penalty(Penalty::StudentT { weight: 0.1, nu: -1.0, layer })),
         ("penalties[0].nu", penalty(Penalty::StudentT { weight: 0.1, nu: nan, layer })),
         ("penalties[0].rho", kl(0.1, 0.0, None)),
         ("penalties[0].rho", kl(0.1, 1.0, None)),
+        ("penalties[0].rho", kl(0.1, -0.1, None)),
+        ("penalties[0].rho", kl(0.1, 1.1, None)),
         ("penalties[0].rho", kl(0.1, nan, None)),
         ("encoder[0].activation", kl(0.1, 0.1, Some(0))),
         ("penalties[0].rho", penalty(Penalty::SquaredSparsity { weight: 0.1, rho: nan, layer })),
@@ -260,24 +274,32 @@ fn what_cannot_work_is_refused_by_name() {
         ),
         ("loss.gaussian.sigma (its square, twice)", loss(Loss::Gaussian { sigma: 1e-20, learned: false })),
         ("loss.gaussian.sigma", loss(Loss::Gaussian { sigma: 0.0, learned: false })),
+        ("loss.gaussian.sigma", loss(Loss::Gaussian { sigma: 0.0, learned: true })),
+        ("loss.gaussian.sigma", loss(Loss::Gaussian { sigma: -1.0, learned: false })),
         ("loss.gaussian.sigma", loss(Loss::Gaussian { sigma: nan, learned: true })),
         ("loss.softmax.classes", loss(Loss::Softmax { classes: 4 })),
         ("loss.softmax.classes", loss(Loss::Softmax { classes: 1 })),
         ("loss.mixture.components", loss(Loss::Mixture { components: 0 })),
         ("corruption.keep", corruption(Corruption::Missing { keep: vec![true; 5] })),
+        ("corruption.keep", corruption(Corruption::Missing { keep: vec![true; 7] })),
+        ("corruption.keep", corruption(Corruption::Missing { keep: vec![] })),
         ("corruption.probability", corruption(Corruption::SaltAndPepper { probability: 1.0 })),
         ("encoder[0].noise.sigma", Box::new(|s| s.encoder[0].noise = Corruption::Gaussian { sigma: -1.0 })),
         ("decoder[1].noise", Box::new(|s| s.decoder[1].noise = Corruption::SaltAndPepper { probability: 0.1 })),
         ("encoder[1].activation", latent(Latent::Gaussian { beta: 1.0 })),
         ("latent.beta", latent(Latent::Gaussian { beta: -1.0 })),
+        ("latent.beta", latent(Latent::Gaussian { beta: nan })),
         ("decoder", latent(Latent::PredictiveSparse { weight: 0.1, gamma: 0.1, steps: 3 })),
         ("latent.gamma", latent(Latent::PredictiveSparse { weight: 0.1, gamma: nan, steps: 3 })),
+        ("latent.gamma", latent(Latent::PredictiveSparse { weight: 0.1, gamma: -0.1, steps: 3 })),
         ("latent.weight", latent(Latent::PredictiveSparse { weight: -0.1, gamma: 1.0, steps: 3 })),
+        ("latent.weight", latent(Latent::PredictiveSparse { weight: nan, gamma: 1.0, steps: 3 })),
         ("latent.steps", latent(Latent::PredictiveSparse { weight: 0.1, gamma: 1.0, steps: 1001 })),
         ("loss", Box::new(|s| (s.walkback, s.corruption) = (1, Corruption::Gaussian { sigma: 0.1 }))),
         ("corruption", Box::new(|s| (s.walkback, s.loss) = (1, Loss::Bernoulli))),
         ("supervised.classes", Box::new(|s| s.supervised = Some(Supervised { classes: 1, weight: 1.0 }))),
         ("supervised.weight", Box::new(|s| s.supervised = Some(Supervised { classes: 2, weight: f64::NAN }))),
+        ("supervised.weight", Box::new(|s| s.supervised = Some(Supervised { classes: 2, weight: -0.5 }))),
     ];
     for (wanted, change) in cases {
         let mut spec = base();
@@ -302,6 +324,18 @@ fn what_a_model_does_not_have_is_refused_by_name() {
     }
     let components = session(&base().loss(Loss::Mixture { components: 3 })).mixture(&row.repeat(2)).unwrap();
     assert!(components.len() == 2 && components.iter().all(|c| c.len() == 3 && c[0].mean.len() == 6));
+    // What draws codes needs a posterior to draw them from.
+    let mut plain = session(&base());
+    let drawn = [plain.generate(3, 0).map(drop), plain.evidence(&row, 5, 0).map(drop)];
+    for result in drawn {
+        assert!(matches!(&result, Err(Error::Spec { field, .. }) if field == "latent"), "{result:?}");
+    }
+    let mut variational = session(&base().code_activation(Activation::Identity).variational(1.0));
+    assert_eq!(variational.generate(3, 0).unwrap().len(), 18);
+    match variational.evidence(&row, 5, 0) {
+        Err(Error::Spec { field, .. }) => assert_eq!(field, "loss", "squared error is no likelihood"),
+        other => panic!("{other:?}"),
+    }
     // Alternating needs noise at the input or at any layer of the encoder.
     let mut spec = base().loss(Loss::Bernoulli);
     match session(&spec).sampler(Chain::Alternating, &row, 0) {

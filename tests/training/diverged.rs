@@ -1,7 +1,7 @@
 //! Runs that go bad: they end with the step and the term, and with the last good parameters.
 
 use super::*;
-use strait::Error;
+use strait::{Error, Penalty};
 
 /// The error that a run ends with.
 fn end(mut session: Session, data: &Data) -> (Session, u64, String) {
@@ -39,6 +39,33 @@ fn the_term_is_the_one_that_went_bad() {
     let (found, step, term) = end(session, &rows(23));
     assert_eq!((step, term.as_str()), (0, "weight_decay"));
     assert_eq!(found.parameters().unwrap(), some);
+}
+
+/// Encoder weights that make one term overflow, of a decoder that reads nothing of the code: all others stay finite.
+#[test]
+fn a_penalty_that_goes_bad_is_named() {
+    let spec = Spec::symmetric(&[3, 2], Activation::Identity).loss(strait::Loss::SquaredError);
+    let student = Penalty::StudentT { weight: 0.1, nu: 1.0, layer: None };
+    let squared = Penalty::SquaredSparsity { weight: 0.1, rho: 0.1, layer: None };
+    let contractive = Penalty::Contractive { weight: 0.1, of: Default::default(), method: Default::default() };
+    let l1 = Penalty::L1 { weight: 1e10, layer: None };
+    // log_variance.bias follows the encoder's tensors; exp(100) is beyond f32, exp(50) and mu² are not.
+    let cases = [
+        ("kl", spec.clone().variational(1.0), 3, 100.0),
+        ("student_t", spec.clone().penalty(student), 1, 1e20),
+        ("squared_sparsity", spec.clone().penalty(squared), 1, 1e20),
+        ("contractive", spec.clone().penalty(contractive), 0, 1e20),
+        ("l1", spec.penalty(l1), 1, 1e30),
+    ];
+    for (wanted, spec, at, value) in cases {
+        let mut session = session(&gpu(), &spec, Training { batch: 4, ..Training::default() });
+        let mut params: Vec<Vec<f32>> = session.parameters().unwrap().iter().map(|p| vec![0.0; p.len()]).collect();
+        params[at].fill(value);
+        session.set_parameters(&params).unwrap();
+        let (found, step, term) = end(session, &rows(23));
+        assert_eq!((step, term.as_str()), (0, wanted));
+        assert_eq!(found.parameters().unwrap(), params, "{wanted}: the last good parameters are kept");
+    }
 }
 
 #[test]
