@@ -33,9 +33,9 @@ struct Options {
     /// Numbers in a code
     #[arg(long, default_value_t = 96)]
     code: usize,
-    /// Weight of the squared norm of the Jacobian
-    #[arg(long, default_value_t = 0.3)]
-    weight: f64,
+    /// Weight of the squared norm of the Jacobian: 0.3, and 3 with --data
+    #[arg(long)]
+    weight: Option<f64>,
     /// Nearest neighbours of a digit for local principal components
     #[arg(long, default_value_t = 20)]
     neighbours: usize,
@@ -81,7 +81,9 @@ fn run(options: Options) -> Outcome {
         .code_activation(Activation::Sigmoid)
         .loss(Loss::Bernoulli)
         .tied();
-    let penalty = Penalty::Contractive { weight: options.weight, of: Mapping::Encoder, method: Method::Auto };
+    // As the loss, which is a sum over pixels.
+    let weight = options.weight.unwrap_or(options.images.choose(0.3, 3.0));
+    let penalty = Penalty::Contractive { weight, of: Mapping::Encoder, method: Method::Auto };
     let training = options.common.training(0.01, 50, options.images.choose(40, 5));
     let mut plain = train_one(&gpu, &spec, training, &train)?;
     let mut contractive = train_one(&gpu, &spec.clone().penalty(penalty), training, &train)?;
@@ -130,7 +132,7 @@ fn run(options: Options) -> Outcome {
         Values { name: &names[0], color: RGBColor(230, 120, 20), values: &before.values },
         Values { name: &names[1], color: LINE, values: &after.values },
     ];
-    histogram(&bars, &title, "singular value (logarithmic)", &all)?;
+    histogram(&bars, &title, "singular value (logarithmic; the first bar holds what is smaller, too)", &all)?;
 
     println!("adapter      {}", gpu.adapter().name);
     println!("             test error  singular values below 1  codes near 0 or 1  shared with local PCA");
@@ -164,6 +166,7 @@ fn run(options: Options) -> Outcome {
 
 fn train_one(gpu: &Gpu, spec: &Spec, training: Training, train: &Data) -> strait::Result<Session> {
     let mut session = Session::new(gpu, spec, training)?;
+    training::start_at_means(&mut session, train)?;
     training::fit(&mut session, train)?;
     Ok(session)
 }

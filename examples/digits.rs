@@ -9,6 +9,7 @@ mod outcome;
 #[path = "common/picture.rs"]
 mod picture;
 #[path = "common/training.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
 mod training;
 
 use std::path::Path;

@@ -4,6 +4,7 @@
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/training.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
 mod training;
 
 use std::process::ExitCode;

@@ -140,9 +140,11 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
     if let Some(last) = spec.decoder.last_mut() {
         last.units = pixels;
     }
-    let training = options.common.training(4e-3, 100, options.images.choose(40, 3));
+    let training = options.common.training(options.images.choose(4e-3, 1e-3), 100, options.images.choose(40, 3));
     let mut session = Session::new(gpu, &spec, training)?;
-    let (fit, _) = training::fit(&mut session, &Data::from_rows(pixels, rows.clone())?)?;
+    let set = Data::from_rows(pixels, rows.clone())?;
+    training::start_at_means(&mut session, &set)?;
+    let (fit, _) = training::fit(&mut session, &set)?;
     println!("digits     {} steps in {:.1} s", fit.steps, fit.elapsed.as_secs_f64());
 
     // What is shown is the mean of p(x|h) at the chain's state, not the state, whose pixels are drawn apart.

@@ -129,6 +129,7 @@ fn learn(gpu: &Gpu, options: &Options, code: usize, train: &Data, test: &Data) -
         .variational(1.0);
     let training = options.common.training(options.rate, options.batch, options.images.choose(60, 5));
     let mut session = Session::new(gpu, &spec, training)?;
+    training::start_at_means(&mut session, train)?;
     let (fit, curves) = training::fit_terms(&mut session, train)?;
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     // Every draw alone is an estimate of the ELBO; together they are a tighter bound.

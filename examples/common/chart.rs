@@ -75,6 +75,8 @@ pub fn scatter(path: &Path, title: &str, [x, y]: [&str; 2], classes: &[(String, 
     let side = 1300;
     let all = || classes.iter().flat_map(|class| &class.1);
     let most = all().map(|p| p.0.abs().max(p.1.abs())).fold(f64::MIN_POSITIVE, f64::max) * 1.05;
+    // Many points would hide one another.
+    let radius = if all().count() > 1000 { 4 } else { 7 };
     let mut picture = RgbImage::from_pixel(side, side, PAPER);
     let area = BitMapBackend::with_buffer(&mut picture, (side, side)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
@@ -87,7 +89,7 @@ pub fn scatter(path: &Path, title: &str, [x, y]: [&str; 2], classes: &[(String, 
     mesh(&mut chart, x, y)?;
     for (class, colour) in classes.iter().zip(COLOURS.iter().cycle()) {
         let style = colour.filled();
-        let points = class.1.iter().map(|&p| Circle::new(p, 7, style));
+        let points = class.1.iter().map(|&p| Circle::new(p, radius, style));
         chart.draw_series(points)?.label(&class.0).legend(move |(x, y)| Circle::new((x + 12, y), 10, style));
     }
     legend(&mut chart, 36)?;

@@ -111,7 +111,8 @@ pub fn histogram(path: &Path, title: &str, axis: &str, all: &[Values]) -> Outcom
         bars
     };
     let bars: Vec<Vec<f64>> = all.iter().map(count).collect();
-    let most = bars.iter().flatten().copied().fold(0.0, f64::max) * 1.1;
+    // The legend lies above all bars.
+    let most = bars.iter().flatten().copied().fold(0.0, f64::max) * 1.3;
     let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(MARGIN)

@@ -52,6 +52,25 @@ pub fn fit_terms(session: &mut Session, data: &Data) -> strait::Result<(Fit, Cur
     Ok((fit, curves))
 }
 
+/// Sets the last bias to the log odds of each column's mean, for a Bernoulli loss of a session that is not trained yet.
+/// Otherwise the code learns first what all images have in common, such as an empty border, and goes on standing for it.
+pub fn start_at_means(session: &mut Session, data: &Data) -> strait::Result<()> {
+    let (columns, rows) = (data.columns(), data.rows() as f64);
+    let mut means = vec![0.0f64; columns];
+    for row in data.values().chunks(columns) {
+        means.iter_mut().zip(row).for_each(|(mean, v)| *mean += f64::from(*v) / rows);
+    }
+    let name = format!("decoder.{}.bias", session.spec().decoder.len() - 1);
+    let mut tensors = session.parameters()?;
+    let named = session.tensors().iter().zip(&mut tensors).find(|(tensor, _)| tensor.name == name);
+    if let Some((_, bias)) = named {
+        // Where nothing is ever seen the odds are one to a thousand.
+        let odds = |mean: &f64| mean.clamp(0.001, 0.999) / (1.0 - mean.clamp(0.001, 0.999));
+        *bias = means.iter().map(|mean| odds(mean).ln() as f32).collect();
+    }
+    session.set_parameters(&tensors)
+}
+
 /// The squared error of reconstructions, mean over columns and rows.
 pub fn mse(session: &mut Session, data: &Data) -> strait::Result<f64> {
     let reconstructed = session.reconstruct(data.values())?;

@@ -53,8 +53,11 @@ pub fn features(path: &Path, side: usize, models: &[Codes]) -> Outcome {
         let (left, top) = place(i);
         let units = model.weights.len() / pixels;
         // By what a unit adds to images in all.
-        let used = |u: usize| model.codes.iter().skip(u).step_by(units).map(|h| f64::from(*h)).sum::<f64>();
-        let mut order: Vec<(f64, usize)> = (0..units).map(|u| (used(u), u)).collect();
+        let of = |u: usize| model.codes.iter().skip(u).step_by(units);
+        let used = |u: usize| of(u).map(|h| f64::from(*h)).sum::<f64>();
+        let active = |u: &usize| of(*u).filter(|h| **h > 0.0).count() * 100 >= model.codes.len() / units;
+        // Units that never learned still have the weights they started from.
+        let mut order: Vec<(f64, usize)> = (0..units).filter(active).map(|u| (used(u), u)).collect();
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (at, (_, unit)) in (0..4 * FEATURES).zip(order) {
             let weights = &model.weights[unit * pixels..][..pixels];
@@ -78,7 +81,8 @@ pub fn features(path: &Path, side: usize, models: &[Codes]) -> Outcome {
         MARGIN,
         MARGIN / 2,
     )?;
-    let legend = "Decoder weights of the 32 most used units, each to its own scale: red is positive, blue negative";
+    let legend = "Decoder weights of the 32 most used units that at least 1 % of the images make active, \
+                  each to its own scale: red is positive, blue negative";
     write(legend, TEXT, MARGIN, MARGIN / 2 + TITLE + 16)?;
     for (i, model) in (0..).zip(models) {
         let (left, top) = place(i);
