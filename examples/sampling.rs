@@ -21,7 +21,7 @@ use outcome::Outcome;
 use picture::{Sheet, one_of_each};
 use strait::analysis::Chain;
 use strait::random::Draw;
-use strait::{Activation, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Training};
+use strait::{Activation, Corruption, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Training};
 
 /// Samples from denoising autoencoders and compares moments with the exact ones: 40 passes over the embedded digits by
 /// default, 3 over the images of --data.
@@ -137,6 +137,10 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
     let rows = binary(all.values());
     let mut spec = Spec::from_toml(include_str!("sampling.toml"))?;
     spec.input = pixels;
+    if options.images.data.is_some() {
+        // Of more pixels more are known twice over: it takes more noise to move, and more steps back to where data lies.
+        (spec.corruption, spec.walkback) = (Corruption::SaltAndPepper { probability: 0.4 }, 3);
+    }
     if let Some(last) = spec.decoder.last_mut() {
         last.units = pixels;
     }
