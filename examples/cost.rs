@@ -29,6 +29,9 @@ struct Options {
     /// Only systems whose name contains one of these, and what they are compared with
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Prints where the time of each system's step goes instead, over so many steps
+    #[arg(long, value_name = "STEPS")]
+    profile: Option<u64>,
     /// Prints the figures as JSON in the last line
     #[arg(long)]
     json: bool,
@@ -75,6 +78,13 @@ fn run(options: Options) -> Outcome {
                 Some(Measured { case, session, dispatches, seconds: Vec::new(), busy: Vec::new() })
             }
         });
+    }
+    if let Some(steps) = options.profile {
+        bar.finish_and_clear();
+        for Measured { case, session, .. } in table.iter_mut().flatten() {
+            println!("{}\n{}", case.name, session.profile(steps)?);
+        }
+        return Ok(());
     }
     bar.set_length(options.rounds as u64);
     bar.set_position(0);

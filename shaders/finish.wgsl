@@ -15,7 +15,7 @@ struct Dims {
 }
 
 @compute @workgroup_size(1)
-fn main() {
+fn main(@builtin(workgroup_id) group: vec3<u32>) {
     if (state.halted != 0u) {
         return;
     }
@@ -26,7 +26,8 @@ fn main() {
         state.bad_term = 0xfffffffeu;
         return;
     }
-    for (var i = 0u; i < dims.terms; i++) {
+    // A bound that drivers cannot work out: see `none` in kernel/mod.rs.
+    for (var i = 0u; i < dims.terms + group.z; i++) {
         let term = terms[i * 16u].x;
         ring[(state.step % RING) * TERMS + i] = term;
         if (state.halted == 0u && (bitcast<u32>(term) & 0x7f800000u) == 0x7f800000u) {

@@ -4,7 +4,7 @@
 
 fn part(group: u32, lane: u32) {
     let m = space_rows();
-    let k_end = inner_extent();
+    let k_end = inner_extent() + none;
     let tile = group * WORKGROUP + lane;
     let tiles = (dims.quads + QUADS - 1u) / QUADS;
     let row0 = tile / tiles * ROWS;

@@ -7,7 +7,7 @@ const TILE_N: u32 = 16u * WIDE;
 
 fn part(group: u32, lane: u32) {
     let m = space_rows();
-    let k_end = inner_extent();
+    let k_end = inner_extent() + none;
     let across = (dims.quads * 4u + TILE_N - 1u) / TILE_N;
     let first_row = group / across * TILE_M;
     let column0 = group % across * TILE_N;

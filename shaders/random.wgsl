@@ -1,6 +1,6 @@
 // Random numbers: Philox4x32-10, a function of (seed, stream, step, row, column) alone. src/random.rs computes the
 // same bits. One call serves the four neighbouring columns of a quad. The rounds are loops whose bound is no constant
-// (spare is 0), since unrolling them would double the time a first step waits for its compiler.
+// (`none` is 0), since unrolling them would double the time a first step waits for its compiler.
 
 fn multiply_high(a: u32, b: u32) -> u32 {
     let al = a & 0xffffu;
@@ -15,7 +15,7 @@ fn multiply_high(a: u32, b: u32) -> u32 {
 fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
     var c = counter;
     var k = seed;
-    for (var round = 0u; round < 10u + state.spare0; round++) {
+    for (var round = 0u; round < 10u + none; round++) {
         let high0 = multiply_high(0xD2511F53u, c.x);
         let high1 = multiply_high(0xCD9E8D57u, c.z);
         c = vec4<u32>(high1 ^ c.y ^ k.x, 0xCD9E8D57u * c.z, high0 ^ c.w ^ k.y, 0xD2511F53u * c.x);
@@ -36,7 +36,7 @@ fn random_uniform(row: u32, quad: u32, stream: u32) -> vec4<f32> {
 // Standard normal: Box and Muller's transform of neighbouring words.
 fn random_normal(row: u32, quad: u32, stream: u32) -> vec4<f32> {
     let u = random_uniform(row, quad, stream);
-    let radius = sqrt(-2.0 * log(u.xz + 5.9604645e-8));
+    let radius = sqrt(-2.0 * log_(u.xzxz + 5.9604645e-8).xy);
     let angle = 6.2831855 * u.yw;
     let x = radius * cos(angle);
     let y = radius * sin(angle);
@@ -63,7 +63,7 @@ fn permute(index: u32) -> u32 {
     loop {
         var left = x >> half_width;
         var right = x & mask;
-        for (var round = 0u; round < 8u + state.spare0; round++) {
+        for (var round = 0u; round < 8u + none; round++) {
             let mixed = mix(right ^ mix(state.seed0 ^ mix(state.seed1 ^ mix(state.epoch + round * 0x9E3779B9u))));
             let next = left ^ (mixed & mask);
             left = right;

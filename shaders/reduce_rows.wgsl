@@ -8,7 +8,7 @@ fn part(group: u32, lane: u32) {
     let row = i / dims.quads;
     let c = i % dims.quads;
     var sum = IDENTITY;
-    for (var t = lane % LANES; t < reduced_rows(); t += LANES) {
+    for (var t = lane % LANES; t < reduced_rows() + none; t += LANES) {
         sum = combine(sum, value(row * dims.outer + t * dims.inner, c));
     }
 //{if shared}

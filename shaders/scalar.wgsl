@@ -1,12 +1,28 @@
 // Scalar functions that WGSL lacks, or whose built-in forms lose accuracy near 0 or overflow far from it.
 // T is the type of a value (a vec4 of neighbouring columns); no function branches, so it may be any float vector.
 
+// log(x): a power of two, taken from the exponent, and the series of atanh for what is left, between sqrt(1/2) and
+// sqrt(2). Built-in forms may be wrong by 2^-21 near 1, and a software driver may compute them lane by lane.
+fn log_(x: T) -> T {
+    let bits = bitcast<vec4<u32>>(x);
+    let power = bitcast<vec4<i32>>(bits - vec4<u32>(0x3f3504f3u)) >> vec4<u32>(23u);
+    let rest = bitcast<vec4<f32>>(bits - (bitcast<vec4<u32>>(power) << vec4<u32>(23u)));
+    let s = (rest - 1.0) / (rest + 1.0);
+    let z = s * s;
+    let series = 2.0 * s * (1.0 + z * (0.33333334 + z * (0.2 + z * (0.14285715 + z * 0.11111111))));
+    // log(2) in two parts, the first exact in a product with any exponent.
+    let value = T(power) * 0.693359375 + (series - T(power) * 2.1219444e-4);
+    // -inf at 0, NaN below; infinity and NaN stay what they are.
+    let special = select(sqrt(x), -1.0 / abs(x), abs(x) < T(1.1754944e-38));
+    return select(special, value, (x >= T(1.1754944e-38)) & (x <= T(3.4028235e38)));
+}
+
 // log(1 + x): the series of atanh near 0, where 1 + x would round x away.
 fn log1p_(x: T) -> T {
     let s = x / (2.0 + x);
     let z = s * s;
     let near = 2.0 * s * (1.0 + z * (0.33333334 + z * (0.2 + z * (0.14285715 + z * (0.11111111 + z * 0.09090909)))));
-    return select(log(1.0 + x), near, abs(x) < T(0.35));
+    return select(log_(1.0 + x), near, abs(x) < T(0.35));
 }
 
 // exp(x) - 1: the Taylor series near 0, where the difference would cancel.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Program, Work};
+use crate::gpu::{Buffer, Gpu, Program, Timed, Work};
 use crate::graph::{Arena, Graph, Layout, Sink};
 use crate::plan::{Recording, Role, Target};
 use crate::state::State;
@@ -123,6 +123,14 @@ impl Evaluator {
         }
         self.gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
         self.gpu.submit([Work::Run(&self.program)])
+    }
+
+    /// Runs the graph once more, for the state of the last run, and tells how long each dispatch took.
+    ///
+    /// # Errors
+    /// As [`Gpu::timed`].
+    pub fn timed(&self) -> Result<Vec<Timed>> {
+        self.gpu.timed(&[&self.program])
     }
 
     /// Reads what a sink received in a run with `rows` rows, without padding.

@@ -123,6 +123,8 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("strait"),
             required_limits: limits,
+            // For profiles; where an adapter has no timestamps, everything but those works.
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };

@@ -5,10 +5,12 @@ mod buffer;
 mod context;
 mod program;
 mod readback;
+mod timing;
 
 pub use buffer::Buffer;
 pub use context::{AdapterSummary, Gpu, GpuOptions};
 pub use program::{Program, Work};
 pub use readback::{Readback, Wait};
+pub use timing::Timed;
 /// The wgpu that strait is built on, so that a host shares the same version.
 pub use wgpu;

@@ -7,7 +7,7 @@ use super::buffer::Buffer;
 use super::context::Gpu;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Reflection, Space};
-use crate::plan::{Place, Recording, Role};
+use crate::plan::{Cost, Place, Recording, Role};
 
 /// A compiled kernel.
 pub(super) struct Pipeline {
@@ -22,15 +22,37 @@ pub struct Program {
     buffers: BTreeMap<Role, Buffer>,
 }
 
-struct Command {
+/// One dispatch, ready to run.
+pub(super) struct Command {
+    label: String,
+    cost: Cost,
     pipeline: Arc<Pipeline>,
     bindings: wgpu::BindGroup,
     workgroups: [u32; 3],
 }
 
+impl Command {
+    /// Its name.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What it costs at the largest batch.
+    pub(super) fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Command({:?})", self.workgroups)
+        write!(f, "{} {:?}", self.label, self.workgroups)
     }
 }
 
@@ -83,7 +105,7 @@ impl Program {
                 let buffer = buffers.get(&place.role).ok_or_else(|| missing(place))?;
                 entries.push(range(buffer, b as u32 + 2, place.offset, place.bytes));
             }
-            commands.push(gpu.command(&dispatch.label, pipeline, &entries, dispatch.workgroups)?);
+            commands.push(gpu.command(&dispatch.label, dispatch.cost, pipeline, &entries, dispatch.workgroups)?);
             offset += bytes;
         }
         Ok(Program { commands, buffers })
@@ -110,7 +132,7 @@ impl Program {
         gpu.write(&dims, 0, bytemuck::cast_slice(&[count]))?;
         let pipeline = gpu.pipeline("finish", &kernel::finish())?;
         let entries = [state.whole(0), terms.whole(1), ring.whole(2), flags.whole(3), dims.whole(4)];
-        let commands = vec![gpu.command("finish", pipeline, &entries, [1, 1, 1])?];
+        let commands = vec![gpu.command("finish", Cost::default(), pipeline, &entries, [1, 1, 1])?];
         Ok(Program { commands, buffers: BTreeMap::new() })
     }
 
@@ -125,6 +147,11 @@ impl Program {
     /// All its buffers by role.
     pub fn buffers(&self) -> &BTreeMap<Role, Buffer> {
         &self.buffers
+    }
+
+    /// Its dispatches, in order.
+    pub(super) fn commands(&self) -> &[Command] {
+        &self.commands
     }
 
     /// Dispatches in one run.
@@ -166,6 +193,7 @@ impl Gpu {
     fn command(
         &self,
         label: &str,
+        cost: Cost,
         pipeline: Arc<Pipeline>,
         entries: &[wgpu::BindGroupEntry<'_>],
         workgroups: [u32; 3],
@@ -173,7 +201,7 @@ impl Gpu {
         let layout = &pipeline.layout;
         let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout, entries };
         let bindings = self.scoped(label, |device| device.create_bind_group(&descriptor))?;
-        Ok(Command { pipeline, bindings, workgroups })
+        Ok(Command { label: label.into(), cost, pipeline, bindings, workgroups })
     }
 
     /// Submits work in order. Consecutive programs share one compute pass.
@@ -193,12 +221,7 @@ impl Gpu {
                         let mut pass = encoder.begin_compute_pass(&Default::default());
                         let mut program = first;
                         loop {
-                            for command in &program.commands {
-                                let [x, y, z] = command.workgroups;
-                                pass.set_pipeline(&command.pipeline.pipeline);
-                                pass.set_bind_group(0, &command.bindings, &[]);
-                                pass.dispatch_workgroups(x, y, z);
-                            }
+                            program.commands.iter().for_each(|command| command.record(&mut pass));
                             match work.next_if(|w| matches!(w, Work::Run(_))) {
                                 Some(Work::Run(next)) => program = next,
                                 _ => break,

@@ -42,7 +42,7 @@ impl Function {
     pub fn name(self) -> &'static str {
         match self {
             Function::Exp => "exp",
-            Function::Log => "log",
+            Function::Log => "log_",
             Function::Sqrt => "sqrt",
             Function::Abs => "abs",
             Function::Sin => "sin",

@@ -8,6 +8,9 @@ pub use reflect::{Binding, Reflection, Space, reflect};
 
 /// What every kernel may use: the types, the state and the scalar functions.
 const PRELUDE: &str = "alias T = vec4<f32>;\n";
+/// Always 0, which compilers cannot know. It is added to the bounds of loops that would else be uniform: Mesa's software
+/// driver compiles such a kernel anew in every dispatch, with the bound as a constant, where that unrolls the loop.
+const NONE: &str = "var<private> none: u32;\n";
 const STATE: &str = include_str!("../../shaders/state.wgsl");
 const SCALAR: &str = include_str!("../../shaders/scalar.wgsl");
 const RANDOM: &str = include_str!("../../shaders/random.wgsl");
@@ -181,12 +184,12 @@ pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
     let first = if several { "at_0" } else { "at" };
     let main = format!(
         "const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
-         group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    let {first} = group.x + group.y * \
-         dims.wrap;\n{main}{}\n}}\n",
+         group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    none = group.z;\n    let {first} = \
+         group.x + group.y * dims.wrap;\n{main}{}\n}}\n",
         "\n    }".repeat(parts.len() - 1)
     );
     let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
-    [PRELUDE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
+    [PRELUDE, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.

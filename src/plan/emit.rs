@@ -49,6 +49,10 @@ struct Body<'a> {
     known: HashMap<String, String>,
 }
 
+/// Results of a sum in a workgroup of software adapters, which share workgroups out to their threads: there are seldom
+/// many.
+const FEW: u32 = 8;
+
 /// Builds the dispatch of groups that run side by side.
 pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
     let mut e = Emitter { graph, places, bound: vec![], dims: vec![], functions: String::new(), loads: vec![] };
@@ -68,8 +72,12 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
         parts.push(Part { schedule, functions: std::mem::take(&mut e.functions), factors, dims: names });
     }
     let fixed = parts.iter().map(|p| p.schedule).find(|s| !s.any_workgroup());
-    let workgroup = fixed.map(|s| s.workgroup()).or_else(|| parts.iter().map(|p| p.schedule.workgroup()).max());
-    let workgroup = workgroup.unwrap_or(1);
+    let free = parts.iter().map(|p| match p.schedule {
+        Schedule::ReduceColumns { .. } | Schedule::ReduceRows { .. } if target.kind == AdapterKind::Software => FEW,
+        schedule => schedule.workgroup(),
+    });
+    let free = if target.kind == AdapterKind::Software { free.min() } else { free.max() };
+    let workgroup = fixed.map(|s| s.workgroup()).or(free).unwrap_or(1);
     let each = parts.iter().zip(&extents);
     let counts: Vec<usize> = each.map(|(p, &(rows, quads))| p.schedule.groups(rows, quads, workgroup)).collect();
     dims.extend(counts[..counts.len() - 1].iter().map(|&count| count as u32));
@@ -576,7 +584,7 @@ fn reduced(from: &Shape, over: Over) -> (usize, bool) {
 }
 
 /// Quads that a reduction adds up for a result, at the largest batch.
-fn steps(from: &Shape, over: Over, target: &Target) -> usize {
+pub(super) fn steps(from: &Shape, over: Over, target: &Target) -> usize {
     match (over, reduced(from, over)) {
         (Over::Columns, _) => from.stride() / 4,
         (_, (count, true)) => count * target.rows,

@@ -65,7 +65,7 @@ fn is_elementwise(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// Whether an elementwise node reads other elements of its input than its own, so that the input must lie in memory.
-fn by_memory(graph: &Graph, id: NodeId) -> bool {
+pub(super) fn by_memory(graph: &Graph, id: NodeId) -> bool {
     match graph.node(id).op {
         Op::View(_) => alias(graph, id).is_none(),
         Op::Columns { .. } => true,
@@ -180,7 +180,7 @@ fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Optio
         }
         let before = (0..needed.len()).filter(|&i| inside[i] == Some(owner)).map(NodeId).collect();
         let group = Group { anchor: Some(owner), before, body: vec![], space: graph.shape(owner).clone() };
-        if bindings(graph, &group, id) <= target.limits.storage_buffers {
+        if bindings(graph, &group, Some(id)) <= target.limits.storage_buffers {
             inside[id.0] = Some(owner);
         }
     }
@@ -188,7 +188,7 @@ fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Optio
 }
 
 /// Whether two shapes are the same matrix.
-fn same_matrix(a: &Shape, b: &Shape) -> bool {
+pub(super) fn same_matrix(a: &Shape, b: &Shape) -> bool {
     a.batched == b.batched && a.blocks() == b.blocks() && a.columns() == b.columns()
 }
 
@@ -211,7 +211,7 @@ fn place_for(graph: &Graph, target: &Target, groups: &[Group], home: &[Option<us
         let registers = inputs.iter().filter(|i| home_of(i) == Some(at));
         same_matrix(&group.space, &node.shape)
             && registers.clone().all(|&i| !by_memory && in_register(graph, i, &node.shape))
-            && bindings(graph, group, id) <= target.limits.storage_buffers
+            && bindings(graph, group, Some(id)) <= target.limits.storage_buffers
     };
     if let Some(at) = last.filter(|&at| fits(at)) {
         return Some(at);
@@ -222,11 +222,11 @@ fn place_for(graph: &Graph, target: &Target, groups: &[Group], home: &[Option<us
     (last.map_or(0, |l| l + 1)..groups.len()).find(|&at| groups[at].anchor.is_none() && shares(&groups[at]) && fits(at))
 }
 
-/// Storage buffers a group would bind at most if `extra` joined it: everything read from memory, and everything
+/// Storage buffers a group binds at most, or would if `extra` joined it: everything read from memory, and everything
 /// computed, since it may have to be stored.
-pub(super) fn bindings(graph: &Graph, group: &Group, extra: NodeId) -> usize {
+pub(super) fn bindings(graph: &Graph, group: &Group, extra: Option<NodeId>) -> usize {
     let mut own: Vec<NodeId> = group.nodes().collect();
-    own.push(extra);
+    own.extend(extra);
     let mut read: Vec<NodeId> = Vec::new();
     let mut bound_apart = 0;
     for &id in &own {

@@ -1,9 +1,10 @@
 //! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
 //!
-//! graph -> `split` (maps too wide for a dispatch) -> `fuse` (which nodes are computed together) -> `stage` (which of those
+//! graph -> `split` (maps too wide for a dispatch) -> `fuse` and `absorb` (which nodes are computed together) -> `stage` (which of those
 //! groups run side by side in one dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of each dispatch) ->
 //! [`Recording`].
 
+mod absorb;
 mod emit;
 mod explain;
 mod fuse;
@@ -181,7 +182,7 @@ impl Recording {
         }
         let graph = fuse::prepare(&split::split(graph, &target), target.optimise)?;
         graph.check()?;
-        let groups = fuse::groups(&graph, &target);
+        let groups = absorb::absorb(&graph, fuse::groups(&graph, &target), &target);
         let stages = stage::stages(&graph, groups, &target);
         let places = slots::places(&graph, &stages, &target)?;
         let mut dispatches = Vec::with_capacity(stages.len());

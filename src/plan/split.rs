@@ -19,7 +19,7 @@ pub(super) fn split(graph: &Graph, target: &Target) -> Graph {
         let alone = Group { anchor: None, before: vec![], body: vec![], space: node.shape.clone() };
         if let Op::Map { expr, inputs } = &node.op
             && inputs.len() > most
-            && bindings(graph, &alone, id) > limit
+            && bindings(graph, &alone, Some(id)) > limit
         {
             let mut parts = Parts { graph: &mut narrow, like: &node, inputs: inputs.clone(), most };
             let expr = parts.narrow(expr);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::emit::{choose_tile, lanes};
+use super::emit::{choose_tile, lanes, steps};
 use super::fuse::{Group, alias, needed, root};
 use super::{AdapterKind, Target};
 use crate::graph::{Graph, Layout, NodeId, Op, Over, Sink};
@@ -103,6 +103,14 @@ impl Weight {
     }
 }
 
+/// Whether the sums of a reduction are so long, on software adapters, that they slow down what runs beside them.
+fn is_long(graph: &Graph, over: Over, input: NodeId, target: &Target) -> bool {
+    over == Over::Columns || steps(graph.shape(input), over, target) > LONG
+}
+
+/// Steps of a sum that runs beside others on software adapters at most: one over a batch of usual size, for a bias.
+const LONG: usize = 256;
+
 /// The most workgroups, of the size that products have, that go with a product on software adapters.
 const FEW: usize = 64;
 
@@ -111,7 +119,7 @@ fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
     match group.anchor.map(|id| &graph.node(id).op) {
         _ if target.kind == AdapterKind::Hardware => Weight::Free,
         Some(Op::MatMul { .. }) => Weight::Product,
-        Some(Op::Reduce { over: Over::Columns, .. }) => Weight::Alone,
+        Some(&Op::Reduce { over, input, .. }) if is_long(graph, over, input, target) => Weight::Alone,
         _ if values > FEW * 8 => Weight::Many,
         _ => Weight::Free,
     }

@@ -47,7 +47,7 @@ impl Run {
         if self.done >= self.total || session.waited_long() {
             return self.end(session).map(|()| None);
         }
-        session.hasten()?;
+        session.hasten(false)?;
         loop {
             // Where rows are held out, every epoch ends with a look at them.
             let left = session.steps_left_in_epoch()?.unwrap_or(u64::MAX);

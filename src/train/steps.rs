@@ -5,7 +5,7 @@ use super::progress::Best;
 use super::trainer::{TableWriter, Trainer};
 use super::{Objective, Progress, Session};
 use crate::error::{Error, Result};
-use crate::gpu::{Wait, Work};
+use crate::gpu::{Timed, Wait, Work};
 use crate::graph::Arena;
 use crate::plan::Role;
 
@@ -88,13 +88,13 @@ impl Session {
         Ok(step.is_multiple_of(self.trainer()?.feed.steps_per_epoch()))
     }
 
+    fn table(&mut self) -> Result<TableWriter> {
+        let (table, training) = (self.shared(Role::Table)?.clone(), self.training);
+        Ok(TableWriter { table, training, start: self.start, total: self.total_steps()? })
+    }
+
     pub(super) fn submit(&mut self, steps: u64) -> Result<u64> {
-        let table = TableWriter {
-            table: self.shared(Role::Table)?.clone(),
-            training: self.training,
-            start: self.start,
-            total: self.total_steps()?,
-        };
+        let table = self.table()?;
         let (gpu, state, ring, now) = (self.gpu.clone(), self.state.clone(), self.ring.clone(), self.step);
         let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, now, steps, &table)?;
         self.step += taken;
@@ -106,10 +106,20 @@ impl Session {
         asked.map(|()| taken)
     }
 
-    /// Changes to faster kernels where that pays, behind the first report. Compiling them takes a while.
-    pub(super) fn hasten(&mut self) -> Result<()> {
+    /// Takes one step and tells how long each of its dispatches took.
+    pub(super) fn timed_step(&mut self) -> Result<Vec<Timed>> {
+        let table = self.table()?;
+        let (gpu, state, now) = (self.gpu.clone(), self.state.clone(), self.step);
+        let times = self.trainer()?.timed(&gpu, &state, now, &table)?;
+        self.step += 1;
+        self.unread = true;
+        Ok(times)
+    }
+
+    /// Changes to faster kernels where that pays, behind the first report or at once. Compiling them takes a while.
+    pub(super) fn hasten(&mut self, at_once: bool) -> Result<()> {
         let (gpu, state) = (self.gpu.clone(), self.state.clone());
-        self.trainer()?.hasten(&gpu, &state)
+        self.trainer()?.hasten(&gpu, &state, at_once)
     }
 
     /// Waits for what is under way before its trainer goes, so that nothing it came to is lost: a step that went bad is
@@ -146,15 +156,13 @@ impl Session {
     }
 
     fn received(&mut self, bytes: &[u8]) -> Result<Progress> {
-        let total = self.total_steps()?;
-        let training = self.training;
-        let table = TableWriter { table: self.shared(Role::Table)?.clone(), training, start: self.start, total };
+        let table = self.table()?;
         let trainer = self.trainer()?;
         let submit = trainer.in_flight.pop_front().ok_or_else(|| Error::Internal("no submit in flight".into()))?;
         match trainer.report(bytes, &submit)? {
             Ok(progress) => {
                 let learning_rate = table.learning_rate(progress.step - 1);
-                Ok(Progress { total_steps: total, learning_rate, ..progress })
+                Ok(Progress { total_steps: table.total, learning_rate, ..progress })
             }
             Err(bad) => Err(self.stop_at(&bad)),
         }

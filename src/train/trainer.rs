@@ -11,7 +11,7 @@ use super::feed::Feed;
 use super::{Progress, Session};
 use crate::data::Source;
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Program, Readback, Work};
+use crate::gpu::{Buffer, Gpu, Program, Readback, Timed, Work};
 use crate::graph::{Arena, Layout};
 use crate::kernel::{RING, TERMS};
 use crate::model::Purpose;
@@ -111,9 +111,9 @@ impl Trainer {
         self.programs.iter().map(Program::dispatches).sum()
     }
 
-    /// Changes to faster kernels where that pays, once a first step was reported.
-    pub fn hasten(&mut self, gpu: &Gpu, state: &Buffer) -> Result<()> {
-        if let Some(faster) = self.faster.take_if(|_| self.reported) {
+    /// Changes to faster kernels where that pays, once a first step was reported or at once.
+    pub fn hasten(&mut self, gpu: &Gpu, state: &Buffer, at_once: bool) -> Result<()> {
+        if let Some(faster) = self.faster.take_if(|_| self.reported || at_once) {
             // What passes between dispatches is laid out anew.
             let mut shared = self.programs[0].buffers().clone();
             shared.retain(|role, _| !matches!(role, Role::Slot(_)));
@@ -151,6 +151,15 @@ impl Trainer {
         let (rows, epoch) = (steps * self.feed.batch() as u64, self.feed.epoch());
         self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, took });
         Ok((steps, asked))
+    }
+
+    /// Takes one step and tells how long each of its dispatches took.
+    pub fn timed(&mut self, gpu: &Gpu, state: &Buffer, now: u64, table: &TableWriter) -> Result<Vec<Timed>> {
+        self.feed.place(gpu, state)?;
+        table.write(gpu, now, 1)?;
+        let times = gpu.timed(&self.programs.each_ref())?;
+        self.feed.advance(1);
+        Ok(times)
     }
 
     /// Forgets the reports that nobody has read.

@@ -263,6 +263,28 @@ fn the_backward_pass_of_a_dense_layer_is_two_dispatches() {
     assert_eq!(recording.dispatches.len(), forward + 2, "{recording}");
 }
 
+/// What is computed of a parameter alone and added to a product is computed where the product is stored.
+#[test]
+fn a_term_beside_a_product_is_part_of_its_dispatch() {
+    let mut g = Graph::new(vec![tensor("weight", &[12, 8]), tensor("scale", &[8])], vec![]);
+    let (x, delta) = (g.input(0, 12), g.input(1, 8));
+    let (w, s) = (g.param(0).unwrap(), g.param(1).unwrap());
+    let slope = g.map([w, s], |[w, s]| 2.0 * w * s.exp()).unwrap();
+    let product = g.matmul(x, delta, true, false).unwrap();
+    let gradient = g.map([product, slope], |[p, s]| p + s).unwrap();
+    g.sink(Sink::Gradient(0), gradient);
+    let recording = plan(&g, 100);
+    assert_eq!(recording.dispatches.len(), 1, "{recording}");
+    let drawn = |stream, n| values(stream, n, (-1.0, 1.0));
+    let env = Environment {
+        rows: 4,
+        inputs: vec![drawn(1, 48), drawn(2, 32)],
+        params: vec![drawn(3, 96), drawn(4, 8)],
+        ..Environment::default()
+    };
+    check_replay(&g, &env, target(&env), "a term beside a product");
+}
+
 /// Two products run side by side in one dispatch, become one tensor in another, and what is done to its parts is a third.
 #[test]
 fn a_concatenation_is_one_dispatch() {

@@ -308,3 +308,25 @@ fn endless_epochs_are_no_overflow() {
     let fit = session.fit_with(rows(5), |_| ControlFlow::Break(())).unwrap();
     assert_eq!(fit.stop, Stop::Cancelled);
 }
+
+#[test]
+fn profiled_steps_are_steps_like_any_other() {
+    let gpu = gpu();
+    let training = Training { epochs: 4, batch: 8, ..Training::default() };
+    let mut plain = session(&gpu, &tiny(), training);
+    plain.load(rows(40)).unwrap();
+    take(&mut plain, 6, 1);
+    let mut profiled = session(&gpu, &tiny(), training);
+    assert!(matches!(profiled.profile(1), Err(Error::Data { .. })));
+    profiled.load(rows(40)).unwrap();
+    // Whatever is under way comes first.
+    take(&mut profiled, 2, 1);
+    let profile = profiled.profile(4).unwrap();
+    assert_eq!((profile.steps, profiled.steps()), (4, 6));
+    assert_eq!(Some(profile.dispatches.len()), profiled.dispatches_per_step());
+    assert!(profile.dispatches.iter().all(|d| d.seconds.is_finite() && d.seconds > 0.0), "{profile}");
+    assert_eq!(bits(&plain), bits(&profiled));
+    // The run has 20 steps: no more are taken, and then there are none.
+    assert_eq!(profiled.profile(100).unwrap().steps, 14);
+    assert!(matches!(profiled.profile(1), Err(Error::Data { .. })));
+}
