@@ -51,6 +51,9 @@ fn mix(value: u32) -> u32 {
     return x ^ (x >> 16u);
 }
 
+// The row of the data that a thread reads, where it reads several quads of it.
+var<private> source: u32;
+
 // The seeded permutation of the resident rows: a Feistel network, walked until it lands inside. What lies outside stays
 // where it is; from there the walk might never come in.
 fn permute(index: u32) -> u32 {

@@ -212,6 +212,8 @@ fn the_suite_meets_every_variant() {
             assert_eq!(met(Schedule::MatMul { tile, ta, tb }), 2, "{tile} {ta} {tb}");
         }
     }
+    let rows = kernels.0.values().filter(|(_, s)| matches!(s[..], [Schedule::Rows { .. }])).count();
+    assert!(rows > 0, "no rows of shuffled data");
     assert!(met(Schedule::Map) > 8, "{} maps", met(Schedule::Map));
     let count = |word: &str| kernels.0.keys().filter(|text| text.contains(word)).count();
     for word in [

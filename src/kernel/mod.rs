@@ -15,6 +15,7 @@ const STATE: &str = include_str!("../../shaders/state.wgsl");
 const SCALAR: &str = include_str!("../../shaders/scalar.wgsl");
 const RANDOM: &str = include_str!("../../shaders/random.wgsl");
 const MAP: &str = include_str!("../../shaders/map.wgsl");
+const ROWS: &str = include_str!("../../shaders/rows.wgsl");
 const REDUCE_COLUMNS: &str = include_str!("../../shaders/reduce_columns.wgsl");
 const REDUCE_ROWS: &str = include_str!("../../shaders/reduce_rows.wgsl");
 const MATMUL_REGISTERS: &str = include_str!("../../shaders/matmul_registers.wgsl");
@@ -31,6 +32,11 @@ pub const TERMS: usize = 12;
 pub enum Schedule {
     /// One thread for every four elements.
     Map,
+    /// As a map, so many quads of one row to a thread, which looks up the row of the data once.
+    Rows {
+        /// Quads that a thread computes, one after the other.
+        run: usize,
+    },
     /// Reduction over columns, so many threads to a row.
     ReduceColumns {
         /// Threads that share a row.
@@ -59,7 +65,7 @@ impl Schedule {
     /// Threads in a workgroup, where nothing else decides.
     pub fn workgroup(self) -> u32 {
         match self {
-            Schedule::Map => 64,
+            Schedule::Map | Schedule::Rows { .. } => 64,
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes.max(32),
             Schedule::MatMul { tile: Tile::Registers { .. }, .. } => matmul::REGISTER_WORKGROUP as u32,
             Schedule::MatMul { tile: Tile::Shared { .. }, .. } => 256,
@@ -69,7 +75,7 @@ impl Schedule {
     /// Whether the work can be shared out to workgroups of another size.
     pub fn any_workgroup(self) -> bool {
         match self {
-            Schedule::Map => true,
+            Schedule::Map | Schedule::Rows { .. } => true,
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes == 1,
             Schedule::MatMul { .. } => false,
         }
@@ -81,6 +87,7 @@ impl Schedule {
         let workgroup = workgroup as usize;
         match self {
             Schedule::Map => threads(rows * quads, workgroup),
+            Schedule::Rows { run } => threads(rows * quads.div_ceil(run), workgroup),
             Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes as usize),
             Schedule::ReduceRows { lanes } => threads(rows * quads, workgroup / lanes as usize),
             Schedule::MatMul { tile: Tile::Registers { rows: tr, quads: tq }, .. } => {
@@ -97,6 +104,7 @@ impl Schedule {
     fn text(self, functions: &str, factors: &[String; 2]) -> String {
         let main = match self {
             Schedule::Map => MAP.to_string(),
+            Schedule::Rows { run } => fill(ROWS, &[("consts", format!("const RUN: u32 = {run}u;"))]),
             Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
             Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
             Schedule::MatMul { tile, ta, tb } => {
@@ -124,6 +132,7 @@ impl Schedule {
     pub fn name(self) -> String {
         match self {
             Schedule::Map => "map".into(),
+            Schedule::Rows { run } => format!("rows x{run}"),
             Schedule::ReduceColumns { lanes } => format!("reduce_columns x{lanes}"),
             Schedule::ReduceRows { lanes } => format!("reduce_rows x{lanes}"),
             Schedule::MatMul { tile, ta, tb } => {

@@ -47,10 +47,12 @@ struct Body<'a> {
     lines: String,
     values: BTreeMap<NodeId, String>,
     known: HashMap<String, String>,
+    /// Whether the row of the data is at hand.
+    source: bool,
 }
 
-/// Results of a sum in a workgroup of software adapters, which share workgroups out to their threads: there are seldom
-/// many.
+/// Results of a sum, or runs of quads, in a workgroup of software adapters, which share workgroups out to their threads:
+/// there are seldom many.
 const FEW: u32 = 8;
 
 /// Builds the dispatch of groups that run side by side.
@@ -74,6 +76,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let fixed = parts.iter().map(|p| p.schedule).find(|s| !s.any_workgroup());
     let free = parts.iter().map(|p| match p.schedule {
         Schedule::ReduceColumns { .. } | Schedule::ReduceRows { .. } if target.kind == AdapterKind::Software => FEW,
+        Schedule::Rows { .. } => FEW,
         schedule => schedule.workgroup(),
     });
     let free = if target.kind == AdapterKind::Software { free.min() } else { free.max() };
@@ -195,7 +198,7 @@ impl Emitter<'_> {
     /// Declares what the group's anchor needs and chooses how its work is shared.
     fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [String; 2])> {
         let none = || [String::new(), String::new()];
-        let Some(anchor) = group.anchor else { return Ok((Schedule::Map, none())) };
+        let Some(anchor) = group.anchor else { return Ok((map(self.graph, group, target), none())) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = choose_tile(target, self.graph, group);
             let (single_a, single_b) = tile.reads_single(ta, tb);
@@ -262,8 +265,9 @@ impl Emitter<'_> {
     /// The function that computes the group's elementwise nodes and stores what others need.
     fn body(&mut self, group: &Group, target: &Target) -> Result<Vec<(NodeId, Place)>> {
         let mut body = Body::new(&group.space, "dims.quads");
-        if let Some(anchor) = group.anchor {
-            body.values.insert(anchor, "anchor".into());
+        match group.anchor {
+            Some(anchor) => drop(body.values.insert(anchor, "anchor".into())),
+            None => body.source = matches!(map(self.graph, group, target), Schedule::Rows { .. }),
         }
         let mut stored = Vec::new();
         let mut stores = String::new();
@@ -338,7 +342,11 @@ impl Emitter<'_> {
             Op::Fill(v) => format!("T({})", literal(*v)?),
             Op::Identity => format!("identity(row % {}u, c)", node.shape.columns()),
             Op::Gather { shuffled } => {
-                let row = if *shuffled { "permute(state.first_row + row)" } else { "(state.first_row + row)" };
+                let row = match (shuffled, body.source) {
+                    (true, true) => "source",
+                    (true, false) => "permute(state.first_row + row)",
+                    (false, _) => "(state.first_row + row)",
+                };
                 let bytes = super::slots::packed_bytes(self.data_elements());
                 self.packed(Place { role: Role::Data, offset: 0, bytes }, row, node.shape.columns())
             }
@@ -482,7 +490,7 @@ impl Emitter<'_> {
 
 impl<'a> Body<'a> {
     fn new(space: &'a Shape, quads: &'static str) -> Body<'a> {
-        Body { space, quads, lines: String::new(), values: BTreeMap::new(), known: HashMap::new() }
+        Body { space, quads, lines: String::new(), values: BTreeMap::new(), known: HashMap::new(), source: false }
     }
 
     /// Adds `let name = text`, unless the same text is there already.
@@ -572,6 +580,19 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         }
     }
 }
+
+/// How a group without a product or a sum is shared out. Looking up a row of shuffled data takes software adapters
+/// longer than copying a quad of it, so a thread computes several; as long as there are threads enough.
+fn map(graph: &Graph, group: &Group, target: &Target) -> Schedule {
+    let shuffled = group.body.iter().any(|&id| matches!(graph.node(id).op, Op::Gather { shuffled: true }));
+    if target.kind == AdapterKind::Hardware || !shuffled {
+        return Schedule::Map;
+    }
+    Schedule::Rows { run: (group.space.stride() / 4).div_ceil(THREADS.div_ceil(target.rows)) }
+}
+
+/// Threads that are enough for software adapters.
+const THREADS: usize = 512;
 
 /// Rows that a reduction over rows of some kind adds up for a result, and whether it does so for each row of the batch.
 fn reduced(from: &Shape, over: Over) -> (usize, bool) {
