@@ -48,14 +48,6 @@ impl Tile {
         Tile::Shared { rows: 8, quads: 2 },
     ];
 
-    /// Whether the kernel reads each factor as single values rather than quads.
-    pub fn reads_single(self, ta: bool, tb: bool) -> (bool, bool) {
-        match self {
-            Tile::Registers { .. } => (!ta, tb),
-            Tile::Shared { .. } => (false, false),
-        }
-    }
-
     fn size(self) -> (usize, usize) {
         match self {
             Tile::Registers { rows, quads } | Tile::Shared { rows, quads } => (rows, quads),
@@ -101,6 +93,10 @@ impl Tile {
                 hooks.push(("consts", format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;")));
                 hooks.push(("starts", register_starts(rows, quads, ta, tb)));
                 hooks.push(("products", register_products(rows, quads, ta, tb, factors)));
+                let when = |condition: bool| String::from(if condition { "1" } else { "" });
+                hooks.push(("if along", when(!ta || tb)));
+                hooks.push(("if across", when(ta && !tb)));
+                hooks.push(("quads along", quads_along(rows, quads, ta, tb, factors)));
             }
             Tile::Shared { .. } => {
                 let consts = format!(
@@ -133,12 +129,12 @@ fn register_starts(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
         }
     } else {
         for i in 0..rows {
-            let _ = writeln!(out, "    let a{i} = min(row0 + {i}u, m - 1u) * dims.a_quads * 4u;");
+            let _ = writeln!(out, "    let a{i} = min(row0 + {i}u, m - 1u) * dims.a_quads;");
         }
     }
     if tb {
         for j in 0..quads * 4 {
-            let _ = writeln!(out, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads * 4u;");
+            let _ = writeln!(out, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads;");
         }
     } else {
         for j in 0..quads {
@@ -148,9 +144,20 @@ fn register_starts(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
     out
 }
 
-/// One step of the inner loop. A factor that lies across the inner dimension is read four values at a time, one that
-/// lies along it value by value: reading four would need four times the text, and compiling that is what a first
-/// step waits for.
+/// What serves four steps of the inner loop: four values of each row of a factor that lies along the inner dimension.
+fn quads_along(rows: usize, quads: usize, ta: bool, tb: bool, [left, right]: &[String; 2]) -> String {
+    let mut out = String::new();
+    for i in (0..rows).filter(|_| !ta) {
+        let _ = writeln!(out, "        let p{i} = {left}[a{i} + k / 4u];");
+    }
+    for j in (0..quads * 4).filter(|_| tb) {
+        let _ = writeln!(out, "        let q{j} = {right}[b{j} + k / 4u];");
+    }
+    out
+}
+
+/// One step of the inner loop. Written out four times, four steps would need no picking, but compiling that text is
+/// what a first step waits for.
 fn register_products(rows: usize, quads: usize, ta: bool, tb: bool, [left, right]: &[String; 2]) -> String {
     let mut out = String::new();
     let o = &mut out;
@@ -160,12 +167,12 @@ fn register_products(rows: usize, quads: usize, ta: bool, tb: bool, [left, right
         }
     } else {
         for i in 0..rows {
-            let _ = writeln!(o, "        let x{i} = {left}[a{i} + k];");
+            let _ = writeln!(o, "        let x{i} = pick(p{i}, odd, high);");
         }
     }
     for j in 0..quads {
         if tb {
-            let lanes = (0..4).map(|l| format!("{right}[b{} + k]", j * 4 + l)).collect::<Vec<_>>().join(", ");
+            let lanes = (0..4).map(|l| format!("pick(q{}, odd, high)", j * 4 + l)).collect::<Vec<_>>().join(", ");
             let _ = writeln!(o, "        let y{j} = vec4<f32>({lanes});");
         } else {
             let _ = writeln!(o, "        let y{j} = {right}[k * dims.b_quads + b{j}];");

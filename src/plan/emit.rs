@@ -201,9 +201,7 @@ impl Emitter<'_> {
         let Some(anchor) = group.anchor else { return Ok((map(self.graph, group, target), none())) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = choose_tile(target, self.graph, group);
-            let (single_a, single_b) = tile.reads_single(ta, tb);
-            let element = |single: bool| if single { Element::Single } else { Element::Quad };
-            let factors = [self.bind_load(a, element(single_a))?, self.bind_load(b, element(single_b))?];
+            let factors = [self.bind_load(a, Element::Quad)?, self.bind_load(b, Element::Quad)?];
             let (left, right) = (self.graph.shape(a).clone(), self.graph.shape(b).clone());
             self.dim("a_quads", left.stride() / 4);
             self.dim("b_quads", right.stride() / 4);

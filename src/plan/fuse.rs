@@ -230,14 +230,8 @@ pub(super) fn bindings(graph: &Graph, group: &Group, extra: Option<NodeId>) -> u
     let mut read: Vec<NodeId> = Vec::new();
     let mut bound_apart = 0;
     for &id in &own {
-        match graph.node(id).op {
-            Op::Gather { .. } | Op::Input(_) => bound_apart += 1,
-            // Factors have bindings of their own, even where both are one tensor or something else reads it too.
-            Op::MatMul { .. } => {
-                bound_apart += 2;
-                continue;
-            }
-            _ => {}
+        if matches!(graph.node(id).op, Op::Gather { .. } | Op::Input(_)) {
+            bound_apart += 1;
         }
         for input in graph.node(id).inputs() {
             let home = root(graph, input);

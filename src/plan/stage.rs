@@ -158,26 +158,19 @@ fn bindings(
     let one_arena = Layout::new(&graph.params).bytes <= target.limits.binding_bytes;
     let mut bound = BTreeSet::new();
     for &id in &own {
-        let singles = match graph.node(id).op {
-            Op::MatMul { ta, tb, .. } => {
-                let (a, b) = choose_tile(target, graph, group).reads_single(ta, tb);
-                [a, b]
-            }
-            // Rows that are cut anew are read value by value.
-            Op::View(_) => [alias(graph, id).is_none(); 2],
-            _ => [false; 2],
-        };
+        // Rows that are cut anew are read value by value.
+        let single = matches!(graph.node(id).op, Op::View(_)) && alias(graph, id).is_none();
         match graph.node(id).op {
             Op::Gather { .. } => drop(bound.insert(Binding::Rows(None))),
             Op::Input(i) => drop(bound.insert(Binding::Rows(Some(i)))),
             _ => {}
         }
-        for (i, input) in graph.node(id).inputs().into_iter().enumerate() {
+        for input in graph.node(id).inputs() {
             let home = root(graph, input);
             match graph.node(home).op {
                 Op::Table(_) => drop(bound.insert(Binding::Table)),
-                _ if own.contains(&home) && !matches!(graph.node(id).op, Op::MatMul { .. }) => {}
-                _ => drop(bound.insert(Binding::Value(home, singles[i.min(1)]))),
+                _ if own.contains(&home) => {}
+                _ => drop(bound.insert(Binding::Value(home, single))),
             }
         }
         let sink = graph.sinks().iter().find(|(_, node)| *node == id).map(|(sink, _)| sink);
