@@ -39,11 +39,12 @@ impl fmt::Display for Tile {
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 6] = [
+    pub const ALL: [Tile; 7] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
         Tile::Registers { rows: 16, quads: 4 },
+        Tile::Registers { rows: 32, quads: 4 },
         Tile::Shared { rows: 4, quads: 1 },
         Tile::Shared { rows: 8, quads: 2 },
     ];

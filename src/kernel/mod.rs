@@ -157,8 +157,8 @@ pub struct Part {
 }
 
 /// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to.
-/// Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last,
-/// then the workgroups in a row of the grid.
+/// Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last, and
+/// a stride and a modulus that say which of them all a workgroup stands for, then the workgroups in a row of the grid.
 pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
     let several = parts.len() > 1;
     let mut dims = String::from("struct Dims {\n");
@@ -185,16 +185,22 @@ pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
         }
     }
     (1..parts.len()).for_each(|i| dims.push_str(&format!("    groups_{}: u32,\n", i - 1)));
+    if several {
+        dims.push_str("    stride: u32,\n    modulus: u32,\n");
+    }
     dims.push_str("    wrap: u32,\n}\n");
     let mut memories = String::new();
     for (name, element, count) in memory {
         memories.push_str(&format!("var<workgroup> {name}: array<{element}, {count}>;\n"));
     }
-    let first = if several { "at_0" } else { "at" };
+    let at = match several {
+        false => "at = group.x + group.y * dims.wrap",
+        true => "at_0 = (group.x + group.y * dims.wrap) * dims.stride % dims.modulus",
+    };
     let main = format!(
         "const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
-         group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    none = group.z;\n    let {first} = \
-         group.x + group.y * dims.wrap;\n{main}{}\n}}\n",
+         group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    none = group.z;\n    let {at};\n\
+         {main}{}\n}}\n",
         "\n    }".repeat(parts.len() - 1)
     );
     let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };

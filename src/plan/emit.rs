@@ -86,6 +86,10 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     dims.extend(counts[..counts.len() - 1].iter().map(|&count| count as u32));
     let total: usize = counts.iter().sum();
     let across = total.min(target.limits.workgroups as usize);
+    if parts.len() > 1 {
+        let spread = target.kind == AdapterKind::Software && total == across;
+        dims.extend(if spread { [stride(across as u32), across as u32] } else { [1, u32::MAX] });
+    }
     dims.push(across as u32);
 
     let mut bindings = String::from("@group(0) @binding(0) var<uniform> state: State;\n");
@@ -136,6 +140,22 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     })
 }
 
+/// A step that leads through all of `total` workgroups, far from one to the next. Software adapters give each of their
+/// threads workgroups that follow one another, so the parts of a kernel must be mixed, or one thread gets a product and
+/// another the small work beside it.
+fn stride(total: u32) -> u32 {
+    let coprime = |n: &u32| {
+        let (mut a, mut b) = (total, *n);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a == 1
+    };
+    // The golden section spreads any run of steps evenly.
+    let start = (f64::from(total) * 0.618_034) as u32;
+    (start.max(1)..=total).find(coprime).unwrap_or(1)
+}
+
 /// Two operations for every product of the group's matrix product.
 fn flops(graph: &Graph, group: &Group, rows: usize) -> u64 {
     let Some(Op::MatMul { a, ta, .. }) = group.anchor.map(|id| &graph.node(id).op) else { return 0 };
@@ -171,11 +191,11 @@ impl Emitter<'_> {
         name
     }
 
-    /// Binds a place that is written. Tensors of an arena are written through one binding of all of it, where that is
-    /// allowed, so that dispatches of several need no more; then the index starts as the second text says.
+    /// Binds a place that is written. Tensors of an arena and terms are written through one binding of all of them, where
+    /// that is allowed, so that dispatches of several need no more; then the index starts as the second text says.
     fn bind_part(&mut self, place: Place, target: &Target) -> (String, String) {
         let arena = self.places.buffers.iter().find(|(role, _)| *role == place.role).map_or(0, |(_, bytes)| *bytes);
-        if !matches!(place.role, Role::Arena(_)) || arena > target.limits.binding_bytes {
+        if !matches!(place.role, Role::Arena(_) | Role::Terms) || arena > target.limits.binding_bytes {
             return (self.bind(place, Element::Quad, true), String::new());
         }
         let whole = Place { offset: 0, bytes: arena, ..place };
@@ -569,12 +589,15 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         AdapterKind::Software if target.quick => register(8, 4),
         // What lies beyond the edge of the result is computed too: the smaller tile wastes less of it.
         AdapterKind::Software => {
-            let cost = |tr: usize, tq: usize| {
-                let tiles = rows.div_ceil(tr) * quads.div_ceil(tq);
-                // Loads of single values, each at the price of two steps with four products (measured, llvmpipe).
-                tiles * (2 * (tr + 4 * tq) + tr * tq)
+            let cost = |tr: usize| {
+                // A load of four values takes as long as sixteen steps with four products (measured, llvmpipe).
+                rows.div_ceil(tr) * quads.div_ceil(4) * (16 * (tr / 4 + 4) + tr * 4)
             };
-            if cost(16, 4) < cost(8, 4) { register(16, 4) } else { register(8, 4) }
+            // Taller ones pay only where both factors are read across the inner dimension.
+            let across =
+                matches!(group.anchor.map(|id| &graph.node(id).op), Some(Op::MatMul { ta: true, tb: false, .. }));
+            let tall = [8, 16, 32].into_iter().filter(|&tr| tr < 32 || across).min_by_key(|&tr| cost(tr));
+            register(tall.unwrap_or(8), 4)
         }
     }
 }
@@ -603,7 +626,7 @@ fn reduced(from: &Shape, over: Over) -> (usize, bool) {
 }
 
 /// Quads that a reduction adds up for a result, at the largest batch.
-pub(super) fn steps(from: &Shape, over: Over, target: &Target) -> usize {
+fn steps(from: &Shape, over: Over, target: &Target) -> usize {
     match (over, reduced(from, over)) {
         (Over::Columns, _) => from.stride() / 4,
         (_, (count, true)) => count * target.rows,

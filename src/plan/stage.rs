@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::emit::{choose_tile, lanes, steps};
+use super::emit::{choose_tile, lanes};
 use super::fuse::{Group, alias, needed, root};
 use super::{AdapterKind, Target};
-use crate::graph::{Graph, Layout, NodeId, Op, Over, Sink};
+use crate::graph::{Graph, Layout, NodeId, Op, Sink};
 use crate::kernel::Schedule;
 
 /// Something a dispatch binds.
@@ -18,6 +18,7 @@ enum Binding {
     Rows(Option<usize>),
     Table,
     Gradients,
+    Terms,
     Flags,
 }
 
@@ -83,8 +84,8 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
     order.into_iter().map(|stage| stage.into_iter().filter_map(|at| groups[at].take()).collect()).collect()
 }
 
-/// What a group means for others beside it. llvmpipe runs every part of a kernel in every workgroup, under a mask that is
-/// empty for all but one: a product's registers are then cleared and stored for nothing.
+/// What a group means for others beside it on software adapters. llvmpipe runs every part of a kernel in every workgroup,
+/// under a mask that is empty for all but one: a product's registers are then cleared and stored for nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weight {
     /// Anything goes with it.
@@ -92,24 +93,14 @@ enum Weight {
     Product,
     /// So many workgroups that they do not go with a product.
     Many,
-    /// It slows down what runs beside it, several times.
-    Alone,
 }
 
 impl Weight {
     fn may_join(self, other: Weight) -> bool {
-        use Weight::{Alone, Many, Product};
-        !matches!((self, other), (Alone, _) | (_, Alone) | (Product, Many) | (Many, Product))
+        use Weight::{Many, Product};
+        !matches!((self, other), (Product, Many) | (Many, Product))
     }
 }
-
-/// Whether the sums of a reduction are so long, on software adapters, that they slow down what runs beside them.
-fn is_long(graph: &Graph, over: Over, input: NodeId, target: &Target) -> bool {
-    over == Over::Columns || steps(graph.shape(input), over, target) > LONG
-}
-
-/// Steps of a sum that runs beside others on software adapters at most: one over a batch of usual size, for a bias.
-const LONG: usize = 256;
 
 /// The most workgroups, of the size that products have, that go with a product on software adapters.
 const FEW: usize = 64;
@@ -119,7 +110,6 @@ fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
     match group.anchor.map(|id| &graph.node(id).op) {
         _ if target.kind == AdapterKind::Hardware => Weight::Free,
         Some(Op::MatMul { .. }) => Weight::Product,
-        Some(&Op::Reduce { over, input, .. }) if is_long(graph, over, input, target) => Weight::Alone,
         _ if values > FEW * 8 => Weight::Many,
         _ => Weight::Free,
     }
@@ -177,6 +167,7 @@ fn bindings(
         match sink {
             Some(Sink::Gradient(_)) if one_arena => bound.extend([Binding::Gradients, Binding::Flags]),
             Some(Sink::Gradient(_)) => bound.extend([Binding::Value(id, false), Binding::Flags]),
+            Some(Sink::Term(_)) => drop(bound.insert(Binding::Terms)),
             Some(_) => drop(bound.insert(Binding::Value(id, false))),
             None => {
                 let leaves = readers.get(&id).is_some_and(|r| r.iter().any(|reader| !own.contains(reader)));
