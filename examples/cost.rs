@@ -1,5 +1,6 @@
-//! Measures what every system adds to a training step of the model without it, in rounds that go through all of them in
-//! turn, so that what else the machine does falls on all alike: `cargo run --release --example cost`.
+//! Measures what every system adds to a training step of the model without it, in rounds that go through all of them, each
+//! right behind the model without it, so that what else the machine does falls on both alike:
+//! `cargo run --release --example cost`.
 
 #[path = "common/outcome.rs"]
 mod outcome;
@@ -48,6 +49,8 @@ struct Measured {
     dispatches: usize,
     /// Seconds a step, one for each round.
     seconds: Vec<f64>,
+    /// What that is in steps of the model without it, taken right before.
+    ratios: Vec<f64>,
     /// The same of processor time.
     busy: Vec<f64>,
 }
@@ -75,7 +78,8 @@ fn run(options: Options) -> Outcome {
                 let session = steps::prepare(&gpu, &case.spec)?;
                 bar.inc(1);
                 let dispatches = session.dispatches_per_step().unwrap_or(0);
-                Some(Measured { case, session, dispatches, seconds: Vec::new(), busy: Vec::new() })
+                let (seconds, ratios, busy) = Default::default();
+                Some(Measured { case, session, dispatches, seconds, ratios, busy })
             }
         });
     }
@@ -95,19 +99,29 @@ fn run(options: Options) -> Outcome {
         let mut order: Vec<usize> = (0..table.len()).collect();
         order.sort_by(|&a, &b| draw.uniform(a, 0).total_cmp(&draw.uniform(b, 0)));
         for at in order {
+            let Some(beside) = table[at].as_ref().map(|measured| measured.case.beside) else { continue };
+            let Some(without) = table[beside].as_mut().map(|measured| take(measured, options.steps)) else { continue };
+            let (seconds, busy) = without?;
             if let Some(measured) = &mut table[at] {
-                // One to bring its data back into the caches.
-                steps::take(&mut measured.session, 1)?;
-                let (begun, busy) = (Instant::now(), processor_time());
-                steps::take(&mut measured.session, options.steps)?;
-                measured.seconds.push(begun.elapsed().as_secs_f64() / options.steps as f64);
-                measured.busy.push((processor_time() - busy) / options.steps as f64);
+                let with = take(measured, options.steps)?;
+                measured.seconds.push(with.0);
+                measured.ratios.push(with.0 / seconds);
+                measured.busy.push(with.1 / busy);
             }
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     print(&options, &gpu, &table)
+}
+
+/// Takes steps; the seconds of one, and those of processor time.
+fn take(measured: &mut Measured, steps: u64) -> Outcome<(f64, f64)> {
+    // One to bring its data back into the caches.
+    steps::take(&mut measured.session, 1)?;
+    let (begun, busy) = (Instant::now(), processor_time());
+    steps::take(&mut measured.session, steps)?;
+    Ok((begun.elapsed().as_secs_f64() / steps as f64, (processor_time() - busy) / steps as f64))
 }
 
 /// Prints the table.
@@ -122,10 +136,10 @@ fn print(options: &Options, gpu: &Gpu, table: &[Option<Measured>]) -> Outcome {
     println!("{:<50} {:>9} {:>7} {:>7} {:>6}  dispatches", "system", "ms a step", "ratio", "cpu", "asked");
     let mut figures = Vec::new();
     for measured in table.iter().flatten() {
-        let Measured { case, dispatches, seconds, busy, .. } = measured;
+        let Measured { case, dispatches, seconds, ratios, busy, .. } = measured;
         let Some(beside) = &table[case.beside] else { continue };
-        let ratio = median(seconds) / median(&beside.seconds);
-        let cpu = software.then(|| median(busy) / median(&beside.busy));
+        let ratio = median(ratios);
+        let cpu = software.then(|| median(busy));
         let [asked, shown] = [case.asked.map(|v| v.to_string()), cpu.map(|v| format!("{v:.3}"))];
         let (asked, shown) = (asked.unwrap_or_default(), shown.unwrap_or_default());
         let time = median(seconds) * 1e3;
