@@ -1,20 +1,24 @@
 //! A training step of every system, each measured alone: `cargo bench --bench steps`. What a system adds to the step
 //! of the model without it is measured by the example `cost`, in rounds: that holds on a busy machine too.
 
+#[path = "common/ceiling.rs"]
+mod ceiling;
 #[path = "../examples/common/steps.rs"]
 #[allow(dead_code, reason = "the example uses the rest")]
 mod steps;
 
 use std::time::{Duration, Instant};
 
+use ceiling::Ceiling;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use strait::Gpu;
 
 fn systems(criterion: &mut Criterion) {
-    let gpu = match Gpu::new() {
-        Ok(gpu) => gpu,
+    let (gpu, ceiling) = match Gpu::new().and_then(|gpu| Ceiling::new(&gpu).map(|ceiling| (gpu, ceiling))) {
+        Ok(made) => made,
         Err(error) => return eprintln!("{error}"),
     };
+    println!("{}", ceiling.describe());
     let mut group = criterion.benchmark_group(format!("a training step on {}", gpu.adapter().name));
     group
         .sampling_mode(SamplingMode::Flat)
@@ -30,6 +34,14 @@ fn systems(criterion: &mut Criterion) {
                 Err(error) => panic!("{}: {error}", case.name),
             });
         });
+        match session.as_mut().map(|session| session.profile(9)) {
+            Some(Ok(profile)) => {
+                let cost = ceiling::cost(&profile.dispatches);
+                println!("{:<50} {}", case.name, ceiling.share(cost, profile.seconds()));
+            }
+            Some(Err(error)) => eprintln!("{}: {error}", case.name),
+            None => {}
+        }
     }
     group.finish();
 }

@@ -18,7 +18,7 @@ pub(super) struct Staged {
 }
 
 /// A buffer on the device. Cloning gives another handle to the same memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer(pub(super) wgpu::Buffer);
 
 impl Buffer {

@@ -20,6 +20,7 @@ pub(super) struct Pipeline {
 pub struct Program {
     commands: Vec<Command>,
     buffers: BTreeMap<Role, Buffer>,
+    dims: Buffer,
 }
 
 /// One dispatch, ready to run.
@@ -108,7 +109,7 @@ impl Program {
             commands.push(gpu.command(&dispatch.label, dispatch.cost, pipeline, &entries, dispatch.workgroups)?);
             offset += bytes;
         }
-        Ok(Program { commands, buffers })
+        Ok(Program { commands, buffers, dims })
     }
 
     /// The program that ends a step (shaders/finish.wgsl): reports `terms` and moves on to the next batch.
@@ -133,7 +134,7 @@ impl Program {
         let pipeline = gpu.pipeline("finish", &kernel::finish())?;
         let entries = [state.whole(0), terms.whole(1), ring.whole(2), flags.whole(3), dims.whole(4)];
         let commands = vec![gpu.command("finish", Cost::default(), pipeline, &entries, [1, 1, 1])?];
-        Ok(Program { commands, buffers: BTreeMap::new() })
+        Ok(Program { commands, buffers: BTreeMap::new(), dims })
     }
 
     /// The buffer of a role.
@@ -147,6 +148,11 @@ impl Program {
     /// All its buffers by role.
     pub fn buffers(&self) -> &BTreeMap<Role, Buffer> {
         &self.buffers
+    }
+
+    /// Everything it holds, shared or not.
+    pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
+        self.buffers.iter().map(|(role, buffer)| (Some(*role), buffer)).chain([(None, &self.dims)])
     }
 
     /// Its dispatches, in order.

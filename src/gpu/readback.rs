@@ -55,6 +55,11 @@ impl Readback {
         Ok(Readback { gpu: gpu.clone(), staging: gpu.buffer_for("readback", bytes, usage)?, pending: None })
     }
 
+    /// The staging buffer.
+    pub fn buffer(&self) -> &Buffer {
+        &self.staging
+    }
+
     /// Whether a copy is under way.
     pub fn busy(&self) -> bool {
         self.pending.is_some()

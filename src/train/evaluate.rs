@@ -100,6 +100,12 @@ impl Evaluation {
         Ok(Evaluation { feed, rows, state, ring, programs: [program, finish], readback, terms: names })
     }
 
+    /// The buffers it holds, shared or not.
+    pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
+        let own = [&self.state, &self.ring, self.readback.buffer()].map(|buffer| (None, buffer));
+        self.programs.iter().flat_map(Program::held).chain(own)
+    }
+
     /// The mean objective; not finite where a row's is not.
     pub async fn run(&mut self, gpu: &Gpu, how: Wait) -> Result<Objective> {
         gpu.write(&self.state, 0, &[0; 64])?;

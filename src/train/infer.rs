@@ -43,6 +43,13 @@ impl Inference {
         Ok(Inference { program, state, readbacks, rows, asked: rows, width, result })
     }
 
+    /// The buffers it holds, shared or not.
+    pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
+        let [first, second] = &self.readbacks;
+        let own = [&self.state, first.buffer(), second.buffer()].map(|buffer| (None, buffer));
+        self.program.held().chain(own)
+    }
+
     async fn run(&mut self, gpu: &Gpu, values: &[f32], how: Wait, draw: State) -> Result<Vec<f32>> {
         let mut results = Vec::with_capacity(values.len() / self.width * self.result);
         // A future that was dropped half-way leaves its copies behind.

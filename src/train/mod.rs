@@ -6,6 +6,7 @@ mod evaluate;
 mod feed;
 mod fit;
 mod infer;
+mod memory;
 mod optimizer;
 mod options;
 mod profile;
@@ -18,6 +19,7 @@ mod trainer;
 
 pub use fit::Reports;
 pub use infer::{Attached, Component};
+pub use memory::Memory;
 pub use optimizer::Optimizer;
 pub use options::{EarlyStopping, Training};
 pub use profile::Profile;

@@ -106,6 +106,13 @@ impl Trainer {
         })
     }
 
+    /// The buffers it holds, shared or not.
+    pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
+        let readbacks = self.readbacks.iter().map(|readback| (None, readback.buffer()));
+        let validation = self.validation.iter().flat_map(Evaluation::held);
+        self.programs.iter().flat_map(Program::held).chain(readbacks).chain(validation)
+    }
+
     /// Dispatches of one step.
     pub fn dispatches(&self) -> usize {
         self.programs.iter().map(Program::dispatches).sum()

@@ -239,3 +239,34 @@ fn copies_of_what_is_uploaded_do_not_pile_up() {
     let read = gpu.read(&buffer, pieces * PIECE / 4 - 5, 5).unwrap();
     assert_eq!(read, [f32::from_bits(0x0707_0707); 5]);
 }
+
+/// What a session says it holds is what the device says it gave, and no more than the plan needs.
+#[test]
+fn memory_is_what_the_device_says() {
+    let gpu = common::own_gpu();
+    let held = || gpu.device().get_internal_counters().hal.buffer_memory.read() as u64;
+    let spec = Spec::symmetric(&[784, 300, 150], Activation::Relu);
+    let early = strait::EarlyStopping { validation: 0.1, patience: 9, min_delta: 0.0 };
+    for early_stopping in [None, Some(early)] {
+        let before = held();
+        let training = Training { batch: 150, epochs: 2, early_stopping, ..Training::default() };
+        let mut session = session(&gpu, &spec, training);
+        let parameters = session.memory().arenas;
+        let values: usize = session.tensors().iter().map(|tensor| tensor.shape.elements(1)).sum();
+        let padding = parameters - 4 * values as u64;
+        assert!(padding < parameters / 100, "{padding} bytes of padding in {parameters}");
+        session.fit(Data::from_rows(784, common::values(3, 784 * 600, (0.0, 1.0))).unwrap()).unwrap();
+        session.encode(&vec![0.5; 784 * 10]).unwrap();
+        gpu.wait().unwrap();
+        let memory = session.memory();
+        // Parameters, gradients and Adam's two moments; the best parameters.
+        assert_eq!(memory.arenas, parameters * if early_stopping.is_some() { 5 } else { 4 });
+        assert_eq!(memory.data, 4 * 784 * 600, "{memory}");
+        assert!(memory.other < 1 << 20, "{memory}");
+        let given = held() - before;
+        assert!(given <= memory.total(), "the device gave {given} bytes; {memory}");
+        assert!(given > memory.total() / 2, "the counter counts: {given} of {memory}");
+        drop(session);
+        gpu.wait().unwrap();
+    }
+}
