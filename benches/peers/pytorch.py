@@ -68,7 +68,7 @@ def training(torch, device, widths, batch, system):
     if system == "vae":
         net["log_variance"] = nn.Linear(*widths)
     net.to(device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
     batches = [torch.rand(batch, widths[0], device=device) * 0.8 + 0.1 for _ in range(BATCHES)]
     step = 0
 
