@@ -91,6 +91,22 @@ fn run(options: Options) -> Outcome {
         }
     }
     write!(out, "{recording}")?;
+    let mut step = None;
+    if let For::Train = options.purpose {
+        let update = |clip| -> Outcome<usize> {
+            let graph = Optimizer::ADAM.graph(network.params(), clip)?;
+            Ok(Recording::new(&graph, Target { rows: 1, ..target })?.dispatches.len())
+        };
+        let (own, plain, clipped) = (recording.dispatches.len(), update(None)?, update(Some(1.0))?);
+        let all = own + 1 + plain;
+        writeln!(
+            out,
+            "\na training step: {all} dispatches, {own} of this plan, `finish` and {plain} of Adam's update; {} more \
+             where gradients are clipped by their norm",
+            clipped - plain
+        )?;
+        step = Some(all);
+    }
     if let Some(folder) = &options.shaders {
         let count = write_shaders(&recording, folder)?;
         writeln!(out, "\nwrote {count} shaders to {}", folder.display())?;
@@ -99,6 +115,7 @@ fn run(options: Options) -> Outcome {
         let slots = recording.buffers.iter().filter(|(role, _)| matches!(role, Role::Slot(_)));
         let figures = serde_json::json!({
             "dispatches": recording.dispatches.len(),
+            "dispatches_a_step": step,
             "slots": slots.count(),
             "bytes": recording.own_bytes(),
             "flops": recording.dispatches.iter().map(|d| d.cost.flops).sum::<u64>(),

@@ -580,7 +580,7 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
     let flops = flops(graph, group, target.rows);
     // Larger tiles run faster and compile longer: operations from which they pay.
-    let large = if target.quick { 50_000_000 } else { 1_000_000 };
+    let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
     let register = |rows, quads| Tile::Registers { rows, quads };
     match target.kind {
         AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },

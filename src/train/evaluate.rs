@@ -1,5 +1,5 @@
-//! Evaluating: the mean of every term of the objective over rows, nothing corrupted. What it needs is made once, so that looking at the
-//! validation rows after every epoch makes nothing new.
+//! Evaluating: the mean of every term of the objective over rows, nothing corrupted. What it needs is made once, so that
+//! looking at the validation rows after every epoch makes nothing new.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
