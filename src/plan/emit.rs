@@ -87,7 +87,8 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let total: usize = counts.iter().sum();
     let across = total.min(target.limits.workgroups as usize);
     if parts.len() > 1 {
-        let spread = target.kind == AdapterKind::Software && total == across;
+        // Their product must fit 32 bits.
+        let spread = target.kind == AdapterKind::Software && total == across && total < 1 << 16;
         dims.extend(if spread { [stride(across as u32), across as u32] } else { [1, u32::MAX] });
     }
     dims.push(across as u32);
