@@ -118,7 +118,7 @@ fn run(options: Options) -> Outcome {
             "dispatches_a_step": step,
             "slots": slots.count(),
             "bytes": recording.own_bytes(),
-            "flops": recording.dispatches.iter().map(|d| d.cost.flops).sum::<u64>(),
+            "flops": recording.cost().flops,
         });
         writeln!(out, "{figures}")?;
     }

@@ -2,7 +2,7 @@
 // T is the type of a value (a vec4 of neighbouring columns); no function branches, so it may be any float vector.
 
 // log(x): a power of two, taken from the exponent, and the series of atanh for what is left, between sqrt(1/2) and
-// sqrt(2). Built-in forms may be wrong by 2^-21 near 1, and a software driver may compute them lane by lane.
+// sqrt(2). Built-in forms may be wrong by 2^-21 near 1.
 fn log_(x: T) -> T {
     let bits = bitcast<vec4<u32>>(x);
     let power = bitcast<vec4<i32>>(bits - vec4<u32>(0x3f3504f3u)) >> vec4<u32>(23u);

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::Target;
-use super::fuse::{Group, bindings, by_memory, in_register, needed, root, same_matrix};
-use super::late::is_late;
+use super::fuse::{Group, bindings, by_memory, in_register, needed, root, same_matrix, sunk};
+use super::late::late;
 use crate::graph::{Graph, NodeId, Op};
 
 /// Merges groups into later ones where that can be done. Every group reads from earlier ones only, before as after.
@@ -14,15 +14,13 @@ pub(super) fn absorb(graph: &Graph, mut groups: Vec<Group>, target: &Target) -> 
         return groups;
     }
     let needed = needed(graph);
-    let sunk = |id: NodeId| graph.sinks().iter().any(|(_, s)| *s == id);
-    let late =
-        |group: &Group| group.nodes().any(|id| graph.sinks().iter().any(|&(s, n)| n == id && is_late(graph, s, id)));
+    let late = late(graph);
     for at in (0..groups.len()).rev() {
         let group = &groups[at];
         let own: BTreeSet<NodeId> = group.nodes().collect();
         // Random numbers and rows of the data may cost more than what is saved by computing them beside a product.
         let plain = group.body.iter().all(|&id| matches!(graph.node(id).op, Op::Map { .. } | Op::Fill(_)));
-        if group.anchor.is_some() || !plain || own.iter().any(|&id| sunk(id)) {
+        if group.anchor.is_some() || !plain || own.iter().any(|&id| sunk(graph, id)) {
             continue;
         }
         let reads = graph.nodes().filter(|(id, _)| needed[id.0] && !own.contains(id)).flat_map(|(id, node)| {
@@ -36,7 +34,7 @@ pub(super) fn absorb(graph: &Graph, mut groups: Vec<Group>, target: &Target) -> 
             let shape = graph.shape(reader);
             into.body.contains(&reader) && !by_memory(graph, reader) && in_register(graph, input, shape)
         });
-        if !in_registers || !same_matrix(&group.space, &into.space) || late(into) {
+        if !in_registers || !same_matrix(&group.space, &into.space) || into.nodes().any(|id| late.contains(&id)) {
             continue;
         }
         let mut body: Vec<NodeId> = group.body.iter().chain(&into.body).copied().collect();

@@ -53,7 +53,7 @@ struct Body<'a> {
 
 /// Results of a sum, or runs of quads, in a workgroup of software adapters, which share workgroups out to their threads:
 /// there are seldom many.
-const FEW: u32 = 8;
+const RESULTS: u32 = 8;
 
 /// Builds the dispatch of groups that run side by side.
 pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
@@ -61,7 +61,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let (mut parts, mut dims, mut extents, mut stores) = (vec![], vec![], vec![], vec![]);
     for group in stage {
         let (schedule, factors) = e.anchor(group, target)?;
-        stores.extend(e.body(group, target)?);
+        stores.extend(e.body(group, schedule, target)?);
         let space = &group.space;
         let quads = space.stride() / 4;
         e.dim("quads", quads);
@@ -75,8 +75,8 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     }
     let fixed = parts.iter().map(|p| p.schedule).find(|s| !s.any_workgroup());
     let free = parts.iter().map(|p| match p.schedule {
-        Schedule::ReduceColumns { .. } | Schedule::ReduceRows { .. } if target.kind == AdapterKind::Software => FEW,
-        Schedule::Rows { .. } => FEW,
+        Schedule::ReduceColumns { .. } | Schedule::ReduceRows { .. } if target.kind == AdapterKind::Software => RESULTS,
+        Schedule::Rows { .. } => RESULTS,
         schedule => schedule.workgroup(),
     });
     let free = if target.kind == AdapterKind::Software { free.min() } else { free.max() };
@@ -195,11 +195,11 @@ impl Emitter<'_> {
     /// Binds a place that is written. Tensors of an arena and terms are written through one binding of all of them, where
     /// that is allowed, so that dispatches of several need no more; then the index starts as the second text says.
     fn bind_part(&mut self, place: Place, target: &Target) -> (String, String) {
-        let arena = self.places.buffers.iter().find(|(role, _)| *role == place.role).map_or(0, |(_, bytes)| *bytes);
-        if !matches!(place.role, Role::Arena(_) | Role::Terms) || arena > target.limits.binding_bytes {
+        let bytes = self.places.buffers.iter().find(|(role, _)| *role == place.role).map_or(0, |(_, bytes)| *bytes);
+        if !matches!(place.role, Role::Arena(_) | Role::Terms) || bytes > target.limits.binding_bytes {
             return (self.bind(place, Element::Quad, true), String::new());
         }
-        let whole = Place { offset: 0, bytes: arena, ..place };
+        let whole = Place { offset: 0, bytes, ..place };
         let start = self.dim_for("start_", (place.offset / 16) as usize);
         (self.bind(whole, Element::Quad, true), format!("{start} + "))
     }
@@ -282,11 +282,11 @@ impl Emitter<'_> {
     }
 
     /// The function that computes the group's elementwise nodes and stores what others need.
-    fn body(&mut self, group: &Group, target: &Target) -> Result<Vec<(NodeId, Place)>> {
+    fn body(&mut self, group: &Group, schedule: Schedule, target: &Target) -> Result<Vec<(NodeId, Place)>> {
         let mut body = Body::new(&group.space, "dims.quads");
-        match group.anchor {
-            Some(anchor) => drop(body.values.insert(anchor, "anchor".into())),
-            None => body.source = matches!(map(self.graph, group, target), Schedule::Rows { .. }),
+        body.source = matches!(schedule, Schedule::Rows { .. });
+        if let Some(anchor) = group.anchor {
+            body.values.insert(anchor, "anchor".into());
         }
         let mut stored = Vec::new();
         let mut stores = String::new();

@@ -7,8 +7,8 @@ use crate::graph::{Arena, NodeId, Op, Over, Reduction, Sink};
 
 impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = |cost: fn(&super::Cost) -> u64| self.dispatches.iter().map(|d| cost(&d.cost)).sum();
-        let (flops, bytes) = (quantity(total(|c| c.flops), "flop"), quantity(total(|c| c.bytes), "B"));
+        let cost = self.cost();
+        let (flops, bytes) = (quantity(cost.flops, "flop"), quantity(cost.bytes, "B"));
         let (rows, kind) = (self.target.rows, format!("{:?}", self.target.kind).to_lowercase());
         let count = self.dispatches.len();
         writeln!(

@@ -4,7 +4,7 @@
 //! it; elementwise nodes that only a reduction reads are computed inside it and never stored.
 
 use super::Target;
-use super::late::{copy_late, is_late};
+use super::late::{copy_late, late};
 use crate::error::Result;
 use crate::graph::{Access, Expr, Graph, NodeId, Op, Over, Reduction, Shape, Sink};
 
@@ -127,8 +127,7 @@ impl Graph {
 /// Forms the groups, in an order they can run in.
 pub(super) fn groups(graph: &Graph, target: &Target) -> Vec<Group> {
     let needed = needed(graph);
-    let late: Vec<NodeId> =
-        graph.sinks().iter().filter(|(sink, id)| is_late(graph, *sink, *id)).map(|(_, id)| *id).collect();
+    let late = late(graph);
     let inside = if target.optimise { computed_inside(graph, &needed, target) } else { vec![None; needed.len()] };
     let mut groups: Vec<Group> = Vec::new();
     let mut home: Vec<Option<usize>> = vec![None; needed.len()];
@@ -162,10 +161,9 @@ fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Optio
     for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
         node.inputs().iter().for_each(|i| readers[i.0].push(id));
     }
-    let sunk = |id: NodeId| graph.sinks().iter().any(|(_, s)| *s == id);
     let mut inside: Vec<Option<NodeId>> = vec![None; needed.len()];
     for (id, node) in graph.nodes().rev().filter(|(id, _)| needed[id.0]) {
-        if !is_elementwise(graph, id) || sunk(id) {
+        if !is_elementwise(graph, id) || sunk(graph, id) {
             continue;
         }
         let mut owners = readers[id.0].iter().map(|&r| match graph.node(r).op {
@@ -190,6 +188,11 @@ fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Optio
 /// Whether two shapes are the same matrix.
 pub(super) fn same_matrix(a: &Shape, b: &Shape) -> bool {
     a.batched == b.batched && a.blocks() == b.blocks() && a.columns() == b.columns()
+}
+
+/// Whether a node's value goes into a sink.
+pub(super) fn sunk(graph: &Graph, id: NodeId) -> bool {
+    graph.sinks().iter().any(|(_, s)| *s == id)
 }
 
 /// Whether a group has the value of `id` in a register when it computes an element of `shape`.
@@ -244,8 +247,7 @@ pub(super) fn bindings(graph: &Graph, group: &Group, extra: Option<NodeId>) -> u
         }
     }
     let readers = |id: NodeId| graph.nodes().filter(move |(_, n)| n.inputs().contains(&id)).map(|(r, _)| r);
-    let sunk = |id: NodeId| graph.sinks().iter().any(|(_, s)| *s == id);
-    let leaves = |id: NodeId| sunk(id) || readers(id).any(|r| !own.contains(&r));
+    let leaves = |id: NodeId| sunk(graph, id) || readers(id).any(|r| !own.contains(&r));
     let stored = own.iter().filter(|&&id| leaves(id)).count();
     // An update is bound together with what it replaces; it and gradients are bound beside the flags.
     let updates = |id: NodeId| graph.sinks().iter().any(|(s, n)| matches!(s, Sink::Update(_)) && *n == id);

@@ -3,9 +3,14 @@
 use super::fuse::{alias, in_register, needed, root};
 use crate::graph::{Arena, Graph, NodeId, Op, Sink};
 
+/// The values that wait for a dispatch of their own.
+pub(super) fn late(graph: &Graph) -> Vec<NodeId> {
+    graph.sinks().iter().filter(|(sink, id)| is_late(graph, *sink, *id)).map(|(_, id)| *id).collect()
+}
+
 /// Whether a value that goes into an arena must wait there for a dispatch of its own after all others: where someone
 /// reads the arena who may come later than the value, or who reads more of it than the element that is replaced.
-pub(super) fn is_late(graph: &Graph, sink: Sink, id: NodeId) -> bool {
+fn is_late(graph: &Graph, sink: Sink, id: NodeId) -> bool {
     let arena = match sink {
         Sink::Update(arena) => arena,
         Sink::Gradient(_) => Arena::Grads,

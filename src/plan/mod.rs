@@ -1,8 +1,8 @@
 //! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
 //!
-//! graph -> `split` (maps too wide for a dispatch) -> `fuse` and `absorb` (which nodes are computed together) -> `stage` (which of those
-//! groups run side by side in one dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of each dispatch) ->
-//! [`Recording`].
+//! graph -> `split` (maps too wide for a dispatch) -> `fuse` and `absorb` (which nodes are computed together) -> `stage`
+//! (which of those groups run side by side in one dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of
+//! each dispatch) -> [`Recording`].
 
 mod absorb;
 mod emit;
@@ -12,6 +12,8 @@ mod late;
 mod slots;
 mod split;
 mod stage;
+
+use std::iter::Sum;
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, NodeId, Op};
@@ -135,6 +137,12 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), |a, b| Cost { flops: a.flops + b.flops, bytes: a.bytes + b.bytes })
+    }
+}
+
 /// A planned graph.
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -192,6 +200,11 @@ impl Recording {
         let recording = Recording { graph, target, dispatches, buffers: places.buffers };
         recording.check()?;
         Ok(recording)
+    }
+
+    /// What all its dispatches cost.
+    pub fn cost(&self) -> Cost {
+        self.dispatches.iter().map(|dispatch| dispatch.cost).sum()
     }
 
     /// Bytes of the buffers that belong to this recording alone.

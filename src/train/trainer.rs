@@ -77,7 +77,7 @@ impl Trainer {
         let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&gpu, feed.batch()) };
         let recording = Recording::new(&graph, Target { quick: true, ..target })?;
         let faster = Recording::new(&graph, target)?;
-        let flops: u64 = faster.dispatches.iter().map(|d| d.cost.flops).sum();
+        let flops = faster.cost().flops;
         let taken = session.step.saturating_sub(session.start);
         let steps = feed.steps_per_epoch().saturating_mul(session.training.epochs).saturating_sub(taken);
         let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
