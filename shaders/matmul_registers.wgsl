@@ -1,41 +1,34 @@
-// Matrix product for software adapters: no barrier; every thread keeps ROWS x 4 * QUADS sums
-// in registers and reads both factors straight from storage.
+// Matrix product for software adapters: no barrier; every thread keeps ROWS x 4 * QUADS sums in registers and reads both
+// factors straight from storage, alone or together with the other threads of its subgroup.
 //{consts}
-
-//{if along}
-// One of four values.
-fn pick(v: vec4<f32>, odd: bool, high: bool) -> f32 {
-    let pair = select(v.xz, v.yw, odd);
-    return select(pair.x, pair.y, high);
-}
-//{end}
 
 fn part(group: u32, lane: u32) {
     let m = space_rows();
     let k_end = inner_extent() + none;
+//{if alone}
     let tile = group * WORKGROUP + lane;
     let tiles = (dims.quads + QUADS - 1u) / QUADS;
-    let row0 = tile / tiles * ROWS;
     let c0 = tile % tiles * QUADS;
+//{end}
+//{if together}
+    let tile = group;
+    let tiles = (dims.quads + WORKGROUP * QUADS - 1u) / (WORKGROUP * QUADS);
+    let c0 = (tile % tiles * WORKGROUP + lane) * QUADS;
+//{end}
+    let row0 = tile / tiles * ROWS;
     if (row0 >= m) {
         return;
     }
 //{zero sums}
 //{starts}
 //{if along}
-    // Factors along the inner dimension are read four values at a time and taken apart: a load costs more than that.
-    for (var k = 0u; k < k_end;) {
-//{quads along}
-        for (let stop = min(k + 4u, k_end); k < stop; k++) {
-            let odd = (k & 1u) != 0u;
-            let high = (k & 2u) != 0u;
-//{products}
-        }
+    for (var k = 0u; k < k_end; k += 4u) {
+//{products along}
     }
 //{end}
 //{if across}
     for (var k = 0u; k < k_end; k++) {
-//{products}
+//{products across}
     }
 //{end}
     // Every thread reads back only what it wrote itself.

@@ -171,7 +171,7 @@ fn kernels() -> Kernels {
 fn translate(what: &str, wgsl: &str) {
     let module = kernel::reflect(what, wgsl).expect(what).module;
     let validate = |module: &naga::Module| {
-        let valid = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(module);
+        let valid = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP).validate(module);
         valid.unwrap_or_else(|e| panic!("{what}: {}\n{wgsl}", e.emit_to_string(wgsl)))
     };
     let info = validate(&module);

@@ -1,10 +1,18 @@
 //! The text of the matrix kernels' inner loops: every sum is a named register and every index a constant, since
 //! bounds checks on indexed local arrays cost a third of the speed.
 
+mod registers;
+mod shared;
+
 use std::fmt::{self, Write as _};
 
-/// Threads of a workgroup in the register family.
-pub(super) const REGISTER_WORKGROUP: usize = 8;
+use registers::Registers;
+
+/// Threads of the subgroups that kernels know how to use: on Mesa's software adapter a subgroup is a vector of eight.
+pub const SUBGROUP: usize = 8;
+
+/// Threads of a workgroup in the register families: a subgroup, where that is what they are for.
+pub(super) const REGISTER_WORKGROUP: usize = SUBGROUP;
 
 /// Values of the inner dimension that the shared family stages at a time.
 const DEPTH: usize = 16;
@@ -15,6 +23,13 @@ pub enum Tile {
     /// Reads storage directly: for software adapters.
     Registers {
         /// Rows a thread.
+        rows: usize,
+        /// Quads of columns a thread.
+        quads: usize,
+    },
+    /// Reads storage directly, each value by one thread of a subgroup, which passes it on: for software adapters.
+    Subgroup {
+        /// Rows a thread, and of the whole subgroup.
         rows: usize,
         /// Quads of columns a thread.
         quads: usize,
@@ -32,6 +47,7 @@ impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Tile::Registers { rows, quads } => write!(f, "registers {rows}x{}", quads * 4),
+            Tile::Subgroup { rows, quads } => write!(f, "subgroup {rows}x{}", quads * 4 * SUBGROUP),
             Tile::Shared { rows, quads } => write!(f, "shared {}x{}", rows * 16, quads * 64),
         }
     }
@@ -39,19 +55,24 @@ impl fmt::Display for Tile {
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 7] = [
+    pub const ALL: [Tile; 10] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
         Tile::Registers { rows: 16, quads: 4 },
-        Tile::Registers { rows: 32, quads: 4 },
+        Tile::Subgroup { rows: 8, quads: 1 },
+        Tile::Subgroup { rows: 16, quads: 1 },
+        Tile::Subgroup { rows: 32, quads: 1 },
+        Tile::Subgroup { rows: 32, quads: 2 },
         Tile::Shared { rows: 4, quads: 1 },
         Tile::Shared { rows: 8, quads: 2 },
     ];
 
     fn size(self) -> (usize, usize) {
         match self {
-            Tile::Registers { rows, quads } | Tile::Shared { rows, quads } => (rows, quads),
+            Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } | Tile::Shared { rows, quads } => {
+                (rows, quads)
+            }
         }
     }
 
@@ -60,10 +81,31 @@ impl Tile {
         if self.size().0 > 4 { DEPTH / 2 } else { DEPTH }
     }
 
+    /// What a result of so many rows and quads costs with this tile on software adapters whose subgroups have so many
+    /// threads, in quarters of a step with four products; nothing where the tile is not for them. What lies beyond the edge
+    /// of the result is computed too.
+    pub fn cost(self, rows: usize, quads: usize, ta: bool, tb: bool, subgroup: u32) -> Option<usize> {
+        let (tr, tq) = self.size();
+        // Measured on llvmpipe: a load of four values takes as long as sixteen steps, passing one on as long as half a step.
+        let step = |threads: usize| {
+            let loads = if ta { 4 * tr.div_ceil(4 * threads) } else { tr.div_ceil(threads) } + 4 * tq;
+            16 * loads + 4 * tr * tq + if threads > 1 { 2 * tr } else { 0 }
+        };
+        match self {
+            Tile::Registers { .. } => Some((rows.div_ceil(tr) * quads.div_ceil(tq)).div_ceil(SUBGROUP) * step(1)),
+            // Two quads a thread pay only where nothing has to be kept for further steps.
+            Tile::Subgroup { .. } if subgroup as usize != SUBGROUP || (tq > 1 && (!ta || tb)) => None,
+            Tile::Subgroup { .. } => Some(rows.div_ceil(tr) * quads.div_ceil(SUBGROUP * tq) * step(SUBGROUP)),
+            Tile::Shared { .. } => None,
+        }
+    }
+
     /// What its kernel needs of workgroup memory.
     pub(super) fn memory(self) -> Vec<super::Memory> {
         match self {
-            Tile::Registers { rows, quads } => vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)],
+            Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } => {
+                vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)]
+            }
             Tile::Shared { rows, quads } => {
                 let side = |values: usize| 16 * values * self.depth();
                 vec![("left", "f32", side(rows)), ("right", "f32", side(quads * 4))]
@@ -81,7 +123,9 @@ impl Tile {
             let _ = match self {
                 // Through memory: what follows the product is then compiled once, not for every sum. (A loop over a
                 // local array would do, if compilers did not make a ladder of branches of it.)
-                Tile::Registers { .. } => writeln!(store, "    sums[mine + {}u] = s{i}_{j};", i * quads + j),
+                Tile::Registers { .. } | Tile::Subgroup { .. } => {
+                    writeln!(store, "    sums[mine + {}u] = s{i}_{j};", i * quads + j)
+                }
                 Tile::Shared { .. } => writeln!(
                     store,
                     "    if (row0 + {i}u < m && c0 + {j}u < dims.quads) {{\n        body(row0 + {i}u, c0 + {j}u, s{i}_{j});\n    }}"
@@ -89,27 +133,22 @@ impl Tile {
             };
         }
         let mut hooks = vec![("zero sums", sums), ("store sums", store)];
+        let mut consts = format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;");
         match self {
             Tile::Registers { .. } => {
-                hooks.push(("consts", format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;")));
-                hooks.push(("starts", register_starts(rows, quads, ta, tb)));
-                hooks.push(("products", register_products(rows, quads, ta, tb, factors)));
-                let when = |condition: bool| String::from(if condition { "1" } else { "" });
-                hooks.push(("if along", when(!ta || tb)));
-                hooks.push(("if across", when(ta && !tb)));
-                hooks.push(("quads along", quads_along(rows, quads, ta, tb, factors)));
+                hooks.extend(Registers { rows, quads, threads: 1, ta, tb, factors }.hooks());
+            }
+            Tile::Subgroup { .. } => {
+                hooks.extend(Registers { rows, quads, threads: SUBGROUP, ta, tb, factors }.hooks());
             }
             Tile::Shared { .. } => {
-                let consts = format!(
-                    "const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\nconst DEPTH: u32 = {}u;",
-                    self.depth()
-                );
-                hooks.push(("consts", consts));
-                hooks.push(("stage left", stage("left", &factors[0], "a", "M", "first_row", !ta)));
-                hooks.push(("stage right", stage("right", &factors[1], "b", "N", "column0", tb)));
-                hooks.push(("products", shared_products(rows, quads)));
+                let _ = write!(consts, "\nconst DEPTH: u32 = {}u;", self.depth());
+                hooks.push(("stage left", shared::stage("left", &factors[0], "a", "M", "first_row", !ta)));
+                hooks.push(("stage right", shared::stage("right", &factors[1], "b", "N", "column0", tb)));
+                hooks.push(("products", shared::products(rows, quads)));
             }
         }
+        hooks.push(("consts", consts));
         hooks
     }
 }
@@ -119,115 +158,3 @@ fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 const LANES: [char; 4] = ['x', 'y', 'z', 'w'];
-
-/// Where each of the thread's rows and columns starts in storage. What lies beyond the edge reads the last row or
-/// column instead: its sums are not kept.
-fn register_starts(rows: usize, quads: usize, ta: bool, tb: bool) -> String {
-    let mut out = String::new();
-    if ta {
-        for i in 0..rows / 4 {
-            let _ = writeln!(out, "    let a{i} = min(row0 / 4u + {i}u, dims.a_quads - 1u);");
-        }
-    } else {
-        for i in 0..rows {
-            let _ = writeln!(out, "    let a{i} = min(row0 + {i}u, m - 1u) * dims.a_quads;");
-        }
-    }
-    if tb {
-        for j in 0..quads * 4 {
-            let _ = writeln!(out, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads;");
-        }
-    } else {
-        for j in 0..quads {
-            let _ = writeln!(out, "    let b{j} = min(c0 + {j}u, dims.quads - 1u);");
-        }
-    }
-    out
-}
-
-/// What serves four steps of the inner loop: four values of each row of a factor that lies along the inner dimension.
-fn quads_along(rows: usize, quads: usize, ta: bool, tb: bool, [left, right]: &[String; 2]) -> String {
-    let mut out = String::new();
-    for i in (0..rows).filter(|_| !ta) {
-        let _ = writeln!(out, "        let p{i} = {left}[a{i} + k / 4u];");
-    }
-    for j in (0..quads * 4).filter(|_| tb) {
-        let _ = writeln!(out, "        let q{j} = {right}[b{j} + k / 4u];");
-    }
-    out
-}
-
-/// One step of the inner loop. Written out four times, four steps would need no picking, but that text takes longer to
-/// compile and runs no faster (docs/rejected.md).
-fn register_products(rows: usize, quads: usize, ta: bool, tb: bool, [left, right]: &[String; 2]) -> String {
-    let mut out = String::new();
-    let o = &mut out;
-    if ta {
-        for i in 0..rows / 4 {
-            let _ = writeln!(o, "        let x{i} = {left}[k * dims.a_quads + a{i}];");
-        }
-    } else {
-        for i in 0..rows {
-            let _ = writeln!(o, "        let x{i} = pick(p{i}, odd, high);");
-        }
-    }
-    for j in 0..quads {
-        if tb {
-            let lanes = (0..4).map(|l| format!("pick(q{}, odd, high)", j * 4 + l)).collect::<Vec<_>>().join(", ");
-            let _ = writeln!(o, "        let y{j} = vec4<f32>({lanes});");
-        } else {
-            let _ = writeln!(o, "        let y{j} = {right}[k * dims.b_quads + b{j}];");
-        }
-    }
-    for (i, j) in pairs(rows, quads) {
-        let x = if ta { format!("x{}.{}", i / 4, LANES[i % 4]) } else { format!("x{i}") };
-        let _ = writeln!(o, "        s{i}_{j} += {x} * y{j};");
-    }
-    out
-}
-
-/// Copies four values of a factor into workgroup memory, laid out [inner][outer]; outside the matrix they are zero.
-/// `along_inner` says that storage runs along the inner dimension.
-fn stage(memory: &str, binding: &str, name: &str, side: &str, start: &str, along_inner: bool) -> String {
-    let tile = format!("TILE_{side}");
-    let mut out = String::new();
-    if along_inner {
-        let _ =
-            writeln!(out, "            let outer = i / (DEPTH / 4u);\n            let inner = i % (DEPTH / 4u) * 4u;");
-        let _ = writeln!(out, "            var v = vec4<f32>();");
-        let _ = writeln!(out, "            if ({start} + outer < {name}_extent() && k0 + inner < k_end) {{");
-        let at = format!("({start} + outer) * dims.{name}_quads + (k0 + inner) / 4u");
-        let _ = writeln!(out, "                v = {binding}[{at}];\n            }}");
-        for (l, lane) in LANES.iter().enumerate() {
-            let _ = writeln!(out, "            {memory}[(inner + {l}u) * {tile} + outer] = v.{lane};");
-        }
-    } else {
-        let _ = writeln!(
-            out,
-            "            let inner = i / ({tile} / 4u);\n            let outer = i % ({tile} / 4u) * 4u;"
-        );
-        let _ = writeln!(out, "            var v = vec4<f32>();");
-        let _ = writeln!(out, "            if (({start} + outer) / 4u < dims.{name}_quads && k0 + inner < k_end) {{");
-        let at = format!("(k0 + inner) * dims.{name}_quads + ({start} + outer) / 4u");
-        let _ = writeln!(out, "                v = {binding}[{at}];\n            }}");
-        for (l, lane) in LANES.iter().enumerate() {
-            let _ = writeln!(out, "            {memory}[inner * {tile} + outer + {l}u] = v.{lane};");
-        }
-    }
-    out
-}
-
-fn shared_products(rows: usize, quads: usize) -> String {
-    let mut out = String::new();
-    for i in 0..rows {
-        let _ = writeln!(out, "            let x{i} = left[l + {i}u];");
-    }
-    for j in 0..quads {
-        let lanes = (0..4).map(|l| format!("right[r + {}u]", j * 4 + l)).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(out, "            let y{j} = vec4<f32>({lanes});");
-    }
-    for (i, j) in pairs(rows, quads) {
-        let _ = writeln!(out, "            s{i}_{j} += x{i} * y{j};");
-    }
-    out
-}

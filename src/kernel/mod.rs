@@ -3,7 +3,7 @@
 mod matmul;
 mod reflect;
 
-pub use matmul::Tile;
+pub use matmul::{SUBGROUP, Tile};
 pub use reflect::{Binding, Reflection, Space, reflect};
 
 /// What every kernel may use: the types, the state and the scalar functions.
@@ -67,7 +67,9 @@ impl Schedule {
         match self {
             Schedule::Map | Schedule::Rows { .. } => 64,
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes.max(32),
-            Schedule::MatMul { tile: Tile::Registers { .. }, .. } => matmul::REGISTER_WORKGROUP as u32,
+            Schedule::MatMul { tile: Tile::Registers { .. } | Tile::Subgroup { .. }, .. } => {
+                matmul::REGISTER_WORKGROUP as u32
+            }
             Schedule::MatMul { tile: Tile::Shared { .. }, .. } => 256,
         }
     }
@@ -93,6 +95,9 @@ impl Schedule {
             Schedule::MatMul { tile: Tile::Registers { rows: tr, quads: tq }, .. } => {
                 threads(rows.div_ceil(tr) * quads.div_ceil(tq), workgroup)
             }
+            Schedule::MatMul { tile: Tile::Subgroup { rows: tr, quads: tq }, .. } => {
+                rows.div_ceil(tr) * quads.div_ceil(SUBGROUP * tq)
+            }
             Schedule::MatMul { tile: Tile::Shared { rows: tr, quads: tq }, .. } => {
                 quads.div_ceil(16 * tq) * rows.div_ceil(16 * tr)
             }
@@ -109,7 +114,7 @@ impl Schedule {
             Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
             Schedule::MatMul { tile, ta, tb } => {
                 let template = match tile {
-                    Tile::Registers { .. } => MATMUL_REGISTERS,
+                    Tile::Registers { .. } | Tile::Subgroup { .. } => MATMUL_REGISTERS,
                     Tile::Shared { .. } => MATMUL_SHARED,
                 };
                 fill(template, &tile.hooks(ta, tb, factors))
@@ -197,9 +202,12 @@ pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
         false => "at = group.x + group.y * dims.wrap",
         true => "at_0 = (group.x + group.y * dims.wrap) * dims.stride % dims.modulus",
     };
+    let together = |part: &Part| matches!(part.schedule, Schedule::MatMul { tile: Tile::Subgroup { .. }, .. });
+    // Where threads pass values on, the workgroup is one subgroup.
+    let lane = if parts.iter().any(together) { "subgroup_invocation_id" } else { "local_invocation_index" };
     let main = format!(
         "const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
-         group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {{\n    none = group.z;\n    let {at};\n\
+         group: vec3<u32>, @builtin({lane}) lane: u32) {{\n    none = group.z;\n    let {at};\n\
          {main}{}\n}}\n",
         "\n    }".repeat(parts.len() - 1)
     );

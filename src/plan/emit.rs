@@ -579,26 +579,23 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         return tile;
     }
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
+    let (ta, tb) = match group.anchor.map(|id| &graph.node(id).op) {
+        Some(&Op::MatMul { ta, tb, .. }) => (ta, tb),
+        _ => (false, false),
+    };
     let flops = flops(graph, group, target.rows);
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
-    let register = |rows, quads| Tile::Registers { rows, quads };
     match target.kind {
         AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
         AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
-        AdapterKind::Software if flops < large => register(4, 2),
-        AdapterKind::Software if target.quick => register(8, 4),
-        // What lies beyond the edge of the result is computed too: the smaller tile wastes less of it.
         AdapterKind::Software => {
-            let cost = |tr: usize| {
-                // A load of four values takes as long as sixteen steps with four products (measured, llvmpipe).
-                rows.div_ceil(tr) * quads.div_ceil(4) * (16 * (tr / 4 + 4) + tr * 4)
-            };
-            // Taller ones pay only where both factors are read across the inner dimension.
-            let across =
-                matches!(group.anchor.map(|id| &graph.node(id).op), Some(Op::MatMul { ta: true, tb: false, .. }));
-            let tall = [8, 16, 32].into_iter().filter(|&tr| tr < 32 || across).min_by_key(|&tr| cost(tr));
-            register(tall.unwrap_or(8), 4)
+            let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
+            let all = Tile::ALL.into_iter().filter(|_| flops >= large);
+            let subgroup = target.limits.subgroup;
+            let cost = |tile: Tile| tile.cost(rows, quads, ta, tb, subgroup).map(|cost| (cost, tile));
+            let cheapest = small.into_iter().chain(all).filter_map(cost).min_by_key(|(cost, _)| *cost);
+            cheapest.map_or(small[0], |(_, tile)| tile)
         }
     }
 }

@@ -41,12 +41,19 @@ pub struct Limits {
     pub workgroups: u32,
     /// Storage buffers in one dispatch.
     pub storage_buffers: usize,
+    /// Threads of a subgroup, where all have as many and kernels may pass values on within one; else 0.
+    pub subgroup: u32,
 }
 
 impl Limits {
     /// What every WebGPU implementation offers, one storage buffer kept as a margin.
-    pub const DEFAULT: Limits =
-        Limits { binding_bytes: 128 << 20, buffer_bytes: 256 << 20, workgroups: 65_535, storage_buffers: 7 };
+    pub const DEFAULT: Limits = Limits {
+        binding_bytes: 128 << 20,
+        buffer_bytes: 256 << 20,
+        workgroups: 65_535,
+        storage_buffers: 7,
+        subgroup: 0,
+    };
 }
 
 /// What a plan is made for.
