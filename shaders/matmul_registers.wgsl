@@ -21,16 +21,10 @@ fn part(group: u32, lane: u32) {
     }
 //{zero sums}
 //{starts}
-//{if along}
     for (var k = 0u; k < k_end; k += 4u) {
-//{products along}
+//{factors}
+//{products}
     }
-//{end}
-//{if across}
-    for (var k = 0u; k < k_end; k++) {
-//{products across}
-    }
-//{end}
     // Every thread reads back only what it wrote itself.
     let mine = lane * ROWS * QUADS;
 //{store sums}

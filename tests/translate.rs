@@ -22,14 +22,20 @@ fn tensor(name: &str, dims: &[usize]) -> Tensor {
     Tensor { name: name.into(), shape: Shape::fixed(dims) }
 }
 
-/// The kernels of plans, by their text.
+type ByText = BTreeMap<String, (String, Vec<Schedule>)>;
+
+/// The kernels of plans, and those of the same plans on software adapters with integers of 64 bits.
 #[derive(Default)]
-struct Kernels(BTreeMap<String, (String, Vec<Schedule>)>);
+struct Kernels(ByText, ByText);
 
 impl Kernels {
     fn add(&mut self, graph: &Graph, target: Target) {
-        for dispatch in Recording::new(graph, target).expect("a plan").dispatches {
-            self.0.insert(dispatch.wgsl, (dispatch.label, dispatch.schedules));
+        let limits = Limits { int64: true, ..target.limits };
+        let wide = Target { kind: AdapterKind::Software, limits, ..target };
+        for (target, kernels) in [(target, &mut self.0), (wide, &mut self.1)] {
+            for dispatch in Recording::new(graph, target).expect("a plan").dispatches {
+                kernels.insert(dispatch.wgsl, (dispatch.label, dispatch.schedules));
+            }
         }
     }
 }
@@ -171,7 +177,8 @@ fn kernels() -> Kernels {
 fn translate(what: &str, wgsl: &str) {
     let module = kernel::reflect(what, wgsl).expect(what).module;
     let validate = |module: &naga::Module| {
-        let valid = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP).validate(module);
+        let valid = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_INT64)
+            .validate(module);
         valid.unwrap_or_else(|e| panic!("{what}: {}\n{wgsl}", e.emit_to_string(wgsl)))
     };
     let info = validate(&module);
@@ -193,7 +200,9 @@ fn translate(what: &str, wgsl: &str) {
 
 #[test]
 fn every_kernel_in_every_language() {
-    for (wgsl, (label, _)) in &kernels().0 {
+    let Kernels(narrow, wide) = kernels();
+    assert!(wide.keys().any(|wgsl| wgsl.contains("vec2<u64>")));
+    for (wgsl, (label, _)) in narrow.iter().chain(&wide) {
         translate(label, wgsl);
     }
     translate("finish", &kernel::finish());

@@ -6,6 +6,7 @@ mod shared;
 
 use std::fmt::{self, Write as _};
 
+use super::Source;
 use registers::Registers;
 
 /// Threads of the subgroups that kernels know how to use: on Mesa's software adapter a subgroup is a vector of eight.
@@ -55,14 +56,17 @@ impl fmt::Display for Tile {
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 10] = [
+    pub const ALL: [Tile; 13] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
         Tile::Registers { rows: 16, quads: 4 },
-        Tile::Subgroup { rows: 8, quads: 1 },
         Tile::Subgroup { rows: 16, quads: 1 },
+        Tile::Subgroup { rows: 24, quads: 1 },
         Tile::Subgroup { rows: 32, quads: 1 },
+        Tile::Subgroup { rows: 40, quads: 1 },
+        Tile::Subgroup { rows: 48, quads: 1 },
+        Tile::Subgroup { rows: 64, quads: 1 },
         Tile::Subgroup { rows: 32, quads: 2 },
         Tile::Shared { rows: 4, quads: 1 },
         Tile::Shared { rows: 8, quads: 2 },
@@ -82,22 +86,22 @@ impl Tile {
     }
 
     /// What a result of so many rows and quads costs with this tile on software adapters whose subgroups have so many
-    /// threads, in quarters of a step with four products; nothing where the tile is not for them. What lies beyond the edge
-    /// of the result is computed too.
-    pub fn cost(self, rows: usize, quads: usize, ta: bool, tb: bool, subgroup: u32) -> Option<usize> {
+    /// threads, in tenths of a step with four products; nothing where the tile is not for them. What lies beyond the edge
+    /// of the result is computed too, and workgroups are shared out to two threads at least.
+    pub fn cost(self, rows: usize, quads: usize, ta: bool, subgroup: u32) -> Option<usize> {
         let (tr, tq) = self.size();
-        // Measured on llvmpipe: a load of four values takes as long as sixteen steps, passing one on as long as half a step.
-        let step = |threads: usize| {
-            let loads = if ta { 4 * tr.div_ceil(4 * threads) } else { tr.div_ceil(threads) } + 4 * tq;
-            16 * loads + 4 * tr * tq + if threads > 1 { 2 * tr } else { 0 }
+        let threads = match self {
+            Tile::Registers { .. } => 1,
+            Tile::Subgroup { .. } if subgroup as usize == SUBGROUP => SUBGROUP,
+            _ => return None,
         };
-        match self {
-            Tile::Registers { .. } => Some((rows.div_ceil(tr) * quads.div_ceil(tq)).div_ceil(SUBGROUP) * step(1)),
-            // Two quads a thread pay only where nothing has to be kept for further steps.
-            Tile::Subgroup { .. } if subgroup as usize != SUBGROUP || (tq > 1 && (!ta || tb)) => None,
-            Tile::Subgroup { .. } => Some(rows.div_ceil(tr) * quads.div_ceil(SUBGROUP * tq) * step(SUBGROUP)),
-            Tile::Shared { .. } => None,
-        }
+        // Measured on llvmpipe: a load of four values takes as long as 32 steps, passing a value on .3. Two quads need more
+        // registers than there are.
+        let loads = if ta { 40 * tr.div_ceil(4 * threads) } else { 10 * tr.div_ceil(threads) } + 40 * tq;
+        let step = if tq > 1 { 12 } else { 10 };
+        let each = 32 * loads / 4 + step * tr * tq + if threads > 1 { 3 * tr } else { 0 };
+        let tiles = rows.div_ceil(tr) * quads.div_ceil(tq * threads);
+        Some(each * tiles.div_ceil(SUBGROUP / threads).next_multiple_of(2))
     }
 
     /// What its kernel needs of workgroup memory.
@@ -114,7 +118,7 @@ impl Tile {
     }
 
     /// The generated lines of the tile's kernel.
-    pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[String; 2]) -> Vec<(&'static str, String)> {
+    pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2]) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
         let mut sums = String::new();
         let mut store = String::new();

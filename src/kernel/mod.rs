@@ -8,6 +8,10 @@ pub use reflect::{Binding, Reflection, Space, reflect};
 
 /// What every kernel may use: the types, the state and the scalar functions.
 const PRELUDE: &str = "alias T = vec4<f32>;\n";
+/// Four neighbouring values as they lie in storage,
+const NARROW: &str = "alias Quad = vec4<f32>;\n";
+/// or as two words of 64 bits: software adapters take a value at a time, whatever its size.
+const WIDE: &str = include_str!("../../shaders/wide.wgsl");
 /// Always 0, which compilers cannot know. It is added to the bounds of loops that would else be uniform: Mesa's software
 /// driver compiles such a kernel anew in every dispatch, with the bound as a constant, where that unrolls the loop.
 const NONE: &str = "var<private> none: u32;\n";
@@ -106,7 +110,7 @@ impl Schedule {
 
     /// The text of the function `part` around `functions`, which it calls; `factors` are the bindings that a product
     /// reads.
-    fn text(self, functions: &str, factors: &[String; 2]) -> String {
+    fn text(self, functions: &str, factors: &[Source; 2]) -> String {
         let main = match self {
             Schedule::Map => MAP.to_string(),
             Schedule::Rows { run } => fill(ROWS, &[("consts", format!("const RUN: u32 = {run}u;"))]),
@@ -148,6 +152,35 @@ impl Schedule {
     }
 }
 
+/// A storage range of quads, as a kernel reads and writes it.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The name of its binding.
+    pub name: String,
+    /// Where its part of the binding begins: empty, or a sum to go on with.
+    pub start: String,
+    /// Whether quads lie there as words of 64 bits.
+    pub wide: bool,
+}
+
+impl Source {
+    /// The text of the quad at an index.
+    pub fn at(&self, index: &str) -> String {
+        let Source { name, start, wide } = self;
+        if *wide { format!("unpack({name}[{start}{index}])") } else { format!("{name}[{start}{index}]") }
+    }
+
+    /// The statement that stores a quad.
+    pub fn store(&self, index: &str, value: &str) -> String {
+        let Source { name, start, wide } = self;
+        if *wide {
+            format!("{name}[{start}{index}] = pack({value});")
+        } else {
+            format!("{name}[{start}{index}] = {value};")
+        }
+    }
+}
+
 /// One of the jobs that a kernel's workgroups are shared out to.
 #[derive(Clone, Debug)]
 pub struct Part {
@@ -156,15 +189,15 @@ pub struct Part {
     /// The functions its template calls.
     pub functions: String,
     /// The bindings that a product reads.
-    pub factors: [String; 2],
+    pub factors: [Source; 2],
     /// The names of its dimensions.
     pub dims: Vec<String>,
 }
 
-/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to.
-/// Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last, and
+/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to, with
+/// quads as words of 64 bits where it is `wide`, and `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last, and
 /// a stride and a modulus that say which of them all a workgroup stands for, then the workgroups in a row of the grid.
-pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
+pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32, wide: bool) -> String {
     let several = parts.len() > 1;
     let mut dims = String::from("struct Dims {\n");
     let (mut texts, mut main, mut memory) = (String::new(), String::new(), Vec::<Memory>::new());
@@ -208,11 +241,12 @@ pub fn source(bindings: &str, parts: &[Part], workgroup: u32) -> String {
     let main = format!(
         "const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
          group: vec3<u32>, @builtin({lane}) lane: u32) {{\n    none = group.z;\n    let {at};\n\
-         {main}{}\n}}\n",
+         {main}{}\n{end}}}\n",
         "\n    }".repeat(parts.len() - 1)
     );
     let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
-    [PRELUDE, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
+    let quad = if wide { WIDE } else { NARROW };
+    [PRELUDE, quad, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.

@@ -9,7 +9,7 @@ use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
 use crate::graph::{Function, Sink};
-use crate::kernel::{self, Part, Schedule, Tile};
+use crate::kernel::{self, Part, Schedule, Source, Tile};
 
 /// How a storage range is declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,16 @@ struct Emitter<'a> {
     dims: Vec<(String, u32)>,
     functions: String,
     loads: Vec<(NodeId, Place)>,
+    /// Whether quads are moved as words of 64 bits.
+    wide: bool,
+    /// What a thread does at its end for every flag that it may have to raise.
+    raised: BTreeMap<&'static str, String>,
+}
+
+/// What went bad: a word of [`Role::Flags`].
+enum Bad {
+    Update,
+    Gradient,
 }
 
 /// One WGSL function in the making: values at (`row`, `c`) of a space.
@@ -57,7 +67,9 @@ const RESULTS: u32 = 8;
 
 /// Builds the dispatch of groups that run side by side.
 pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
-    let mut e = Emitter { graph, places, bound: vec![], dims: vec![], functions: String::new(), loads: vec![] };
+    let wide = target.kind == AdapterKind::Software && target.limits.int64;
+    let (bound, dims, functions, loads, raised) = Default::default();
+    let mut e = Emitter { graph, places, bound, dims, functions, loads, wide, raised };
     let (mut parts, mut dims, mut extents, mut stores) = (vec![], vec![], vec![], vec![]);
     for group in stage {
         let (schedule, factors) = e.anchor(group, target)?;
@@ -93,12 +105,13 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     }
     dims.push(across as u32);
 
-    let mut bindings = String::from("@group(0) @binding(0) var<uniform> state: State;\n");
+    let mut bindings: String = e.raised.keys().map(|name| format!("var<private> {name}: bool;\n")).collect();
+    bindings.push_str("@group(0) @binding(0) var<uniform> state: State;\n");
     bindings.push_str("@group(0) @binding(1) var<uniform> dims: Dims;\n");
     for (i, b) in e.bound.iter().enumerate() {
         let access = if b.written { "read_write" } else { "read" };
         let element = match b.element {
-            Element::Quad => "vec4<f32>",
+            Element::Quad => "Quad",
             Element::Single => "f32",
             Element::Atomic => "atomic<u32>",
         };
@@ -129,7 +142,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let flops = stage.iter().map(|group| flops(graph, group, target.rows)).sum();
     Ok(Dispatch {
         label,
-        wgsl: kernel::source(&bindings, &parts, workgroup),
+        wgsl: kernel::source(&bindings, &parts, &e.raised.into_values().collect::<String>(), workgroup, e.wide),
         schedules: parts.iter().map(|p| p.schedule).collect(),
         bindings: e.bound.iter().map(|b| b.place).collect(),
         dims,
@@ -192,37 +205,55 @@ impl Emitter<'_> {
         name
     }
 
+    /// Binds a place of quads.
+    fn quads(&mut self, place: Place, write: bool) -> Source {
+        Source { name: self.bind(place, Element::Quad, write), start: String::new(), wide: self.wide }
+    }
+
     /// Binds a place that is written. Tensors of an arena and terms are written through one binding of all of them, where
-    /// that is allowed, so that dispatches of several need no more; then the index starts as the second text says.
-    fn bind_part(&mut self, place: Place, target: &Target) -> (String, String) {
+    /// that is allowed, so that dispatches of several need no more.
+    fn bind_part(&mut self, place: Place, target: &Target) -> Source {
         let bytes = self.places.buffers.iter().find(|(role, _)| *role == place.role).map_or(0, |(_, bytes)| *bytes);
         if !matches!(place.role, Role::Arena(_) | Role::Terms) || bytes > target.limits.binding_bytes {
-            return (self.bind(place, Element::Quad, true), String::new());
+            return self.quads(place, true);
         }
         let whole = Place { offset: 0, bytes, ..place };
         let start = self.dim_for("start_", (place.offset / 16) as usize);
-        (self.bind(whole, Element::Quad, true), format!("{start} + "))
+        Source { start: format!("{start} + "), ..self.quads(whole, true) }
     }
 
-    fn flags(&mut self) -> String {
-        self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true)
+    /// Remembers that something went bad, where `condition` holds, until the thread is at its end.
+    fn flag(&mut self, out: &mut String, what: Bad, condition: &str) {
+        let flags = self.bind(Place { role: Role::Flags, offset: 0, bytes: 16 }, Element::Atomic, true);
+        let (name, word) = match what {
+            Bad::Update => ("bad_update", 0),
+            Bad::Gradient => ("bad_gradient", 1),
+        };
+        let _ = writeln!(out, "    {name} = {name} | {condition};");
+        self.raised.insert(name, format!("    if ({name}) {{\n        atomicMax(&{flags}[{word}], 1u);\n    }}\n"));
     }
 
-    fn bind_load(&mut self, id: NodeId, element: Element) -> Result<String> {
+    /// The place of a value that is read.
+    fn loaded(&mut self, id: NodeId) -> Result<Place> {
         let (home, place) = (root(self.graph, id), self.place(id)?);
         if !self.loads.contains(&(home, place)) {
             self.loads.push((home, place));
         }
-        Ok(self.bind(place, element, false))
+        Ok(place)
+    }
+
+    fn load_quads(&mut self, id: NodeId) -> Result<Source> {
+        let place = self.loaded(id)?;
+        Ok(self.quads(place, false))
     }
 
     /// Declares what the group's anchor needs and chooses how its work is shared.
-    fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [String; 2])> {
-        let none = || [String::new(), String::new()];
+    fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [Source; 2])> {
+        let none = <[Source; 2]>::default;
         let Some(anchor) = group.anchor else { return Ok((map(self.graph, group, target), none())) };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = choose_tile(target, self.graph, group);
-            let factors = [self.bind_load(a, Element::Quad)?, self.bind_load(b, Element::Quad)?];
+            let factors = [self.load_quads(a)?, self.load_quads(b)?];
             let (left, right) = (self.graph.shape(a).clone(), self.graph.shape(b).clone());
             self.dim("a_quads", left.stride() / 4);
             self.dim("b_quads", right.stride() / 4);
@@ -314,15 +345,15 @@ impl Emitter<'_> {
         let columns = self.graph.shape(id).columns();
         match self.places.sinks.get(&id) {
             Some(Sink::Update(_)) => {
-                let name = self.bind(place, Element::Quad, true);
-                let flags = self.flags();
+                let quads = self.quads(place, true);
+                let (name, at) = (&quads.name, "row * dims.quads + c");
                 let _ = writeln!(out, "    let bad_{name} = not_finite({value});");
-                let _ = writeln!(out, "    if (any(bad_{name})) {{\n        atomicMax(&{flags}[0], 1u);\n    }}");
+                self.flag(out, Bad::Update, &format!("any(bad_{name})"));
                 // Usually the old value is at hand: the new one was made from it.
-                let old = body.line(format!("{name}[row * dims.quads + c]"));
+                let old = body.line(quads.at(at));
                 let _ = writeln!(out, "    if (state.halted == 0u) {{");
-                let _ =
-                    writeln!(out, "        {name}[row * dims.quads + c] = select({value}, {old}, bad_{name});\n    }}");
+                let new = quads.store(at, &format!("select({value}, {old}, bad_{name})"));
+                let _ = writeln!(out, "        {new}\n    }}");
             }
             Some(Sink::Output(_)) if !columns.is_multiple_of(4) => {
                 let name = self.bind(place, Element::Single, true);
@@ -330,15 +361,13 @@ impl Emitter<'_> {
                 let _ = writeln!(out, "        {name}[row * dims.columns + c * 4u + l] = {value}[l];\n    }}");
             }
             sink => {
-                let (name, start) = self.bind_part(place, target);
+                let quads = self.bind_part(place, target);
                 let kept = "vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(dims.columns)";
                 let kept = body.line(format!("select(T(), {value}, {kept})"));
-                let _ = writeln!(out, "    {name}[{start}row * dims.quads + c] = {kept};");
+                let _ = writeln!(out, "    {}", quads.store("row * dims.quads + c", &kept));
                 if let Some(Sink::Gradient(_)) = sink {
                     // Told here, a gradient that went bad is known before anything is updated, without a dispatch.
-                    let flags = self.flags();
-                    let bad = format!("any(not_finite({kept} * {kept}))");
-                    let _ = writeln!(out, "    if ({bad}) {{\n        atomicMax(&{flags}[1], 1u);\n    }}");
+                    self.flag(out, Bad::Gradient, &format!("any(not_finite({kept} * {kept}))"));
                 }
             }
         }
@@ -401,19 +430,19 @@ impl Emitter<'_> {
             return self.value(body, home);
         }
         if let Op::Table(column) = self.graph.node(id).op {
-            let name = self.bind_load(id, Element::Quad)?;
+            let row = body.line(self.load_quads(id)?.at("state.table_row"));
             let lane = ["x", "y", "z", "w"].get(column).copied().unwrap_or("x");
-            return Ok(body.line(format!("T({name}[state.table_row].{lane})")));
+            return Ok(body.line(format!("T({row}.{lane})")));
         }
         let shape = self.graph.shape(id);
         let access = Access::new(shape, space)
             .ok_or_else(|| Error::shape(format!("reading {}", self.graph.describe(id)), shape, space))?;
-        let name = self.bind_load(id, Element::Quad)?;
+        let quads = self.load_quads(id)?;
         let row = self.row(access);
         let text = match (access.splat, row.as_str()) {
-            (true, row) => format!("T({name}[{row}].x)"),
-            (false, "0u") => format!("{name}[c]"),
-            (false, row) => format!("{name}[{row} * {} + c]", body.quads),
+            (true, row) => format!("T({}.x)", quads.at(row)),
+            (false, "0u") => quads.at("c"),
+            (false, row) => quads.at(&format!("{row} * {} + c", body.quads)),
         };
         Ok(body.line(text))
     }
@@ -454,9 +483,8 @@ impl Emitter<'_> {
     /// stored or summed.
     fn packed(&mut self, place: Place, row: &str, columns: usize) -> String {
         if columns.is_multiple_of(4) {
-            let name = self.bind(place, Element::Quad, false);
-            let quads = self.dim_for("packed_quads_", columns / 4);
-            return format!("{name}[{row} * {quads} + c]");
+            let width = self.dim_for("packed_quads_", columns / 4);
+            return self.quads(place, false).at(&format!("{row} * {width} + c"));
         }
         let name = self.bind(place, Element::Single, false);
         let width = self.dim_for("packed_columns_", columns);
@@ -467,7 +495,8 @@ impl Emitter<'_> {
     /// Four values of a tensor whose rows are cut differently.
     fn reshaped(&mut self, input: NodeId, to: &Shape) -> Result<String> {
         let from = self.graph.shape(input).clone();
-        let name = self.bind_load(input, Element::Single)?;
+        let place = self.loaded(input)?;
+        let name = self.bind(place, Element::Single, false);
         let width = self.dim_for("view_columns_", to.columns());
         let (old_width, old_stride) =
             (self.dim_for("viewed_columns_", from.columns()), self.dim_for("viewed_stride_", from.stride()));
@@ -480,13 +509,14 @@ impl Emitter<'_> {
 
     /// Four values of a tensor whose columns are moved: one stored quad, or the end of one and the start of the next.
     fn moved(&mut self, body: &mut Body, input: NodeId, offset: isize) -> Result<String> {
-        let name = self.bind_load(input, Element::Quad)?;
+        let from = self.load_quads(input)?;
         let quads = self.dim_for("moved_quads_", self.graph.shape(input).stride() / 4);
         // Counted in u32, what lies before the first quad lies behind the last. Both are zero, as is the padding.
         let skipped = offset.div_euclid(4) as u32;
         let mut quad = |skipped: u32| {
             let at = body.line(format!("c + {skipped}u"));
-            format!("select(T(), {name}[row * {quads} + min({at}, {quads} - 1u)], {at} < {quads})")
+            let value = from.at(&format!("row * {quads} + min({at}, {quads} - 1u)"));
+            format!("select(T(), {value}, {at} < {quads})")
         };
         let first = quad(skipped);
         let (end, start) = match offset.rem_euclid(4) {
@@ -579,10 +609,7 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         return tile;
     }
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let (ta, tb) = match group.anchor.map(|id| &graph.node(id).op) {
-        Some(&Op::MatMul { ta, tb, .. }) => (ta, tb),
-        _ => (false, false),
-    };
+    let ta = matches!(group.anchor.map(|id| &graph.node(id).op), Some(Op::MatMul { ta: true, .. }));
     let flops = flops(graph, group, target.rows);
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
@@ -593,7 +620,7 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
             let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
             let all = Tile::ALL.into_iter().filter(|_| flops >= large);
             let subgroup = target.limits.subgroup;
-            let cost = |tile: Tile| tile.cost(rows, quads, ta, tb, subgroup).map(|cost| (cost, tile));
+            let cost = |tile: Tile| tile.cost(rows, quads, ta, subgroup).map(|cost| (cost, tile));
             let cheapest = small.into_iter().chain(all).filter_map(cost).min_by_key(|(cost, _)| *cost);
             cheapest.map_or(small[0], |(_, tile)| tile)
         }

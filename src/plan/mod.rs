@@ -43,6 +43,8 @@ pub struct Limits {
     pub storage_buffers: usize,
     /// Threads of a subgroup, where all have as many and kernels may pass values on within one; else 0.
     pub subgroup: u32,
+    /// Whether kernels may use integers of 64 bits.
+    pub int64: bool,
 }
 
 impl Limits {
@@ -53,6 +55,7 @@ impl Limits {
         workgroups: 65_535,
         storage_buffers: 7,
         subgroup: 0,
+        int64: false,
     };
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{LANES, SUBGROUP, pairs};
+use super::{LANES, SUBGROUP, Source, pairs};
 
 /// The tile of a thread, and how it comes by its factors.
 pub(super) struct Registers<'a> {
@@ -18,15 +18,10 @@ pub(super) struct Registers<'a> {
     /// Whether the right factor is transposed.
     pub(super) tb: bool,
     /// The bindings of both.
-    pub(super) factors: &'a [String; 2],
+    pub(super) factors: &'a [Source; 2],
 }
 
 impl Registers<'_> {
-    /// Whether a factor lies along the inner dimension, so that four steps are taken at a time.
-    fn along(&self) -> bool {
-        !self.ta || self.tb
-    }
-
     /// Quads that a thread reads for its rows: of four rows each, or of one.
     fn shares(&self) -> usize {
         self.rows.div_ceil(self.threads * if self.ta { 4 } else { 1 })
@@ -37,11 +32,9 @@ impl Registers<'_> {
         vec![
             ("if alone", when(self.threads == 1)),
             ("if together", when(self.threads > 1)),
-            ("if along", when(self.along())),
-            ("if across", when(!self.along())),
             ("starts", lines(|o| self.starts(o))),
-            ("products along", lines(|o| self.along_inner(o))),
-            ("products across", lines(|o| self.step(o, "        ", "k", 0))),
+            ("factors", lines(|o| self.read(o))),
+            ("products", lines(|o| self.products(o))),
         ]
     }
 
@@ -63,55 +56,53 @@ impl Registers<'_> {
         }
     }
 
-    /// Four steps of the inner loop, where a factor lies along the inner dimension and is read four values at a time.
-    fn along_inner(&self, o: &mut String) -> fmt::Result {
+    /// What four steps of the inner loop need of both factors. A factor along the inner dimension is zero behind its end;
+    /// the other one may be anything there, so its last row is read again. Where neither lies so, the left one is cut.
+    fn read(&self, o: &mut String) -> fmt::Result {
         let [left, right] = self.factors;
-        if !self.ta {
-            (0..self.shares()).try_for_each(|i| writeln!(o, "        let p{i} = {left}[a{i} + k / 4u];"))?;
+        if self.ta || !self.tb {
+            (0..4).try_for_each(|step| writeln!(o, "        let k{step} = min(k + {step}u, k_end - 1u);"))?;
         }
-        if self.tb {
-            (0..self.quads * 4).try_for_each(|j| writeln!(o, "        let q{j} = {right}[b{j} + k / 4u];"))?;
-        }
-        for step in 0..4 {
-            writeln!(o, "        {{")?;
-            if self.ta || !self.tb {
-                // Behind the end the other factor is zero: any row will do that is there.
-                writeln!(o, "            let inner = min(k + {step}u, k_end - 1u);")?;
+        for i in 0..self.shares() {
+            if !self.ta {
+                writeln!(o, "        let p{i} = {};", left.at(&format!("a{i} + k / 4u")))?;
+                continue;
             }
-            self.step(o, "            ", "inner", step)?;
-            writeln!(o, "        }}")?;
+            for step in 0..4 {
+                let value = left.at(&format!("k{step} * dims.a_quads + a{i}"));
+                match self.tb {
+                    true => writeln!(o, "        let p{i}_{step} = {value};")?,
+                    false => writeln!(o, "        let p{i}_{step} = select(T(), {value}, k + {step}u < k_end);")?,
+                }
+            }
+        }
+        for j in 0..if self.tb { self.quads * 4 } else { 0 } {
+            writeln!(o, "        let q{j} = {};", right.at(&format!("b{j} + k / 4u")))?;
+        }
+        pairs(4, self.quads).try_for_each(|(step, j)| match self.tb {
+            true => {
+                let [x, y, z, w] = [0, 1, 2, 3].map(|l| format!("q{}.{}", j * 4 + l, LANES[step]));
+                writeln!(o, "        let y{step}_{j} = T({x}, {y}, {z}, {w});")
+            }
+            false => writeln!(o, "        let y{step}_{j} = {};", right.at(&format!("k{step} * dims.b_quads + b{j}"))),
+        })
+    }
+
+    /// Four steps of the inner loop, row by row: so a row's sums stay in registers for all four.
+    fn products(&self, o: &mut String) -> fmt::Result {
+        for (i, step) in pairs(self.rows, 4) {
+            writeln!(o, "        let x{i}_{step} = {};", self.row(i, step))?;
+            (0..self.quads).try_for_each(|j| writeln!(o, "        s{i}_{j} += x{i}_{step} * y{step}_{j};"))?;
         }
         Ok(())
     }
 
-    /// One step of the inner loop at `inner`, the `step`th of four.
-    fn step(&self, o: &mut String, indent: &str, inner: &str, step: usize) -> fmt::Result {
-        let [left, right] = self.factors;
-        if self.ta {
-            for i in 0..self.shares() {
-                writeln!(o, "{indent}let p{i} = {left}[{inner} * dims.a_quads + a{i}];")?;
-            }
-        }
-        for j in 0..self.quads {
-            match self.tb {
-                true => {
-                    let lane = |l: usize| format!("q{}.{}", j * 4 + l, LANES[step]);
-                    let [x, y, z, w] = [0, 1, 2, 3].map(lane);
-                    writeln!(o, "{indent}let y{j} = vec4<f32>({x}, {y}, {z}, {w});")?;
-                }
-                false => writeln!(o, "{indent}let y{j} = {right}[{inner} * dims.b_quads + b{j}];")?,
-            }
-        }
-        for i in 0..self.rows {
-            writeln!(o, "{indent}let x{i} = {};", self.row(i, step))?;
-        }
-        pairs(self.rows, self.quads).try_for_each(|(i, j)| writeln!(o, "{indent}s{i}_{j} += x{i} * y{j};"))
-    }
-
     /// The left factor's value for a row, from the thread that has read it.
     fn row(&self, row: usize, step: usize) -> String {
-        let (place, lane) = if self.ta { (row / 4, row % 4) } else { (row, step) };
-        let value = format!("p{}.{}", place / self.threads, LANES[lane]);
+        let (place, value) = match self.ta {
+            true => (row / 4, format!("p{}_{step}.{}", row / 4 / self.threads, LANES[row % 4])),
+            false => (row, format!("p{}.{}", row / self.threads, LANES[step])),
+        };
         match self.threads {
             SUBGROUP => format!("subgroupBroadcast({value}, {}u)", place % SUBGROUP),
             _ => value,

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{LANES, pairs};
+use super::{LANES, Source, pairs};
 
 /// Copies four values of a factor into workgroup memory, laid out [inner][outer]; outside the matrix they are zero.
 /// `along_inner` says that storage runs along the inner dimension.
-pub(super) fn stage(memory: &str, binding: &str, name: &str, side: &str, start: &str, along_inner: bool) -> String {
+pub(super) fn stage(memory: &str, factor: &Source, name: &str, side: &str, start: &str, along_inner: bool) -> String {
     let tile = format!("TILE_{side}");
     let mut out = String::new();
     if along_inner {
@@ -15,7 +15,7 @@ pub(super) fn stage(memory: &str, binding: &str, name: &str, side: &str, start: 
         let _ = writeln!(out, "            var v = vec4<f32>();");
         let _ = writeln!(out, "            if ({start} + outer < {name}_extent() && k0 + inner < k_end) {{");
         let at = format!("({start} + outer) * dims.{name}_quads + (k0 + inner) / 4u");
-        let _ = writeln!(out, "                v = {binding}[{at}];\n            }}");
+        let _ = writeln!(out, "                v = {};\n            }}", factor.at(&at));
         for (l, lane) in LANES.iter().enumerate() {
             let _ = writeln!(out, "            {memory}[(inner + {l}u) * {tile} + outer] = v.{lane};");
         }
@@ -27,7 +27,7 @@ pub(super) fn stage(memory: &str, binding: &str, name: &str, side: &str, start: 
         let _ = writeln!(out, "            var v = vec4<f32>();");
         let _ = writeln!(out, "            if (({start} + outer) / 4u < dims.{name}_quads && k0 + inner < k_end) {{");
         let at = format!("(k0 + inner) * dims.{name}_quads + ({start} + outer) / 4u");
-        let _ = writeln!(out, "                v = {binding}[{at}];\n            }}");
+        let _ = writeln!(out, "                v = {};\n            }}", factor.at(&at));
         for (l, lane) in LANES.iter().enumerate() {
             let _ = writeln!(out, "            {memory}[inner * {tile} + outer + {l}u] = v.{lane};");
         }
