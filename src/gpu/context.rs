@@ -163,7 +163,7 @@ impl Gpu {
             binding_bytes: offered.max_storage_buffer_binding_size.min(1 << 31),
             buffer_bytes: offered.max_buffer_size,
             workgroups: offered.max_compute_workgroups_per_dimension,
-            storage_buffers: (offered.max_storage_buffers_per_shader_stage as usize).saturating_sub(1).min(7),
+            storage_buffers: (offered.max_storage_buffers_per_shader_stage as usize).saturating_sub(1).min(15),
             subgroup: if subgroups { info.subgroup_max_size } else { 0 },
             int64: has(wgpu::Features::SHADER_INT64),
         };

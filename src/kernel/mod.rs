@@ -19,7 +19,6 @@ const STATE: &str = include_str!("../../shaders/state.wgsl");
 const SCALAR: &str = include_str!("../../shaders/scalar.wgsl");
 const RANDOM: &str = include_str!("../../shaders/random.wgsl");
 const MAP: &str = include_str!("../../shaders/map.wgsl");
-const ROWS: &str = include_str!("../../shaders/rows.wgsl");
 const REDUCE_COLUMNS: &str = include_str!("../../shaders/reduce_columns.wgsl");
 const REDUCE_ROWS: &str = include_str!("../../shaders/reduce_rows.wgsl");
 const MATMUL_REGISTERS: &str = include_str!("../../shaders/matmul_registers.wgsl");
@@ -34,12 +33,12 @@ pub const TERMS: usize = 12;
 /// How the threads of a kernel share its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Schedule {
-    /// One thread for every four elements.
-    Map,
-    /// As a map, so many quads of one row to a thread, which looks up the row of the data once.
-    Rows {
-        /// Quads that a thread computes, one after the other.
+    /// Elementwise work.
+    Map {
+        /// Quads of a row that a thread computes, one after the other.
         run: usize,
+        /// Whether it looks up its row of shuffled data first.
+        shuffled: bool,
     },
     /// Reduction over columns, so many threads to a row.
     ReduceColumns {
@@ -69,7 +68,7 @@ impl Schedule {
     /// Threads in a workgroup, where nothing else decides.
     pub fn workgroup(self) -> u32 {
         match self {
-            Schedule::Map | Schedule::Rows { .. } => 64,
+            Schedule::Map { .. } => 64,
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes.max(32),
             Schedule::MatMul { tile: Tile::Registers { .. } | Tile::Subgroup { .. }, .. } => {
                 matmul::REGISTER_WORKGROUP as u32
@@ -81,7 +80,7 @@ impl Schedule {
     /// Whether the work can be shared out to workgroups of another size.
     pub fn any_workgroup(self) -> bool {
         match self {
-            Schedule::Map | Schedule::Rows { .. } => true,
+            Schedule::Map { .. } => true,
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes == 1,
             Schedule::MatMul { .. } => false,
         }
@@ -92,8 +91,7 @@ impl Schedule {
         let threads = |count: usize, together: usize| count.div_ceil(together).max(1);
         let workgroup = workgroup as usize;
         match self {
-            Schedule::Map => threads(rows * quads, workgroup),
-            Schedule::Rows { run } => threads(rows * quads.div_ceil(run), workgroup),
+            Schedule::Map { run, .. } => threads(rows * quads.div_ceil(run), workgroup),
             Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes as usize),
             Schedule::ReduceRows { lanes } => threads(rows * quads, workgroup / lanes as usize),
             Schedule::MatMul { tile: Tile::Registers { rows: tr, quads: tq }, .. } => {
@@ -112,8 +110,7 @@ impl Schedule {
     /// reads.
     fn text(self, functions: &str, factors: &[Source; 2]) -> String {
         let main = match self {
-            Schedule::Map => MAP.to_string(),
-            Schedule::Rows { run } => fill(ROWS, &[("consts", format!("const RUN: u32 = {run}u;"))]),
+            Schedule::Map { shuffled, .. } => fill(MAP, &[("if shuffled", when(shuffled))]),
             Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
             Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
             Schedule::MatMul { tile, ta, tb } => {
@@ -140,8 +137,8 @@ impl Schedule {
     /// A short name, for people.
     pub fn name(self) -> String {
         match self {
-            Schedule::Map => "map".into(),
-            Schedule::Rows { run } => format!("rows x{run}"),
+            Schedule::Map { run, shuffled: false } => format!("map x{run}"),
+            Schedule::Map { run, shuffled: true } => format!("shuffled x{run}"),
             Schedule::ReduceColumns { lanes } => format!("reduce_columns x{lanes}"),
             Schedule::ReduceRows { lanes } => format!("reduce_rows x{lanes}"),
             Schedule::MatMul { tile, ta, tb } => {
@@ -285,7 +282,12 @@ pub fn finish() -> String {
 /// A reduction with `lanes` threads to a result: one, or a whole workgroup.
 fn reduction(template: &str, lanes: u32) -> String {
     let consts = format!("const LANES: u32 = {lanes}u;");
-    fill(template, &[("consts", consts), ("if shared", if lanes > 1 { "1" } else { "" }.into())])
+    fill(template, &[("consts", consts), ("if shared", when(lanes > 1))])
+}
+
+/// The text of a condition.
+fn when(condition: bool) -> String {
+    if condition { "1" } else { "" }.into()
 }
 
 /// Replaces every line `//{name}` by its text and keeps the lines from `//{if name}` to `//{end}` only where the

@@ -88,7 +88,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let fixed = parts.iter().map(|p| p.schedule).find(|s| !s.any_workgroup());
     let free = parts.iter().map(|p| match p.schedule {
         Schedule::ReduceColumns { .. } | Schedule::ReduceRows { .. } if target.kind == AdapterKind::Software => RESULTS,
-        Schedule::Rows { .. } => RESULTS,
+        Schedule::Map { .. } if target.kind == AdapterKind::Software => RESULTS,
         schedule => schedule.workgroup(),
     });
     let free = if target.kind == AdapterKind::Software { free.min() } else { free.max() };
@@ -250,7 +250,11 @@ impl Emitter<'_> {
     /// Declares what the group's anchor needs and chooses how its work is shared.
     fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [Source; 2])> {
         let none = <[Source; 2]>::default;
-        let Some(anchor) = group.anchor else { return Ok((map(self.graph, group, target), none())) };
+        let Some(anchor) = group.anchor else {
+            let (run, shuffled) = map(self.graph, group, target);
+            self.dim("run", run);
+            return Ok((Schedule::Map { run, shuffled }, none()));
+        };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = choose_tile(target, self.graph, group);
             let factors = [self.load_quads(a)?, self.load_quads(b)?];
@@ -315,7 +319,7 @@ impl Emitter<'_> {
     /// The function that computes the group's elementwise nodes and stores what others need.
     fn body(&mut self, group: &Group, schedule: Schedule, target: &Target) -> Result<Vec<(NodeId, Place)>> {
         let mut body = Body::new(&group.space, "dims.quads");
-        body.source = matches!(schedule, Schedule::Rows { .. });
+        body.source = matches!(schedule, Schedule::Map { shuffled: true, .. });
         if let Some(anchor) = group.anchor {
             body.values.insert(anchor, "anchor".into());
         }
@@ -627,18 +631,24 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
     }
 }
 
-/// How a group without a product or a sum is shared out. Looking up a row of shuffled data takes software adapters
-/// longer than copying a quad of it, so a thread computes several; as long as there are threads enough.
-fn map(graph: &Graph, group: &Group, target: &Target) -> Schedule {
+/// How a group without a product or a sum is shared out: the quads of a row that a thread computes, and whether it looks
+/// up a row of shuffled data for all of them. Threads have a price on software adapters, above all with such a row to
+/// find, so there are as many as are enough.
+pub(super) fn map(graph: &Graph, group: &Group, target: &Target) -> (usize, bool) {
     let shuffled = group.body.iter().any(|&id| matches!(graph.node(id).op, Op::Gather { shuffled: true }));
-    if target.kind == AdapterKind::Hardware || !shuffled {
-        return Schedule::Map;
+    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
+    match target.kind {
+        AdapterKind::Hardware => (1, shuffled),
+        AdapterKind::Software => {
+            // Finding a row takes as long as sixteen of its quads.
+            let least = if shuffled { quads.min(32) } else { 1 };
+            (quads.div_ceil(THREADS.div_ceil(rows)).clamp(least, 1024), shuffled)
+        }
     }
-    Schedule::Rows { run: (group.space.stride() / 4).div_ceil(THREADS.div_ceil(target.rows)) }
 }
 
 /// Threads that are enough for software adapters.
-const THREADS: usize = 512;
+const THREADS: usize = 256;
 
 /// Rows that a reduction over rows of some kind adds up for a result, and whether it does so for each row of the batch.
 fn reduced(from: &Shape, over: Over) -> (usize, bool) {

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::emit::{choose_tile, lanes};
+use super::emit::{choose_tile, lanes, map};
 use super::fuse::{Group, alias, needed, root};
 use super::{AdapterKind, Target};
 use crate::graph::{Graph, Layout, NodeId, Op, Sink};
-use crate::kernel::Schedule;
+use crate::kernel::{SUBGROUP, Schedule};
 
 /// Something a dispatch binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,13 +106,14 @@ impl Weight {
 const FEW: usize = 64;
 
 fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
-    let values = group.space.matrix_rows(target.rows) * group.space.stride() / 4;
-    match group.anchor.map(|id| &graph.node(id).op) {
-        _ if target.kind == AdapterKind::Hardware => Weight::Free,
-        Some(Op::MatMul { .. }) => Weight::Product,
-        _ if values > FEW * 8 => Weight::Many,
-        _ => Weight::Free,
-    }
+    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
+    let threads = match group.anchor.map(|id| &graph.node(id).op) {
+        _ if target.kind == AdapterKind::Hardware => return Weight::Free,
+        Some(Op::MatMul { .. }) => return Weight::Product,
+        Some(_) => rows * quads,
+        None => rows * quads.div_ceil(map(graph, group, target).0),
+    };
+    if threads > FEW * SUBGROUP { Weight::Many } else { Weight::Free }
 }
 
 /// For every value the nodes that read it.

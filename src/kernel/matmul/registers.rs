@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{LANES, SUBGROUP, Source, pairs};
+use crate::kernel::when;
 
 /// The tile of a thread, and how it comes by its factors.
 pub(super) struct Registers<'a> {
@@ -28,7 +29,6 @@ impl Registers<'_> {
     }
 
     pub(super) fn hooks(&self) -> Vec<(&'static str, String)> {
-        let when = |condition: bool| String::from(if condition { "1" } else { "" });
         vec![
             ("if alone", when(self.threads == 1)),
             ("if together", when(self.threads > 1)),
