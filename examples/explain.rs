@@ -112,7 +112,7 @@ fn run(options: Options) -> Outcome {
         writeln!(out, "\nwrote {count} shaders to {}", folder.display())?;
     }
     if options.json {
-        let slots = recording.buffers.iter().filter(|(role, _)| matches!(role, Role::Slot(_)));
+        let slots = recording.buffers.iter().filter(|(role, _)| matches!(role, Role::Slot(_) | Role::Half(_)));
         let figures = serde_json::json!({
             "dispatches": recording.dispatches.len(),
             "dispatches_a_step": step,

@@ -11,7 +11,7 @@ use strait::graph::{
     Arena, Binary, Compare, Distribution, Expr, Function, Graph, NodeId, Over, Reduction, Shape, Sink,
 };
 use strait::kernel::{self, Schedule, Tile};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
+use strait::plan::{AdapterKind, Dispatch, Limits, Recording, Target};
 use strait::state::State;
 
 fn target(kind: AdapterKind, rows: usize) -> Target {
@@ -24,7 +24,8 @@ fn tensor(name: &str, dims: &[usize]) -> Tensor {
 
 type ByText = BTreeMap<String, (String, Vec<Schedule>)>;
 
-/// The kernels of plans, and those of the same plans on software adapters with integers of 64 bits.
+/// The kernels of plans, and those that need features: of the same plans on software adapters with integers of 64 bits,
+/// and in half precision.
 #[derive(Default)]
 struct Kernels(ByText, ByText);
 
@@ -32,11 +33,11 @@ impl Kernels {
     fn add(&mut self, graph: &Graph, target: Target) {
         let limits = Limits { int64: true, ..target.limits };
         let wide = Target { kind: AdapterKind::Software, limits, ..target };
-        for (target, kernels) in [(target, &mut self.0), (wide, &mut self.1)] {
-            for dispatch in Recording::new(graph, target).expect("a plan").dispatches {
-                kernels.insert(dispatch.wgsl, (dispatch.label, dispatch.schedules));
-            }
-        }
+        let plan = |graph: &Graph, target| Recording::new(graph, target).expect("a plan").dispatches;
+        let entry = |d: Dispatch| (d.wgsl, (d.label, d.schedules));
+        self.0.extend(plan(graph, target).into_iter().map(entry));
+        self.1.extend(plan(graph, wide).into_iter().map(entry));
+        self.1.extend(plan(&graph.halved(), target).into_iter().map(entry));
     }
 }
 
@@ -177,8 +178,11 @@ fn kernels() -> Kernels {
 fn translate(what: &str, wgsl: &str) {
     let module = kernel::reflect(what, wgsl).expect(what).module;
     let validate = |module: &naga::Module| {
-        let valid = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_INT64)
-            .validate(module);
+        let valid = Validator::new(
+            ValidationFlags::all(),
+            Capabilities::SUBGROUP | Capabilities::SHADER_INT64 | Capabilities::SHADER_FLOAT16,
+        )
+        .validate(module);
         valid.unwrap_or_else(|e| panic!("{what}: {}\n{wgsl}", e.emit_to_string(wgsl)))
     };
     let info = validate(&module);
@@ -200,9 +204,11 @@ fn translate(what: &str, wgsl: &str) {
 
 #[test]
 fn every_kernel_in_every_language() {
-    let Kernels(narrow, wide) = kernels();
-    assert!(wide.keys().any(|wgsl| wgsl.contains("vec2<u64>")));
-    for (wgsl, (label, _)) in narrow.iter().chain(&wide) {
+    let Kernels(plain, featured) = kernels();
+    for word in ["array<vec2<u64>>", "array<vec4<f16>>", "subgroupBroadcast"] {
+        assert!(featured.keys().any(|wgsl| wgsl.contains(word)), "no kernel uses {word}");
+    }
+    for (wgsl, (label, _)) in plain.iter().chain(&featured) {
         translate(label, wgsl);
     }
     translate("finish", &kernel::finish());

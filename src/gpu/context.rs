@@ -144,11 +144,13 @@ impl Gpu {
         Ok(gpu)
     }
 
-    const USEFUL: wgpu::Features =
-        wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SUBGROUP).union(wgpu::Features::SHADER_INT64);
+    const USEFUL: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
+        .union(wgpu::Features::SUBGROUP)
+        .union(wgpu::Features::SHADER_INT64)
+        .union(wgpu::Features::SHADER_F16);
 
     /// What strait can make use of: timestamps for profiles; subgroups and integers of 64 bits, with which products run up
-    /// to three times as fast on software adapters. It works without; a host that shares its device asks for these of its adapter.
+    /// to three times as fast on software adapters; numbers of 16 bits, for models in half precision. It works without; a host that shares its device asks for these of its adapter.
     pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
         adapter.features() & Gpu::USEFUL
     }
@@ -166,6 +168,7 @@ impl Gpu {
             storage_buffers: (offered.max_storage_buffers_per_shader_stage as usize).saturating_sub(1).min(15),
             subgroup: if subgroups { info.subgroup_max_size } else { 0 },
             int64: has(wgpu::Features::SHADER_INT64),
+            f16: has(wgpu::Features::SHADER_F16),
         };
         let summary = summarise(&info);
         let (pipelines, staged, troubles) = Default::default();

@@ -70,6 +70,8 @@ pub(crate) enum Kind {
     /// Rows in the current batch.
     Rows,
     Unary(Function, Expr),
+    /// Rounded to half precision.
+    Half(Expr),
     Binary(Binary, Expr, Expr),
     /// `if a (compare) b { then } else { otherwise }`
     Select(Compare, [Expr; 4]),
@@ -126,6 +128,12 @@ impl Expr {
             return Expr::constant(f.eval(v));
         }
         Expr(Arc::new(Kind::Unary(f, self.clone())))
+    }
+
+    /// The value rounded to half precision, to the nearest, even where two are: a number of 16 bits, infinite from
+    /// 65,520 on. Derivatives take it for the value itself.
+    pub fn half(&self) -> Expr {
+        Expr(Arc::new(Kind::Half(self.clone())))
     }
 
     /// `if self (compare) other { then } else { otherwise }`.
@@ -224,7 +232,7 @@ impl Expr {
     pub(crate) fn parts(&self) -> Vec<&Expr> {
         match &*self.0 {
             Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) => vec![],
-            Kind::Unary(_, a) => vec![a],
+            Kind::Unary(_, a) | Kind::Half(a) => vec![a],
             Kind::Binary(_, a, b) => vec![a, b],
             Kind::Select(_, parts) => parts.iter().collect(),
             Kind::Through { value, .. } => vec![value],
@@ -235,6 +243,7 @@ impl Expr {
     pub(crate) fn with_parts(&self, parts: &[Expr]) -> Expr {
         match (&*self.0, parts) {
             (Kind::Unary(f, _), [a]) => a.apply(*f),
+            (Kind::Half(_), [a]) => a.half(),
             (Kind::Binary(op, ..), [a, b]) => binary(*op, a.clone(), b.clone()),
             (Kind::Select(c, _), [a, b, t, o]) => a.select(*c, b, t, o),
             (Kind::Through { .. }, [value]) => value.clone(),
@@ -277,6 +286,7 @@ impl Expr {
             Kind::Output => output.unwrap_or(self).clone(),
             Kind::Const(_) | Kind::Rows | Kind::Random(..) => self.clone(),
             Kind::Unary(f, a) => sub(a).apply(*f),
+            Kind::Half(a) => sub(a).half(),
             Kind::Binary(op, a, b) => binary(*op, sub(a), sub(b)),
             Kind::Select(c, [a, b, t, o]) => sub(a).select(*c, &sub(b), sub(t), sub(o)),
             // The slope speaks of its own output, not of the one that is being replaced.
@@ -305,6 +315,7 @@ impl Expr {
                 d if d.is_zero() => d,
                 d => f.derivative(a, value) * d,
             },
+            Kind::Half(a) => inner(a),
             Kind::Binary(op, a, b) => {
                 let (da, db) = (inner(a), inner(b));
                 match op {

@@ -5,6 +5,7 @@ mod check;
 mod expr;
 mod function;
 mod gradient;
+mod half;
 mod layout;
 mod node;
 mod real;

@@ -394,7 +394,7 @@ impl Graph {
     /// wherever it is read. One tensor at most, so that whoever reads maps does not come to read ever more tensors.
     fn reads_through(&self, node: &Node, space: &Shape) -> bool {
         let Op::Map { expr, inputs } = &node.op else { return false };
-        !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Random(..)))
+        !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Half(_) | Kind::Random(..)))
             && inputs.len() <= 1
             && inputs.iter().all(|&i| *self.shape(i) != node.shape && Access::new(self.shape(i), space).is_some())
     }

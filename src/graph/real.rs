@@ -23,6 +23,8 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// As f64.
     fn wide(self) -> f64;
+    /// Rounded to half precision.
+    fn half(self) -> Self;
     /// e^x
     fn exp(self) -> Self;
     /// Natural logarithm.
@@ -44,7 +46,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty) => {
+    ($t:ty, $narrow:path) => {
         impl Real for $t {
             const NAN: Self = <$t>::NAN;
             fn of(value: f64) -> Self {
@@ -52,6 +54,9 @@ macro_rules! real {
             }
             fn wide(self) -> f64 {
                 self as f64
+            }
+            fn half(self) -> Self {
+                <$t>::from($narrow(self))
             }
             real!(@forward $t: exp ln ln_1p exp_m1 sqrt abs sin cos tanh);
         }
@@ -62,5 +67,5 @@ macro_rules! real {
         })*
     };
 }
-real!(f32);
-real!(f64);
+real!(f32, half::f16::from_f32);
+real!(f64, half::f16::from_f64);

@@ -8,9 +8,7 @@ pub use reflect::{Binding, Reflection, Space, reflect};
 
 /// What every kernel may use: the types, the state and the scalar functions.
 const PRELUDE: &str = "alias T = vec4<f32>;\n";
-/// Four neighbouring values as they lie in storage,
-const NARROW: &str = "alias Quad = vec4<f32>;\n";
-/// or as two words of 64 bits: software adapters take a value at a time, whatever its size.
+/// Four neighbouring values as two words of 64 bits: software adapters take a value at a time, whatever its size.
 const WIDE: &str = include_str!("../../shaders/wide.wgsl");
 /// Always 0, which compilers cannot know. It is added to the bounds of loops that would else be uniform: Mesa's software
 /// driver compiles such a kernel anew in every dispatch, with the bound as a constant, where that unrolls the loop.
@@ -156,24 +154,51 @@ pub struct Source {
     pub name: String,
     /// Where its part of the binding begins: empty, or a sum to go on with.
     pub start: String,
-    /// Whether quads lie there as words of 64 bits.
-    pub wide: bool,
+    /// How quads lie there.
+    pub form: Form,
+}
+
+/// How four neighbouring values lie in storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    #[default]
+    Single,
+    /// As two words of 64 bits.
+    Wide,
+    /// In half precision.
+    Half,
+}
+
+impl Form {
+    /// The type of a quad in WGSL.
+    pub fn quad(self) -> &'static str {
+        match self {
+            Form::Single => "vec4<f32>",
+            Form::Wide => "vec2<u64>",
+            Form::Half => "vec4<f16>",
+        }
+    }
 }
 
 impl Source {
     /// The text of the quad at an index.
     pub fn at(&self, index: &str) -> String {
-        let Source { name, start, wide } = self;
-        if *wide { format!("unpack({name}[{start}{index}])") } else { format!("{name}[{start}{index}]") }
+        let Source { name, start, form } = self;
+        match form {
+            Form::Single => format!("{name}[{start}{index}]"),
+            Form::Wide => format!("unpack({name}[{start}{index}])"),
+            Form::Half => format!("T({name}[{start}{index}])"),
+        }
     }
 
     /// The statement that stores a quad.
     pub fn store(&self, index: &str, value: &str) -> String {
-        let Source { name, start, wide } = self;
-        if *wide {
-            format!("{name}[{start}{index}] = pack({value});")
-        } else {
-            format!("{name}[{start}{index}] = {value};")
+        let Source { name, start, form } = self;
+        match form {
+            Form::Single => format!("{name}[{start}{index}] = {value};"),
+            Form::Wide => format!("{name}[{start}{index}] = pack({value});"),
+            Form::Half => format!("{name}[{start}{index}] = vec4<f16>({value});"),
         }
     }
 }
@@ -191,10 +216,10 @@ pub struct Part {
     pub dims: Vec<String>,
 }
 
-/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to, with
-/// quads as words of 64 bits where it is `wide`, and `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last, and
+/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to, and
+/// `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last, and
 /// a stride and a modulus that say which of them all a workgroup stands for, then the workgroups in a row of the grid.
-pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32, wide: bool) -> String {
+pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> String {
     let several = parts.len() > 1;
     let mut dims = String::from("struct Dims {\n");
     let (mut texts, mut main, mut memory) = (String::new(), String::new(), Vec::<Memory>::new());
@@ -242,8 +267,9 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32, wide: b
         "\n    }".repeat(parts.len() - 1)
     );
     let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
-    let quad = if wide { WIDE } else { NARROW };
-    [PRELUDE, quad, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
+    let half = if [bindings, &texts].iter().any(|text| text.contains("f16")) { "enable f16;\n" } else { "" };
+    let wide = if bindings.contains(Form::Wide.quad()) { WIDE } else { "" };
+    [half, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.

@@ -3,7 +3,7 @@
 use super::latent::{self, Dictionary};
 use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
-use super::{Corruption, Latent, Layer, Loss, Spec};
+use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Shape, Sink};
 
@@ -52,15 +52,40 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// The graph in the spec's precision.
+    pub fn finished(self) -> Result<Graph> {
+        let g = match self.spec.precision {
+            Precision::F32 => self.g,
+            Precision::F16 => self.g.halved(),
+        };
+        g.check()?;
+        Ok(g)
+    }
+
     /// Gradients of the objective.
     pub fn train(&mut self, shuffled: bool) -> Result<()> {
         let total = self.objective(shuffled)?;
         self.g.set_scope("gradient");
         let params = self.params.clone();
-        for (i, gradient) in self.g.gradient(total, &params)?.into_iter().enumerate() {
+        let Some(scale) = self.loss_scale() else {
+            for (i, gradient) in self.g.gradient(total, &params)?.into_iter().enumerate() {
+                self.g.sink(Sink::Gradient(i), gradient);
+            }
+            return Ok(());
+        };
+        let seed = self.g.map_to(scale.clone(), &[], Shape::scalar())?;
+        for (i, gradient) in self.g.vjp(total, seed, &params)?.into_iter().enumerate() {
+            let gradient = self.g.map([gradient], |[g]| g / &scale)?;
             self.g.sink(Sink::Gradient(i), gradient);
         }
         Ok(())
+    }
+
+    /// What the backward pass is scaled by, in half precision: the slope of a mean over the batch (and over features)
+    /// would lie below what 16 bits hold.
+    fn loss_scale(&self) -> Option<Expr> {
+        let features = if self.spec.loss == Loss::Mse { self.spec.input } else { 1 };
+        (self.spec.precision == Precision::F16).then(|| Expr::rows() * features as f64)
     }
 
     /// The terms of the objective, reported apart, and their sum.

@@ -20,4 +20,4 @@ pub use latent::Latent;
 pub use loss::{Decoded, Loss};
 pub use network::{Network, Purpose};
 pub use penalty::Penalty;
-pub use spec::{Layer, Scaling, Spec, Supervised};
+pub use spec::{Layer, Precision, Scaling, Spec, Supervised};

@@ -242,8 +242,7 @@ impl Network {
                 builder.g.sink(Sink::Output(0), result);
             }
         }
-        builder.g.check()?;
-        Ok(builder.g)
+        builder.finished()
     }
 
     /// Builds the graph of a Langevin step of length ε for a model trained with Gaussian corruption σ.
@@ -252,8 +251,7 @@ impl Network {
         let x = builder.g.input(0, self.spec.input);
         let result = builder.langevin(x, length, sigma)?;
         builder.g.sink(Sink::Output(0), result);
-        builder.g.check()?;
-        Ok(builder.g)
+        builder.finished()
     }
 
     fn builder(&self, noisy: bool) -> Result<Builder<'_>> {

@@ -58,6 +58,20 @@ pub enum Scaling {
     Standardise,
 }
 
+/// What a model computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision, everywhere.
+    #[default]
+    F32,
+    /// The factors of matrix products are rounded to half precision, and what is computed only for them lies in memory
+    /// so; their sums, parameters, gradients, moments, losses and reductions stay in single precision ("Mixed precision
+    /// training", Micikevicius et al., 2017). The backward pass is scaled so that small slopes are not lost: by the rows
+    /// of the batch, and by the features where the loss is a mean over them. The device must have `SHADER_F16`.
+    F16,
+}
+
 /// An autoencoder: minimise L(x, g(f(x))) ("Deep Learning", equation 14.1), with f the encoder and g the decoder.
 ///
 /// ```
@@ -103,6 +117,9 @@ pub struct Spec {
     /// What is added to the loss, at most six.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub penalties: Vec<Penalty>,
+    /// What it computes in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// A classifier that is trained with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervised: Option<Supervised>,
@@ -132,6 +149,7 @@ impl Spec {
             unit_norm: false,
             walkback: 0,
             penalties: vec![],
+            precision: Precision::F32,
             supervised: None,
             encoder: (1..=last).map(|i| layer(widths[i], i == last)).collect(),
             decoder: (0..last).rev().map(|i| layer(widths[i], i == 0)).collect(),
@@ -182,6 +200,11 @@ impl Spec {
     /// The same as a variational autoencoder, its KL divergence weighted by `beta`.
     pub fn variational(self, beta: f64) -> Spec {
         Spec { latent: Latent::Gaussian { beta }, ..self }
+    }
+
+    /// The same in this precision.
+    pub fn precision(self, precision: Precision) -> Spec {
+        Spec { precision, ..self }
     }
 
     /// The same with this activation on the code.

@@ -9,13 +9,13 @@ use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
 use crate::graph::{Function, Sink};
-use crate::kernel::{self, Part, Schedule, Source, Tile};
+use crate::kernel::{self, Form, Part, Schedule, Source, Tile};
 
 /// How a storage range is declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Element {
     /// Four neighbouring columns.
-    Quad,
+    Quad(Form),
     /// One value: for rows without padding.
     Single,
     /// Flags.
@@ -37,8 +37,8 @@ struct Emitter<'a> {
     dims: Vec<(String, u32)>,
     functions: String,
     loads: Vec<(NodeId, Place)>,
-    /// Whether quads are moved as words of 64 bits.
-    wide: bool,
+    /// How quads lie in memory but for those in half precision.
+    form: Form,
     /// What a thread does at its end for every flag that it may have to raise.
     raised: BTreeMap<&'static str, String>,
 }
@@ -68,8 +68,9 @@ const RESULTS: u32 = 8;
 /// Builds the dispatch of groups that run side by side.
 pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
     let wide = target.kind == AdapterKind::Software && target.limits.int64;
+    let form = if wide { Form::Wide } else { Form::Single };
     let (bound, dims, functions, loads, raised) = Default::default();
-    let mut e = Emitter { graph, places, bound, dims, functions, loads, wide, raised };
+    let mut e = Emitter { graph, places, bound, dims, functions, loads, form, raised };
     let (mut parts, mut dims, mut extents, mut stores) = (vec![], vec![], vec![], vec![]);
     for group in stage {
         let (schedule, factors) = e.anchor(group, target)?;
@@ -111,7 +112,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     for (i, b) in e.bound.iter().enumerate() {
         let access = if b.written { "read_write" } else { "read" };
         let element = match b.element {
-            Element::Quad => "Quad",
+            Element::Quad(form) => form.quad(),
             Element::Single => "f32",
             Element::Atomic => "atomic<u32>",
         };
@@ -142,7 +143,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let flops = stage.iter().map(|group| flops(graph, group, target.rows)).sum();
     Ok(Dispatch {
         label,
-        wgsl: kernel::source(&bindings, &parts, &e.raised.into_values().collect::<String>(), workgroup, e.wide),
+        wgsl: kernel::source(&bindings, &parts, &e.raised.into_values().collect::<String>(), workgroup),
         schedules: parts.iter().map(|p| p.schedule).collect(),
         bindings: e.bound.iter().map(|b| b.place).collect(),
         dims,
@@ -207,7 +208,8 @@ impl Emitter<'_> {
 
     /// Binds a place of quads.
     fn quads(&mut self, place: Place, write: bool) -> Source {
-        Source { name: self.bind(place, Element::Quad, write), start: String::new(), wide: self.wide }
+        let form = if matches!(place.role, Role::Half(_)) { Form::Half } else { self.form };
+        Source { name: self.bind(place, Element::Quad(form), write), start: String::new(), form }
     }
 
     /// Binds a place that is written. Tensors of an arena and terms are written through one binding of all of them, where
@@ -565,6 +567,7 @@ impl<'a> Body<'a> {
             Kind::Const(v) => return Ok(format!("T({})", literal(*v)?)),
             Kind::Rows => "T(f32(state.rows))".into(),
             Kind::Unary(f, a) => call(*f, &self.expr(a, inputs)?),
+            Kind::Half(a) => format!("T(vec4<f16>({}))", self.expr(a, inputs)?),
             Kind::Binary(op, a, b) => {
                 let (a, b) = (self.expr(a, inputs)?, self.expr(b, inputs)?);
                 match op {

@@ -33,7 +33,9 @@ impl fmt::Display for Recording {
                 }
             }
         }
-        let own = |role: &Role| matches!(role, Role::Slot(_) | Role::Input(_) | Role::Output(_) | Role::Terms);
+        let own = |role: &Role| {
+            matches!(role, Role::Slot(_) | Role::Half(_) | Role::Input(_) | Role::Output(_) | Role::Terms)
+        };
         writeln!(f, "\nbuffers of its own, {}; the rest is shared", quantity(self.own_bytes(), "B"))?;
         for (role, bytes) in &self.buffers {
             let shared = if own(role) { "" } else { "  shared" };
@@ -86,6 +88,7 @@ fn buffer(role: Role) -> String {
         Role::Arena(Arena::Second) => "second moments".into(),
         Role::Arena(Arena::Best) => "best parameters".into(),
         Role::Slot(i) => format!("slot {i}"),
+        Role::Half(i) => format!("half slot {i}"),
         Role::Input(i) => format!("input {i}"),
         Role::Output(i) => format!("output {i}"),
         other => format!("{other:?}").to_lowercase(),

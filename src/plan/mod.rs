@@ -43,8 +43,10 @@ pub struct Limits {
     pub storage_buffers: usize,
     /// Threads of a subgroup, where all have as many and kernels may pass values on within one; else 0.
     pub subgroup: u32,
-    /// Whether kernels may use integers of 64 bits.
+    /// Whether kernels may use integers of 64 bits,
     pub int64: bool,
+    /// and numbers of 16.
+    pub f16: bool,
 }
 
 impl Limits {
@@ -56,6 +58,7 @@ impl Limits {
         storage_buffers: 7,
         subgroup: 0,
         int64: false,
+        f16: false,
     };
 }
 
@@ -98,6 +101,8 @@ pub enum Role {
     Output(usize),
     /// Values that pass between dispatches.
     Slot(usize),
+    /// The same in half precision.
+    Half(usize),
     /// Word 0 is set where an update met a value that is not finite, word 1 where a gradient did.
     Flags,
 }
@@ -219,7 +224,9 @@ impl Recording {
 
     /// Bytes of the buffers that belong to this recording alone.
     pub fn own_bytes(&self) -> u64 {
-        let own = |role: &Role| matches!(role, Role::Slot(_) | Role::Input(_) | Role::Output(_) | Role::Terms);
+        let own = |role: &Role| {
+            matches!(role, Role::Slot(_) | Role::Half(_) | Role::Input(_) | Role::Output(_) | Role::Terms)
+        };
         self.buffers.iter().filter(|(role, _)| own(role)).map(|(_, bytes)| bytes).sum()
     }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::fuse::{Group, is_leaf, root};
+use super::fuse::{Group, alias, is_leaf, root};
 use super::{Place, Role, Target};
 use crate::error::{Error, Result};
-use crate::graph::{Arena, Graph, Layout, NodeId, Op, Sink};
+use crate::graph::{Arena, Graph, Kind, Layout, Node, NodeId, Op, Sink};
 use crate::kernel::{RING, TERMS};
 
 /// Bytes between two terms.
@@ -61,24 +61,37 @@ pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> R
         };
         of.insert(id, place);
     }
-    let mut slots = Slots::default();
+    let (mut slots, mut halves) = (Slots::default(), Slots::default());
     let last = last_uses(graph, stages);
     for (at, group) in in_stages(stages) {
         for id in group.anchor.iter().chain(&group.body).copied().filter(|id| !sinks.contains_key(id)) {
             if let Some(&until) = last.get(&id).filter(|&&until| until > at) {
                 let bytes = graph.shape(id).bytes(target.rows);
                 let until = if target.optimise { until } else { usize::MAX };
-                of.insert(id, whole(Role::Slot(slots.take(bytes, at, until)), bytes));
+                let place = match target.optimise && in_half(graph, id) {
+                    true => whole(Role::Half(halves.take(bytes / 2, at, until)), bytes / 2),
+                    false => whole(Role::Slot(slots.take(bytes, at, until)), bytes),
+                };
+                of.insert(id, place);
             }
         }
     }
-    let buffers = buffers(graph, stages, &of, &slots, target);
+    let buffers = buffers(graph, stages, &of, [&slots, &halves], target);
     Ok(Places { of, sinks, buffers })
 }
 
 /// Bytes of so many values without padding: a whole number of quads only where they are bound as quads.
 pub(super) fn packed_bytes(elements: usize) -> u64 {
     elements as u64 * 4
+}
+
+/// Whether a value loses nothing in half precision, and is only read in whole quads.
+fn in_half(graph: &Graph, id: NodeId) -> bool {
+    let rounded = matches!(&graph.node(id).op, Op::Map { expr, .. } if matches!(*expr.0, Kind::Half(_)));
+    let cut_anew = |(view, node): (NodeId, &Node)| {
+        matches!(node.op, Op::View(input) if root(graph, input) == id) && alias(graph, view).is_none()
+    };
+    rounded && !graph.nodes().any(cut_anew)
 }
 
 /// Every group with the number of its stage.
@@ -109,7 +122,7 @@ fn buffers(
     graph: &Graph,
     stages: &[Vec<Group>],
     of: &BTreeMap<NodeId, Place>,
-    slots: &Slots,
+    [slots, halves]: [&Slots; 2],
     target: &Target,
 ) -> Vec<(Role, u64)> {
     let mut buffers: BTreeMap<Role, u64> = BTreeMap::new();
@@ -122,6 +135,7 @@ fn buffers(
             Role::Arena(_) => *bytes = Layout::new(&graph.params).bytes,
             Role::Constants => *bytes = Layout::new(&graph.constants).bytes,
             Role::Slot(i) => *bytes = slots.bytes[*i],
+            Role::Half(i) => *bytes = halves.bytes[*i],
             _ => {}
         }
     }

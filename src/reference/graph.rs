@@ -162,6 +162,7 @@ pub fn eval_expr<R: Real>(
         Kind::Const(v) => R::of(*v),
         Kind::Rows => R::of(rows as f64),
         Kind::Unary(f, a) => f.eval(eval(a)),
+        Kind::Half(a) => eval(a).half(),
         Kind::Binary(op, a, b) => eval_binary(*op, eval(a), eval(b)),
         Kind::Select(compare, [a, b, then, otherwise]) => {
             let (a, b) = (eval(a), eval(b));

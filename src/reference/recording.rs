@@ -24,8 +24,8 @@ pub fn replay(recording: &Recording, env: &Environment<f32>) -> Result<Results> 
         let later = &recording.dispatches[at + 1..];
         let read_later = |id: &NodeId| later.iter().any(|d| d.loads.iter().any(|(other, _)| other == id));
         for (id, place) in &dispatch.loads {
-            if matches!(place.role, Role::Slot(_)) && !read_later(id) {
-                memory.range(*place)?.fill(f32::NAN);
+            if matches!(place.role, Role::Slot(_) | Role::Half(_)) && !read_later(id) {
+                memory.range(*place)?.fill(POISON);
             }
         }
     }
@@ -39,6 +39,20 @@ pub fn replay(recording: &Recording, env: &Environment<f32>) -> Result<Results> 
     Ok(results)
 }
 
+/// Not a number, nor are its halves.
+const POISON: f32 = f32::from_bits(0x7fff_7fff);
+
+/// Two values of half precision to each of single precision, and back.
+fn packed(values: &[f32]) -> Vec<f32> {
+    let bits = |v: f32| u32::from(half::f16::from_f32(v).to_bits());
+    values.chunks(2).map(|pair| f32::from_bits(bits(pair[0]) | bits(*pair.last().unwrap_or(&0.0)) << 16)).collect()
+}
+
+fn unpacked(values: &[f32]) -> Vec<f32> {
+    let half = |bits: u32| half::f16::from_bits(bits as u16).to_f32();
+    values.iter().flat_map(|v| [half(v.to_bits()), half(v.to_bits() >> 16)]).collect()
+}
+
 struct Memory<'a> {
     graph: &'a Graph,
     rows: usize,
@@ -49,7 +63,7 @@ impl Memory<'_> {
     /// The planned buffers, with what the environment provides.
     fn new<'a>(recording: &'a Recording, env: &Environment<f32>) -> Result<Memory<'a>> {
         let graph = &recording.graph;
-        let empty = |&(role, bytes): &(Role, u64)| (role, vec![f32::NAN; bytes as usize / 4]);
+        let empty = |&(role, bytes): &(Role, u64)| (role, vec![POISON; bytes as usize / 4]);
         let buffers = recording.buffers.iter().map(empty).collect();
         let mut memory = Memory { graph, rows: env.rows, buffers };
         let pack = |tensors, values: &[Vec<f32>]| Layout::new(tensors).pack(tensors, values);
@@ -125,7 +139,8 @@ impl Memory<'_> {
         let columns = shape.columns();
         let start = place.offset as usize / 4;
         let stored = self.buffers.get(&place.role).and_then(|b| b.get(start..start + place.bytes as usize / 4));
-        let rows = stored.and_then(|s| s.get(..shape.matrix_rows(self.rows) * stride));
+        let stored = stored.map(|s| if matches!(place.role, Role::Half(_)) { unpacked(s) } else { s.to_vec() });
+        let rows = stored.as_ref().and_then(|s| s.get(..shape.matrix_rows(self.rows) * stride));
         let rows = rows.ok_or_else(|| self.fault(id, "is read outside its buffer"))?;
         if rows.chunks(stride).any(|row| row[columns..].iter().any(|&v| v != 0.0)) {
             return Err(self.fault(id, "is padded with something else than zeros"));
@@ -140,12 +155,18 @@ impl Memory<'_> {
         let update = graph.sinks().iter().any(|(sink, s)| *s == id && matches!(sink, Sink::Update(_)));
         let outside = self.fault(id, "is written outside its buffer");
         let length = shape.matrix_rows(self.rows) * stride;
-        let stored = self.range(place)?.get_mut(..length).ok_or(outside)?;
-        for (row, value) in stored.chunks_mut(stride).zip(value.chunks(columns)) {
+        let half = matches!(place.role, Role::Half(_));
+        let range = self.range(place)?;
+        let mut whole = if half { unpacked(range) } else { vec![] };
+        let stored = if half { &mut whole[..] } else { &mut *range };
+        for (row, value) in stored.get_mut(..length).ok_or(outside)?.chunks_mut(stride).zip(value.chunks(columns)) {
             for (old, &new) in row.iter_mut().zip(value).filter(|(_, new)| !update || new.is_finite()) {
                 *old = new;
             }
             row[columns..].fill(0.0);
+        }
+        if half {
+            range.copy_from_slice(&packed(&whole));
         }
         Ok(())
     }

@@ -61,7 +61,7 @@ impl Session {
             let part = match role {
                 Some(Role::Arena(_)) => &mut memory.arenas,
                 Some(Role::Data) => &mut memory.data,
-                Some(Role::Slot(_) | Role::Input(_) | Role::Output(_)) => &mut memory.values,
+                Some(Role::Slot(_) | Role::Half(_) | Role::Input(_) | Role::Output(_)) => &mut memory.values,
                 _ => &mut memory.other,
             };
             *part += buffer.bytes();

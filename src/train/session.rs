@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait};
 use crate::graph::{Arena, Graph, Layout, Op, Tensor};
 use crate::kernel::{RING, TERMS};
-use crate::model::{Corruption, Network, Purpose, Scaling, Spec};
+use crate::model::{Corruption, Network, Precision, Purpose, Scaling, Spec};
 use crate::plan::Role;
 
 /// A model on the GPU. Everything it learns stays there; the host sends commands and reads reports.
@@ -70,6 +70,9 @@ impl Session {
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Limit`] where the adapter cannot hold the model.
     pub fn new(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
         training.check()?;
+        if spec.precision == Precision::F16 && !gpu.limits().f16 {
+            return Err(Error::spec("precision", "f16", "f32 on a device without the feature SHADER_F16"));
+        }
         let network = Network::new(spec)?;
         let layout = Layout::new(network.params());
         let mut shared = BTreeMap::new();

@@ -76,6 +76,7 @@ fn plans_of_random_graphs_compute_the_graph() {
             for kind in [AdapterKind::Software, AdapterKind::Hardware] {
                 let target = Target { kind, optimise, ..target(&env) };
                 check_replay(&graph, &env, target, &format!("seed {seed}, {kind:?}, optimise {optimise}"));
+                check_replay(&graph.halved(), &env, target, &format!("half, seed {seed}, {kind:?}, {optimise}"));
             }
         }
     }
