@@ -25,9 +25,12 @@ fn part(group: u32, lane: u32) {
 //{factors}
 //{products}
     }
+//{if through memory}
     // Every thread reads back only what it wrote itself.
     let mine = lane * ROWS * QUADS;
+//{end}
 //{store sums}
+//{if through memory}
     // A bound that is no constant keeps compilers from unrolling the loop.
     for (var i = 0u; i < min(ROWS, m - row0) * QUADS; i++) {
         let row = row0 + i / QUADS;
@@ -36,4 +39,5 @@ fn part(group: u32, lane: u32) {
             body(row, c, sums[mine + i]);
         }
     }
+//{end}
 }

@@ -6,7 +6,7 @@ mod shared;
 
 use std::fmt::{self, Write as _};
 
-use super::Source;
+use super::{Source, when};
 use registers::Registers;
 
 /// Threads of the subgroups that kernels know how to use: on Mesa's software adapter a subgroup is a vector of eight.
@@ -105,8 +105,9 @@ impl Tile {
     }
 
     /// What its kernel needs of workgroup memory.
-    pub(super) fn memory(self) -> Vec<super::Memory> {
+    pub(super) fn memory(self, short: bool) -> Vec<super::Memory> {
         match self {
+            Tile::Registers { .. } | Tile::Subgroup { .. } if short => vec![],
             Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } => {
                 vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)]
             }
@@ -117,8 +118,8 @@ impl Tile {
         }
     }
 
-    /// The generated lines of the tile's kernel.
-    pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2]) -> Vec<(&'static str, String)> {
+    /// The generated lines of the tile's kernel; what follows the product is `short` or not.
+    pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2], short: bool) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
         let mut sums = String::new();
         let mut store = String::new();
@@ -127,16 +128,16 @@ impl Tile {
             let _ = match self {
                 // Through memory: what follows the product is then compiled once, not for every sum. (A loop over a
                 // local array would do, if compilers did not make a ladder of branches of it.)
-                Tile::Registers { .. } | Tile::Subgroup { .. } => {
+                Tile::Registers { .. } | Tile::Subgroup { .. } if !short => {
                     writeln!(store, "    sums[mine + {}u] = s{i}_{j};", i * quads + j)
                 }
-                Tile::Shared { .. } => writeln!(
+                _ => writeln!(
                     store,
                     "    if (row0 + {i}u < m && c0 + {j}u < dims.quads) {{\n        body(row0 + {i}u, c0 + {j}u, s{i}_{j});\n    }}"
                 ),
             };
         }
-        let mut hooks = vec![("zero sums", sums), ("store sums", store)];
+        let mut hooks = vec![("zero sums", sums), ("store sums", store), ("if through memory", when(!short))];
         let mut consts = format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;");
         match self {
             Tile::Registers { .. } => {

@@ -104,34 +104,6 @@ impl Schedule {
         }
     }
 
-    /// The text of the function `part` around `functions`, which it calls; `factors` are the bindings that a product
-    /// reads.
-    fn text(self, functions: &str, factors: &[Source; 2]) -> String {
-        let main = match self {
-            Schedule::Map { shuffled, .. } => fill(MAP, &[("if shuffled", when(shuffled))]),
-            Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
-            Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
-            Schedule::MatMul { tile, ta, tb } => {
-                let template = match tile {
-                    Tile::Registers { .. } | Tile::Subgroup { .. } => MATMUL_REGISTERS,
-                    Tile::Shared { .. } => MATMUL_SHARED,
-                };
-                fill(template, &tile.hooks(ta, tb, factors))
-            }
-        };
-        [functions, &main].concat()
-    }
-
-    fn memory(self) -> Vec<Memory> {
-        match self {
-            Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } if lanes > 1 => {
-                vec![("shares", "vec4<f32>", lanes as usize)]
-            }
-            Schedule::MatMul { tile, .. } => tile.memory(),
-            _ => vec![],
-        }
-    }
-
     /// A short name, for people.
     pub fn name(self) -> String {
         match self {
@@ -214,6 +186,37 @@ pub struct Part {
     pub factors: [Source; 2],
     /// The names of its dimensions.
     pub dims: Vec<String>,
+    /// Whether what follows a product is so short that it is written out for every sum.
+    pub short: bool,
+}
+
+impl Part {
+    /// The text of the function `part` around the functions that it calls.
+    fn text(&self) -> String {
+        let main = match self.schedule {
+            Schedule::Map { shuffled, .. } => fill(MAP, &[("if shuffled", when(shuffled))]),
+            Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
+            Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
+            Schedule::MatMul { tile, ta, tb } => {
+                let template = match tile {
+                    Tile::Registers { .. } | Tile::Subgroup { .. } => MATMUL_REGISTERS,
+                    Tile::Shared { .. } => MATMUL_SHARED,
+                };
+                fill(template, &tile.hooks(ta, tb, &self.factors, self.short))
+            }
+        };
+        [&self.functions, &main[..]].concat()
+    }
+
+    fn memory(&self) -> Vec<Memory> {
+        match self.schedule {
+            Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } if lanes > 1 => {
+                vec![("shares", "vec4<f32>", lanes as usize)]
+            }
+            Schedule::MatMul { tile, .. } => tile.memory(self.short),
+            _ => vec![],
+        }
+    }
 }
 
 /// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to, and
@@ -226,7 +229,7 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> Stri
     for (i, part) in parts.iter().enumerate() {
         let suffix = if several { format!("_{i}") } else { String::new() };
         part.dims.iter().for_each(|name| dims.extend(["    ", name, &suffix, ": u32,\n"]));
-        texts.push_str(&suffixed(&part.schedule.text(&part.functions, &part.factors), &suffix));
+        texts.push_str(&suffixed(&part.text(), &suffix));
         let last = i + 1 == parts.len();
         let (open, close) = match (several, last) {
             (false, _) => (String::new(), ""),
@@ -237,7 +240,7 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> Stri
         if !last {
             main.push_str(&format!("    let at_{} = at{suffix} - dims.groups{suffix};\n    ", i + 1));
         }
-        for (name, element, count) in part.schedule.memory() {
+        for (name, element, count) in part.memory() {
             match memory.iter_mut().find(|(n, ..)| *n == name) {
                 Some((.., most)) => *most = (*most).max(count),
                 None => memory.push((name, element, count)),

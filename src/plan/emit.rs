@@ -65,6 +65,9 @@ struct Body<'a> {
 /// there are seldom many.
 const RESULTS: u32 = 8;
 
+/// Lines of what follows a product that is written out for every sum: a gradient's, stored and looked at.
+const SHORT: usize = 3;
+
 /// Builds the dispatch of groups that run side by side.
 pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
     let wide = target.kind == AdapterKind::Software && target.limits.int64;
@@ -74,7 +77,10 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     let (mut parts, mut dims, mut extents, mut stores) = (vec![], vec![], vec![], vec![]);
     for group in stage {
         let (schedule, factors) = e.anchor(group, target)?;
-        stores.extend(e.body(group, schedule, target)?);
+        let (stored, lines) = e.body(group, schedule, target)?;
+        // Writing out takes longer to compile and saves a way through memory.
+        let short = lines <= SHORT && !target.quick;
+        stores.extend(stored);
         let space = &group.space;
         let quads = space.stride() / 4;
         e.dim("quads", quads);
@@ -84,7 +90,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
         let (names, values): (Vec<String>, Vec<u32>) = e.dims.drain(..).unzip();
         dims.extend(values);
         extents.push((space.matrix_rows(target.rows), quads));
-        parts.push(Part { schedule, functions: std::mem::take(&mut e.functions), factors, dims: names });
+        parts.push(Part { schedule, functions: std::mem::take(&mut e.functions), factors, dims: names, short });
     }
     let fixed = parts.iter().map(|p| p.schedule).find(|s| !s.any_workgroup());
     let free = parts.iter().map(|p| match p.schedule {
@@ -318,8 +324,8 @@ impl Emitter<'_> {
         Err(Error::Limit { what, needs, allowed, limit: "rounds of a loop on software adapters" })
     }
 
-    /// The function that computes the group's elementwise nodes and stores what others need.
-    fn body(&mut self, group: &Group, schedule: Schedule, target: &Target) -> Result<Vec<(NodeId, Place)>> {
+    /// The function that computes the group's elementwise nodes and stores what others need, and its lines.
+    fn body(&mut self, group: &Group, schedule: Schedule, target: &Target) -> Result<(Vec<(NodeId, Place)>, usize)> {
         let mut body = Body::new(&group.space, "dims.quads");
         body.source = matches!(schedule, Schedule::Map { shuffled: true, .. });
         if let Some(anchor) = group.anchor {
@@ -336,7 +342,7 @@ impl Emitter<'_> {
         }
         body.lines.push_str(&stores);
         self.function("body", if group.anchor.is_some() { ", anchor: T" } else { "" }, &body.lines, None);
-        Ok(stored)
+        Ok((stored, body.lines.lines().count()))
     }
 
     fn function(&mut self, name: &str, extra: &str, lines: &str, result: Option<&str>) {
