@@ -56,7 +56,7 @@ impl fmt::Display for Tile {
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 13] = [
+    pub const ALL: [Tile; 14] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
@@ -68,6 +68,7 @@ impl Tile {
         Tile::Subgroup { rows: 48, quads: 1 },
         Tile::Subgroup { rows: 64, quads: 1 },
         Tile::Subgroup { rows: 32, quads: 2 },
+        Tile::Shared { rows: 2, quads: 1 },
         Tile::Shared { rows: 4, quads: 1 },
         Tile::Shared { rows: 8, quads: 2 },
     ];

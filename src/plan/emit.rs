@@ -627,8 +627,12 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
     match target.kind {
-        AdapterKind::Hardware if rows >= 512 && quads >= 128 => Tile::Shared { rows: 8, quads: 2 },
-        AdapterKind::Hardware => Tile::Shared { rows: 4, quads: 1 },
+        // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
+        AdapterKind::Hardware => {
+            let tile = |(rows, quads)| Tile::Shared { rows, quads };
+            let enough = |&(tr, tq): &(usize, usize)| rows.div_ceil(16 * tr) * quads.div_ceil(16 * tq) >= CORES;
+            tile([(8, 2), (4, 1)].into_iter().find(enough).unwrap_or((2, 1)))
+        }
         AdapterKind::Software => {
             let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
             let all = Tile::ALL.into_iter().filter(|_| flops >= large);
@@ -639,6 +643,9 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         }
     }
 }
+
+/// Workgroups that keep most GPUs busy.
+const CORES: usize = 32;
 
 /// How a group without a product or a sum is shared out: the quads of a row that a thread computes, and whether it looks
 /// up a row of shuffled data for all of them. Threads have a price on software adapters, above all with such a row to
