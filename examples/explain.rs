@@ -1,4 +1,4 @@
-//! Prints the plan of a spec, node by node down to bytes, and writes its shaders; needs no GPU:
+//! Prints the plan of a spec, node by node down to bytes, and writes its shaders; needs no GPU but for `--tune`:
 //! `cargo run --release --example explain -- --spec examples/mnist.toml --shaders out/shaders`.
 
 #[path = "common/outcome.rs"]
@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use outcome::Outcome;
-use strait::Spec;
 use strait::model::{Network, Purpose};
 use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
 use strait::train::Optimizer;
+use strait::{Gpu, Session, Spec, Training};
 
 /// Prints the plan of a spec: nodes, kernels, slots, bytes.
 #[derive(Parser)]
@@ -34,6 +35,9 @@ struct Options {
     /// Folder for the WGSL of every distinct kernel
     #[arg(long)]
     shaders: Option<PathBuf>,
+    /// Times the products of a training step on this machine's adapter, for so many milliseconds
+    #[arg(long, value_name = "MS")]
+    tune: Option<u64>,
     /// Prints the figures as JSON in the last line
     #[arg(long)]
     json: bool,
@@ -81,8 +85,8 @@ fn run(options: Options) -> Outcome {
         Kind::Hardware => AdapterKind::Hardware,
     };
     let (limits, rows) = (Limits::DEFAULT, options.batch);
-    let target = Target { kind, limits, rows, data_rows: rows, tile: None, quick: false, optimise: true };
-    let recording = Recording::new(&graph, target)?;
+    let target = Target { kind, limits, rows, data_rows: rows, tile: None, tuning: None, quick: false, optimise: true };
+    let recording = Recording::new(&graph, target.clone())?;
     // Not print!, which panics where the reader of a pipe has seen enough.
     let mut out = std::io::stdout().lock();
     for penalty in &network.spec().penalties {
@@ -95,7 +99,7 @@ fn run(options: Options) -> Outcome {
     if let For::Train = options.purpose {
         let update = |clip| -> Outcome<usize> {
             let graph = Optimizer::ADAM.graph(network.params(), clip)?;
-            Ok(Recording::new(&graph, Target { rows: 1, ..target })?.dispatches.len())
+            Ok(Recording::new(&graph, Target { rows: 1, ..target.clone() })?.dispatches.len())
         };
         let (own, plain, clipped) = (recording.dispatches.len(), update(None)?, update(Some(1.0))?);
         let all = own + 1 + plain;
@@ -110,6 +114,12 @@ fn run(options: Options) -> Outcome {
     if let Some(folder) = &options.shaders {
         let count = write_shaders(&recording, folder)?;
         writeln!(out, "\nwrote {count} shaders to {}", folder.display())?;
+    }
+    if let Some(milliseconds) = options.tune {
+        let training = Training { batch: options.batch, ..Training::default() };
+        let mut session = Session::new(&Gpu::new()?, network.spec(), training)?;
+        let trials = session.tune(Duration::from_millis(milliseconds))?;
+        write!(out, "\n{}\n{trials}", session.gpu().adapter().name)?;
     }
     if options.json {
         let slots = recording.buffers.iter().filter(|(role, _)| matches!(role, Role::Slot(_) | Role::Half(_)));

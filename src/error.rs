@@ -105,7 +105,7 @@ pub enum Error {
         /// only what it leads to is not.
         term: String,
     },
-    /// A checkpoint or parameter file is not what it should be. Nothing was loaded.
+    /// A checkpoint, a parameter file or a tuning is not what it should be. Nothing was loaded.
     #[error("{path}: {place}: found {found}; allowed: {allowed}", path = path.display())]
     Checkpoint {
         /// The file.

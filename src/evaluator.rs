@@ -161,6 +161,7 @@ impl Target {
             rows,
             data_rows: rows,
             tile: None,
+            tuning: None,
             quick: false,
             optimise: true,
         }

@@ -12,6 +12,7 @@ const TARGET: Target = Target {
     rows: 3,
     data_rows: 9,
     tile: None,
+    tuning: None,
     quick: false,
     optimise: true,
 };

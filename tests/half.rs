@@ -66,8 +66,12 @@ fn memory_in_half_precision_changes_no_bit() {
     let gpu = gpu();
     let run = |optimise| {
         let target = Target { optimise, ..Target::of(&gpu, ROWS) };
-        let halves =
-            Recording::new(&graph, target).unwrap().buffers.iter().filter(|(r, _)| matches!(r, Role::Half(_))).count();
+        let halves = Recording::new(&graph, target.clone())
+            .unwrap()
+            .buffers
+            .iter()
+            .filter(|(r, _)| matches!(r, Role::Half(_)))
+            .count();
         (halves, both(&gpu, &graph, target, &env))
     };
     let ((some, planned), (none, apart)) = (run(true), run(false));

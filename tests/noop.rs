@@ -51,7 +51,7 @@ fn plans_are_valid_at_default_limits_and_without_features() {
                 let mut shared = BTreeMap::from([(Role::Flags, gpu.buffer("flags", 16).unwrap())]);
                 let mut programs = Vec::new();
                 for graph in autoencoder() {
-                    let recording = Recording::new(&graph, target).expect("a plan");
+                    let recording = Recording::new(&graph, target.clone()).expect("a plan");
                     let program = Program::new(&gpu, &recording, &state, &shared).expect("a program");
                     for (role, _) in recording.buffers.iter().filter(|(r, _)| matches!(r, Role::Arena(_) | Role::Terms))
                     {

@@ -15,7 +15,16 @@ use strait::plan::{AdapterKind, Dispatch, Limits, Recording, Target};
 use strait::state::State;
 
 fn target(kind: AdapterKind, rows: usize) -> Target {
-    Target { kind, limits: Limits::DEFAULT, rows, data_rows: 100, tile: None, quick: false, optimise: true }
+    Target {
+        kind,
+        limits: Limits::DEFAULT,
+        rows,
+        data_rows: 100,
+        tile: None,
+        tuning: None,
+        quick: false,
+        optimise: true,
+    }
 }
 
 fn tensor(name: &str, dims: &[usize]) -> Tensor {
@@ -32,10 +41,10 @@ struct Kernels(ByText, ByText);
 impl Kernels {
     fn add(&mut self, graph: &Graph, target: Target) {
         let limits = Limits { int64: true, ..target.limits };
-        let wide = Target { kind: AdapterKind::Software, limits, ..target };
+        let wide = Target { kind: AdapterKind::Software, limits, ..target.clone() };
         let plan = |graph: &Graph, target| Recording::new(graph, target).expect("a plan").dispatches;
         let entry = |d: Dispatch| (d.wgsl, (d.label, d.schedules));
-        self.0.extend(plan(graph, target).into_iter().map(entry));
+        self.0.extend(plan(graph, target.clone()).into_iter().map(entry));
         self.1.extend(plan(graph, wide).into_iter().map(entry));
         self.1.extend(plan(&graph.halved(), target).into_iter().map(entry));
     }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, positive};
 use crate::gpu::{Buffer, Gpu, Program, Wait, Work};
 use crate::model::{Corruption, Latent, Purpose};
-use crate::plan::{Recording, Role, Target};
+use crate::plan::{Recording, Role};
 use crate::random::{Draw, key};
 use crate::state::State;
 use crate::train::Session;
@@ -106,7 +106,7 @@ impl Session {
         };
         let count = self.check_rows(rows, self.spec().input, "rows to start from")?;
         let gpu = self.gpu().clone();
-        let recording = Recording::new(&graph, Target::of(&gpu, count))?;
+        let recording = Recording::new(&graph, self.target(count))?;
         let state = gpu.buffer("state", 64)?;
         let program = Program::new(&gpu, &recording, &state, self.buffers(&graph)?)?;
         gpu.write(program.buffer(Role::Input(0))?, 0, bytemuck::cast_slice(rows))?;

@@ -21,6 +21,11 @@ pub struct Timed {
 }
 
 impl Gpu {
+    /// Whether the device writes timestamps, so that [`Gpu::timed`] works.
+    pub fn has_timestamps(&self) -> bool {
+        self.device().features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Runs programs once, in order, and tells how long every dispatch took. Each runs in a pass of its own, so what
     /// lies between two of them is not counted.
     ///
@@ -28,7 +33,7 @@ impl Gpu {
     /// [`Error::Limit`] where the device writes no timestamps (one that was adopted may lack the feature
     /// `TIMESTAMP_QUERY`); [`Error::Device`] and [`Error::DeviceLost`].
     pub fn timed(&self, programs: &[&Program]) -> Result<Vec<Timed>> {
-        if !self.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !self.has_timestamps() {
             let what = "timing dispatches".into();
             return Err(Error::Limit { what, needs: 1, allowed: 0, limit: "TIMESTAMP_QUERY of the device" });
         }

@@ -6,6 +6,8 @@ mod shared;
 
 use std::fmt::{self, Write as _};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Source, when};
 use registers::Registers;
 
@@ -19,7 +21,8 @@ pub(super) const REGISTER_WORKGROUP: usize = SUBGROUP;
 const DEPTH: usize = 16;
 
 /// What one thread of a matrix kernel computes: `rows` rows (a multiple of four) by `quads` quads of columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Tile {
     /// Reads storage directly: for software adapters.
     Registers {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::fuse::{Group, in_register, is_leaf, reduction, root};
 use super::slots::Places;
+use super::tuning::Product;
 use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
@@ -146,7 +147,7 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     read.extend(e.loads.iter().map(|(_, place)| *place));
     read.sort();
     read.dedup();
-    let flops = stage.iter().map(|group| flops(graph, group, target.rows)).sum();
+    let flops = stage.iter().filter_map(|group| product(graph, group, target)).map(|product| product.flops()).sum();
     Ok(Dispatch {
         label,
         wgsl: kernel::source(&bindings, &parts, &e.raised.into_values().collect::<String>(), workgroup),
@@ -177,12 +178,9 @@ fn stride(total: u32) -> u32 {
     (start.max(1)..=total).find(coprime).unwrap_or(1)
 }
 
-/// Two operations for every product of the group's matrix product.
-fn flops(graph: &Graph, group: &Group, rows: usize) -> u64 {
-    let Some(Op::MatMul { a, ta, .. }) = group.anchor.map(|id| &graph.node(id).op) else { return 0 };
-    let a = graph.shape(*a);
-    let inner = if *ta { a.matrix_rows(rows) } else { a.columns() };
-    2 * group.space.elements(rows) as u64 * inner as u64
+/// The group's matrix product at the largest batch, if it has one.
+fn product(graph: &Graph, group: &Group, target: &Target) -> Option<Product> {
+    group.anchor.and_then(|id| Product::of(graph, id, target.rows))
 }
 
 impl Emitter<'_> {
@@ -615,15 +613,16 @@ fn literal(value: f64) -> Result<String> {
     Ok(format!("{narrow:?}"))
 }
 
-/// The tile for a product: a function of adapter kind and shape alone, nothing is timed. On software adapters all tiles
-/// add up in the same order, so they give the same bits.
+/// The tile for a product: a function of adapter kind, shape and the target's tuning alone, nothing is timed. On
+/// software adapters all tiles add up in the same order, so they give the same bits.
 pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
-    if let Some(tile) = target.tile {
+    let product = product(graph, group, target);
+    let tuned = || target.tuning.as_ref()?.tiles.get(&product?).copied();
+    if let Some(tile) = target.tile.or_else(tuned) {
         return tile;
     }
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let ta = matches!(group.anchor.map(|id| &graph.node(id).op), Some(Op::MatMul { ta: true, .. }));
-    let flops = flops(graph, group, target.rows);
+    let (ta, flops) = product.map_or((false, 0), |product| (product.ta, product.flops()));
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
     match target.kind {

@@ -12,14 +12,17 @@ mod late;
 mod slots;
 mod split;
 mod stage;
+mod tuning;
 
 use std::iter::Sum;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, NodeId, Op};
 use crate::kernel::{self, Schedule};
 
 pub use fuse::Group;
+pub use tuning::{Product, Tuning};
 
 /// What an adapter is like, as far as the choice of kernels goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +66,7 @@ impl Limits {
 }
 
 /// What a plan is made for.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// The kind of adapter.
     pub kind: AdapterKind,
@@ -75,6 +78,8 @@ pub struct Target {
     pub data_rows: usize,
     /// Uses this tile for every matrix product: for the suites that try them all.
     pub tile: Option<kernel::Tile>,
+    /// Tiles by product that go before those of the table of defaults.
+    pub tuning: Option<Arc<Tuning>>,
     /// Prefers kernels that compile sooner to those that run faster, where both give the same bits.
     pub quick: bool,
     /// Whether neighbouring nodes may share a dispatch and values may share memory.
@@ -175,12 +180,16 @@ impl Recording {
     /// Plans a graph.
     ///
     /// # Errors
-    /// As [`Graph::check`] where the graph is not sound; [`Error::Spec`] where the target has no rows, [`Error::Limit`]
-    /// where a tensor or a dispatch does not fit it. Nothing is allocated.
+    /// As [`Graph::check`] where the graph is not sound; [`Error::Spec`] where the target has no rows or its
+    /// tuning names a tile that it cannot use, [`Error::Limit`] where a tensor or a dispatch does not fit it. Nothing is
+    /// allocated.
     pub fn new(graph: &Graph, target: Target) -> Result<Recording> {
         graph.check()?;
         if target.rows == 0 {
             return Err(Error::spec("rows", 0, "1 or more"));
+        }
+        if let Some(tuning) = &target.tuning {
+            tuning.check(&target)?;
         }
         // One value a row is the least that has to lie somewhere; what comes below may count in u32 then.
         for (what, rows) in [("a value for each row of the batch", target.rows), ("resident rows", target.data_rows)] {
@@ -220,6 +229,19 @@ impl Recording {
     /// What all its dispatches cost.
     pub fn cost(&self) -> Cost {
         self.dispatches.iter().map(|dispatch| dispatch.cost).sum()
+    }
+
+    /// The matrix products it takes, in order, each with its tile.
+    pub fn products(&self) -> Vec<(Product, kernel::Tile)> {
+        let of = |dispatch: &Dispatch| {
+            let products = dispatch.nodes.iter().filter_map(|&id| Product::of(&self.graph, id, self.target.rows));
+            let tiles = dispatch.schedules.iter().filter_map(|schedule| match schedule {
+                Schedule::MatMul { tile, .. } => Some(*tile),
+                _ => None,
+            });
+            products.zip(tiles).collect::<Vec<_>>()
+        };
+        self.dispatches.iter().flat_map(of).collect()
     }
 
     /// Bytes of the buffers that belong to this recording alone.

@@ -86,7 +86,7 @@ pub(super) fn packed_bytes(elements: usize) -> u64 {
 }
 
 /// Whether a value loses nothing in half precision, and is only read in whole quads.
-fn in_half(graph: &Graph, id: NodeId) -> bool {
+pub(super) fn in_half(graph: &Graph, id: NodeId) -> bool {
     let rounded = matches!(&graph.node(id).op, Op::Map { expr, .. } if matches!(*expr.0, Kind::Half(_)));
     let cut_anew = |(view, node): (NodeId, &Node)| {
         matches!(node.op, Op::View(input) if root(graph, input) == id) && alias(graph, view).is_none()

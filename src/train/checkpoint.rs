@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::{Arena, Tensor};
 use crate::model::{Network, Spec};
-use crate::plan::Role;
+use crate::plan::{Role, Target, Tuning};
 
 /// The version of the files written here; readers refuse a newer one.
 const VERSION: u64 = 1;
@@ -31,6 +32,9 @@ struct Run {
     #[serde(default)]
     start: u64,
     best: Best,
+    /// The tiles of its products, where they were measured.
+    #[serde(default, skip_serializing_if = "Tuning::is_empty")]
+    tuning: Tuning,
 }
 
 impl Run {
@@ -78,7 +82,13 @@ impl Session {
         let step = bad.map_or(self.step, |bad| bad.step);
         self.write(
             path.as_ref(),
-            Some(Run { training: self.training, step, start: self.start.min(step), best: self.best }),
+            Some(Run {
+                training: self.training,
+                step,
+                start: self.start.min(step),
+                best: self.best,
+                tuning: self.tuning().clone(),
+            }),
         )
     }
 
@@ -120,7 +130,8 @@ impl Session {
     }
 
     /// Reads a checkpoint so that [`Session::fit`] goes on where it was written: on the same data, adapter and driver
-    /// the parameters end up the same to the bit.
+    /// the parameters end up the same to the bit. Its tuning comes back too; products for whose tiles the adapter is
+    /// none take their defaults, which is logged.
     ///
     /// # Errors
     /// As [`Session::open`], also where the file holds no state of training.
@@ -172,6 +183,7 @@ impl Session {
         }
         if let (Some(run), true) = (run, resume) {
             (session.step, session.start, session.best) = (run.step, run.start, run.best);
+            session.tuning = Arc::new(usable(run.tuning, &Target::of(gpu, 1)));
             let bytes = session.shared(Role::Arena(Arena::Params))?.bytes();
             for (arena, values) in arenas {
                 session.shared.insert(Role::Arena(arena), gpu.buffer(&format!("{arena:?}"), bytes)?);
@@ -191,6 +203,19 @@ impl Session {
         let values = take(path.as_ref(), "", self.network.params(), &mut tensors)?;
         self.set_parameters(&values)
     }
+}
+
+/// The part of a tuning that a device can use.
+fn usable(mut tuning: Tuning, target: &Target) -> Tuning {
+    let all = tuning.tiles.len();
+    tuning.tiles.retain(|_, tile| target.can_use(*tile));
+    let lost = all - tuning.tiles.len();
+    if lost > 0 {
+        log::warn!(
+            "this adapter cannot use the checkpoint's tiles for {lost} of {all} products: they take the defaults"
+        );
+    }
+    tuning
 }
 
 fn named(prefix: &str, tensors: &[Tensor], values: Vec<Vec<f32>>) -> Tensors {
@@ -219,7 +244,7 @@ fn take(path: &Path, prefix: &str, wanted: &[Tensor], tensors: &mut Found) -> Re
     Ok(taken)
 }
 
-fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
+pub(super) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
     move |place, found, allowed| Error::Checkpoint {
         path: path.to_path_buf(),
         place: place.into(),
@@ -297,7 +322,7 @@ impl<'de> Visitor<'de> for Twice {
 }
 
 /// Writes a file beside its place, syncs it and moves it there.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Purpose, Scaling};
-use crate::plan::{Recording, Role, Target};
+use crate::plan::{Recording, Role};
 
 /// Rows of a batch, where so many fit.
 const ROWS: usize = 1024;
@@ -88,8 +88,7 @@ impl Evaluation {
         let state = gpu.buffer("state", 64)?;
         let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
         let graph = session.network.graph(Purpose::Evaluate, false)?;
-        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(gpu, feed.batch()) };
-        let recording = Recording::new(&graph, target)?;
+        let recording = Recording::new(&graph, session.step_target(&feed))?;
         let mut shared: BTreeMap<Role, Buffer> = session.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
         shared.insert(Role::Flags, gpu.buffer("flags", 16)?);

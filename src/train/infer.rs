@@ -6,7 +6,7 @@ use super::feed::halving;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::model::{Purpose, Scaling};
-use crate::plan::{Recording, Role, Target};
+use crate::plan::{Recording, Role};
 use crate::state::State;
 
 /// Rows of a batch in inference.
@@ -256,7 +256,7 @@ impl Session {
         }
         let graph = self.network.graph(purpose, false)?;
         self.check_known(&graph)?;
-        Recording::new(&graph, Target::of(&self.gpu, rows))
+        Recording::new(&graph, self.target(rows))
     }
 
     pub(crate) fn infer(&mut self, purpose: Purpose, values: &[f32]) -> Result<Vec<f32>> {

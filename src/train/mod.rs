@@ -1,5 +1,6 @@
 //! Training and using a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
 
+mod cache;
 mod checkpoint;
 mod divergence;
 mod evaluate;
@@ -16,6 +17,8 @@ mod schedule;
 mod session;
 mod steps;
 mod trainer;
+mod tune;
+mod tuning;
 
 pub use fit::Reports;
 pub use infer::{Attached, Component};
@@ -26,3 +29,4 @@ pub use profile::Profile;
 pub use progress::{Fit, Objective, Progress, Stop};
 pub use schedule::{Decay, Schedule};
 pub use session::Session;
+pub use tune::{Trial, Trials};

@@ -14,7 +14,7 @@ use crate::gpu::{Buffer, Gpu, Wait};
 use crate::graph::{Arena, Graph, Layout, Op, Tensor};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Corruption, Network, Precision, Purpose, Scaling, Spec};
-use crate::plan::Role;
+use crate::plan::{Role, Tuning};
 
 /// A model on the GPU. Everything it learns stays there; the host sends commands and reads reports.
 ///
@@ -51,6 +51,8 @@ pub struct Session {
     pub(super) unread: bool,
     pub(super) trainer: Option<Trainer>,
     pub(super) inference: BTreeMap<Purpose, Inference>,
+    /// The tiles that were measured.
+    pub(super) tuning: Arc<Tuning>,
 }
 
 /// Rows from anywhere.
@@ -107,6 +109,7 @@ impl Session {
             unread: false,
             trainer: None,
             inference: BTreeMap::new(),
+            tuning: Arc::default(),
         };
         session.write_arena(Arena::Params, &session.network.initial(training.seed))?;
         // What a spec says itself need not be learned.

@@ -74,8 +74,8 @@ impl Trainer {
         }
         session.shared.insert(Role::Data, feed.buffer.clone());
         let graph = session.network.graph(Purpose::Train, session.training.shuffle)?;
-        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&gpu, feed.batch()) };
-        let recording = Recording::new(&graph, Target { quick: true, ..target })?;
+        let target = session.step_target(&feed);
+        let recording = Recording::new(&graph, Target { quick: true, ..target.clone() })?;
         let faster = Recording::new(&graph, target)?;
         let flops = faster.cost().flops;
         let taken = session.step.saturating_sub(session.start);
@@ -116,6 +116,12 @@ impl Trainer {
     /// Dispatches of one step.
     pub fn dispatches(&self) -> usize {
         self.programs.iter().map(Program::dispatches).sum()
+    }
+
+    /// Changes to another plan of the same step at once.
+    pub fn replan(&mut self, gpu: &Gpu, state: &Buffer, recording: Recording) -> Result<()> {
+        self.faster = Some(recording);
+        self.hasten(gpu, state, true)
     }
 
     /// Changes to faster kernels where that pays, once a first step was reported or at once.

@@ -26,6 +26,7 @@ fn target(env: &Environment<f32>) -> Target {
         rows: env.rows + 2,
         data_rows: DATA_ROWS,
         tile: None,
+        tuning: None,
         quick: false,
         optimise: true,
     }
@@ -75,7 +76,7 @@ fn plans_of_random_graphs_compute_the_graph() {
         for optimise in [true, false] {
             for kind in [AdapterKind::Software, AdapterKind::Hardware] {
                 let target = Target { kind, optimise, ..target(&env) };
-                check_replay(&graph, &env, target, &format!("seed {seed}, {kind:?}, optimise {optimise}"));
+                check_replay(&graph, &env, target.clone(), &format!("seed {seed}, {kind:?}, optimise {optimise}"));
                 check_replay(&graph.halved(), &env, target, &format!("half, seed {seed}, {kind:?}, {optimise}"));
             }
         }
@@ -146,7 +147,7 @@ fn an_adam_step_is_one_dispatch() {
     let gpu = gpu();
     for optimise in [true, false] {
         let target = Target { optimise, ..target(&env) };
-        check_replay(&graph, &env, target, &format!("optimise {optimise}"));
+        check_replay(&graph, &env, target.clone(), &format!("optimise {optimise}"));
         let target = Target { kind: gpu.kind(), limits: gpu.limits(), ..target };
         for (sink, found, expected) in both(&gpu, &graph, target, &env) {
             assert!(squared_error(&found, &expected) < 1e-13, "{sink:?}, optimise {optimise}");
@@ -219,7 +220,7 @@ fn arenas_are_written_last() {
         build(&mut g);
         for optimise in [true, false] {
             let target = Target { optimise, ..target(&env) };
-            check_replay(&g, &env, target, &format!("{what}, optimise {optimise}"));
+            check_replay(&g, &env, target.clone(), &format!("{what}, optimise {optimise}"));
             let target = Target { kind: gpu.kind(), limits: gpu.limits(), ..target };
             for (sink, found, expected) in both(&gpu, &g, target, &env) {
                 let error = squared_error(&found, &expected);

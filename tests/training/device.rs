@@ -76,6 +76,7 @@ fn every_call_on_a_lost_device_says_so() {
     let results = [
         ("step", session.step(1).map(|_| ())),
         ("progress", session.progress().map(|_| ())),
+        ("tune", session.tune(std::time::Duration::from_secs(1)).map(|_| ())),
         ("encode", session.encode(data.values()).map(|_| ())),
         ("decode", session.decode(&[0.0; 2]).map(|_| ())),
         ("reconstruct", session.reconstruct(data.values()).map(|_| ())),

@@ -1,0 +1,128 @@
+//! Tuning: the tile that each matrix product runs with where that was measured. It is plain data; a plan asks it before
+//! its table of defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::fuse::root;
+use super::slots::in_half;
+use super::{AdapterKind, Target};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Op};
+use crate::kernel::{SUBGROUP, Tile};
+
+/// The shape of a matrix product at the largest batch: [rows, inner] by [inner, columns].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    /// Rows of the result.
+    pub rows: usize,
+    /// Products that are added up for each value of the result.
+    pub inner: usize,
+    /// Columns of the result, padding left out.
+    pub columns: usize,
+    /// Whether the left factor lies in memory transposed, as [inner, rows],
+    pub ta: bool,
+    /// and the right one, as [columns, inner].
+    pub tb: bool,
+    /// Whether both lie there in half precision.
+    pub half: bool,
+}
+
+impl Product {
+    /// The product that a node computes for a batch of `rows` rows, if it is one.
+    pub(super) fn of(graph: &Graph, id: NodeId, rows: usize) -> Option<Product> {
+        let &Op::MatMul { a, b, ta, tb } = &graph.node(id).op else { return None };
+        let (left, result) = (graph.shape(a), graph.shape(id));
+        let inner = if ta { left.matrix_rows(rows) } else { left.columns() };
+        let half = [a, b].into_iter().all(|factor| in_half(graph, root(graph, factor)));
+        Some(Product { rows: result.matrix_rows(rows), inner, columns: result.columns(), ta, tb, half })
+    }
+
+    /// Floating-point operations: two for every product of two numbers.
+    pub fn flops(&self) -> u64 {
+        [self.rows, self.inner, self.columns].iter().fold(2, |flops: u64, &extent| flops.saturating_mul(extent as u64))
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Product { rows, inner, columns, ta, tb, half } = self;
+        let flag = |transposed: &bool| if *transposed { 'T' } else { 'N' };
+        let half = if *half { " f16" } else { "" };
+        write!(f, "{rows}x{inner}x{columns} {}{}{half}", flag(ta), flag(tb))
+    }
+}
+
+/// Tiles by product. A product that is not named takes the tile of the table of defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Choice>", into = "Vec<Choice>")]
+pub struct Tuning {
+    /// The tile of each product.
+    pub tiles: BTreeMap<Product, Tile>,
+}
+
+/// An entry as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    product: Product,
+    tile: Tile,
+}
+
+impl From<Tuning> for Vec<Choice> {
+    fn from(tuning: Tuning) -> Vec<Choice> {
+        tuning.tiles.into_iter().map(|(product, tile)| Choice { product, tile }).collect()
+    }
+}
+
+impl TryFrom<Vec<Choice>> for Tuning {
+    type Error = String;
+
+    fn try_from(choices: Vec<Choice>) -> std::result::Result<Tuning, String> {
+        let mut tuning = Tuning::default();
+        for Choice { product, tile } in choices {
+            if tuning.tiles.insert(product, tile).is_some() {
+                return Err(format!("the product {product} twice"));
+            }
+        }
+        Ok(tuning)
+    }
+}
+
+impl Tuning {
+    /// Whether it names no product.
+    pub fn is_empty(&self) -> bool {
+        self.tiles.is_empty()
+    }
+
+    /// Fails where a product is to take a tile that the target cannot use.
+    pub(crate) fn check(&self, target: &Target) -> Result<()> {
+        match self.tiles.iter().find(|(_, tile)| !target.can_use(**tile)) {
+            None => Ok(()),
+            Some((product, tile)) => {
+                let allowed: Vec<String> = target.tiles().map(|tile| tile.to_string()).collect();
+                Err(Error::spec("tuning", format!("{tile:?} for {product}"), allowed.join(", ")))
+            }
+        }
+    }
+}
+
+impl Target {
+    /// The tiles that matrix products may use.
+    pub fn tiles(&self) -> impl Iterator<Item = Tile> {
+        Tile::ALL.into_iter().filter(|&tile| self.can_use(tile))
+    }
+
+    /// Whether matrix products may use a tile: one of [`Tile::ALL`] that is for this kind of adapter and its subgroups.
+    pub fn can_use(&self, tile: Tile) -> bool {
+        let suits = match (self.kind, tile) {
+            (AdapterKind::Hardware, Tile::Shared { .. }) | (AdapterKind::Software, Tile::Registers { .. }) => true,
+            (AdapterKind::Software, Tile::Subgroup { .. }) => self.limits.subgroup as usize == SUBGROUP,
+            _ => false,
+        };
+        suits && Tile::ALL.contains(&tile)
+    }
+}

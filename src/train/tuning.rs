@@ -1,0 +1,71 @@
+//! A session's tuning: what it uses for everything it plans, and how another one takes its place.
+
+use std::sync::Arc;
+
+use super::Session;
+use super::feed::Feed;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::gpu::Wait;
+use crate::model::Purpose;
+use crate::plan::{Recording, Target, Tuning};
+
+impl Session {
+    /// The tiles that were measured for this session, or given to it.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// Uses the tiles of a tuning for every product that it names, from now on. Where data is loaded, its step is
+    /// planned and compiled anew at once, behind the steps under way; inference is at its next call, the look at
+    /// validation rows when data is loaded next. What was attached and samplers stay as they are.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use strait::plan::Tuning;
+    /// # fn tuned(session: &mut strait::Session, folder: &std::path::Path) -> strait::Result<()> {
+    /// if let Some(tuning) = Tuning::load(folder, session.gpu())? {
+    ///     session.use_tuning(tuning)?;
+    /// }
+    /// session.tune(Duration::from_millis(200))?;
+    /// session.tuning().save(folder, session.gpu())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the product and the tile where the adapter cannot use one; [`Error::Diverged`] where one
+    /// of the steps under way went bad; [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where the step cannot
+    /// be made anew. The tuning before then stays.
+    pub fn use_tuning(&mut self, tuning: Tuning) -> Result<()> {
+        tuning.check(&Target::of(&self.gpu, 1))?;
+        pollster::block_on(self.settle(Wait::Block))?;
+        let before = std::mem::replace(&mut self.tuning, Arc::new(tuning));
+        let planned = self.replan();
+        match planned {
+            Ok(()) => self.inference.clear(),
+            Err(_) => self.tuning = before,
+        }
+        planned
+    }
+
+    /// Plans the step anew, where data is loaded.
+    fn replan(&mut self) -> Result<()> {
+        let Some(trainer) = &self.trainer else { return Ok(()) };
+        let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
+        let recording = Recording::new(&graph, self.step_target(&trainer.feed))?;
+        let (gpu, state) = (self.gpu.clone(), self.state.clone());
+        self.trainer()?.replan(&gpu, &state, recording)
+    }
+
+    /// What this session plans for: batches of up to `rows` rows.
+    pub(crate) fn target(&self, rows: usize) -> Target {
+        Target { tuning: Some(self.tuning.clone()), ..Target::of(&self.gpu, rows) }
+    }
+
+    /// The same for the batches of a feed.
+    pub(super) fn step_target(&self, feed: &Feed) -> Target {
+        Target { data_rows: feed.chunk_rows(), ..self.target(feed.batch()) }
+    }
+}
