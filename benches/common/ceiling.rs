@@ -15,19 +15,20 @@ pub struct Ceiling {
     bytes: f64,
 }
 
-/// Multiply-adds of each value in the measurement of arithmetic.
+/// Values in the measurement of arithmetic, and multiply-adds of each.
+const VALUES: usize = 1 << 18;
 const CHAIN: usize = 256;
 
 impl Ceiling {
     /// Measures it.
     pub fn new(gpu: &Gpu) -> Result<Ceiling> {
-        // Four chains that do not wait for one another, over values that fit a cache.
-        let arithmetic = shortest(gpu, 1 << 16, 1, |g, x| {
+        // Four chains that do not wait for one another, over values that fit a cache; nothing is read on the way.
+        let arithmetic = shortest(gpu, VALUES, 1, |g, x| {
             g.map([x], |[x]| {
                 let mut sums = [0.1, 0.2, 0.3, 0.4].map(|start| &x + start);
                 for i in 0..CHAIN {
                     let at = i % sums.len();
-                    sums[at] = &sums[at] * &x + 0.001 * (i + 1) as f64;
+                    sums[at] = &sums[at] * &x + &x;
                 }
                 sums.into_iter().reduce(|a, b| a + b).unwrap_or(x)
             })
@@ -37,7 +38,7 @@ impl Ceiling {
         let copy = shortest(gpu, columns, rows, |g, x| g.map([x], |[x]| x + 1.0))?;
         let read = shortest(gpu, columns, rows, |g, x| Ok(g.sum(Over::Columns, x)))?;
         let values = (columns * rows) as f64;
-        Ok(Ceiling { flops: ((2 * CHAIN) << 16) as f64 / arithmetic, bytes: values * (8.0 / copy).max(4.0 / read) })
+        Ok(Ceiling { flops: (2 * CHAIN * VALUES) as f64 / arithmetic, bytes: values * (8.0 / copy).max(4.0 / read) })
     }
 
     /// What a dispatch, or several, came to, and which share of the ceiling that is.

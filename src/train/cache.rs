@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{failure, replace};
-use super::tune::alone;
+use super::tune::{alone, target};
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterSummary, Gpu};
 use crate::plan::{Product, Recording, Target, Tuning};
@@ -80,20 +80,21 @@ impl Key {
     }
 }
 
-/// A number that changes with the texts of the kernels that a tuning chooses among, and with the choice. Should it change
-/// with a compiler too, products are measured once more.
+/// A number that changes with the texts of the kernels that a tuning chooses among, and with the choice. Should it
+/// change with a compiler too, products are measured once more.
 fn kernels(gpu: &Gpu) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
-    let target = Target::of(gpu, 1);
+    let all = Target::of(gpu, 1);
     for flags in 0..8 {
         let [ta, tb, half] = [1, 2, 4].map(|flag| flags & flag != 0);
-        if half && !target.limits.f16 {
+        if half && !all.limits.f16 {
             continue;
         }
-        let graph = alone(&Product { rows: 4, inner: 4, columns: 4, ta, tb, half })?;
-        for tile in target.tiles() {
-            let recording = Recording::new(&graph, Target { tile: Some(tile), ..target.clone() })?;
+        let product = Product { rows: 4, inner: 4, columns: 4, ta, tb, half };
+        let graph = alone(&product)?;
+        for tile in all.tiles() {
+            let recording = Recording::new(&graph, target(gpu, &product, tile))?;
             recording.dispatches.iter().for_each(|dispatch| dispatch.wgsl.hash(&mut hasher));
         }
     }

@@ -1,5 +1,5 @@
-//! Measuring: how long each matrix product of a training step takes with every tile that the adapter can use. Nothing is
-//! timed unless it is asked for here.
+//! Measuring: how long each matrix product of a training step takes with the tiles that the adapter can use. Nothing
+//! is timed unless it is asked for here.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,6 +17,9 @@ use crate::state::State;
 
 /// How often each tile is timed, where the budget lasts.
 const ROUNDS: usize = 5;
+
+/// How often it must be for the times to tell anything.
+const ENOUGH: usize = 3;
 
 /// Tiles that the formula puts at more than this many times the cheapest are not tried.
 const FAR: usize = 2;
@@ -72,11 +75,12 @@ impl fmt::Display for Trials {
 }
 
 impl Session {
-    /// Times the matrix products of a training step, each alone, with the tiles that this adapter can use, and keeps the
-    /// fastest of each: see [`Session::use_tuning`], also for what happens where data is loaded. Products that the
+    /// Times the matrix products of a training step, each alone, with the tiles that this adapter can use, and keeps
+    /// the fastest of each: see [`Session::use_tuning`], also for what happens where data is loaded. Products that the
     /// session's tuning names already are left out. The most expensive come first; once the budget (200 ms are a good
-    /// one) is spent, compiling included, nothing more is begun, and the products that were not reached keep their
-    /// tiles. Times are the device's own where it writes timestamps, else the host's.
+    /// one for a GPU; software adapters compile for some seconds) is spent, compiling included, nothing more is begun,
+    /// and the products that were not reached keep their tiles. Times are the device's own where it writes timestamps,
+    /// else the host's.
     ///
     /// The step is the one that [`Session::load`] made, or one of as many rows as the options ask for where no data is
     /// loaded. Steps under way come to their end first.
@@ -152,10 +156,10 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
         if left() <= half {
             break;
         }
-        let target = Target { tile: Some(tile), ..Target::of(gpu, 1) };
         // All work on the same values.
         let shared = programs.first().map(|(_, first)| first.buffers().clone()).unwrap_or_default();
-        let program = Recording::new(&graph, target).and_then(|r| Program::new(gpu, &r, &state, &shared));
+        let recording = Recording::new(&graph, target(gpu, &product, tile));
+        let program = recording.and_then(|r| Program::new(gpu, &r, &state, &shared));
         let program = match program {
             Err(Error::Limit { .. }) => return Ok(None),
             program => program?,
@@ -176,7 +180,7 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
         }
         rounds.push(round);
     }
-    if programs.len() < 2 || rounds.is_empty() {
+    if programs.len() < 2 || rounds.len() < ENOUGH {
         return Ok(None);
     }
     let median = |at: usize| {
@@ -202,6 +206,12 @@ fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     tiles.sort_by_key(cost);
     tiles.insert(0, default);
     tiles
+}
+
+/// What a product is planned for where it is alone. Gradients' products end as such a one does; others have more behind
+/// them in a step and take the way through memory, as they do in plans that compile soon.
+pub(super) fn target(gpu: &Gpu, product: &Product, tile: Tile) -> Target {
+    Target { tile: Some(tile), quick: !product.ta, ..Target::of(gpu, 1) }
 }
 
 /// A graph of one product, and of rounding its factors where they are to lie in half precision.
