@@ -33,9 +33,9 @@ pub const TERMS: usize = 12;
 pub enum Schedule {
     /// Elementwise work.
     Map {
-        /// Quads of a row that a thread computes, one after the other.
+        /// Quads that a thread computes.
         run: usize,
-        /// Whether it looks up its row of shuffled data first.
+        /// Whether they are of one row, whose place in the shuffled data it looks up first.
         shuffled: bool,
     },
     /// Reduction over columns, so many threads to a row.
@@ -89,7 +89,8 @@ impl Schedule {
         let threads = |count: usize, together: usize| count.div_ceil(together).max(1);
         let workgroup = workgroup as usize;
         match self {
-            Schedule::Map { run, .. } => threads(rows * quads.div_ceil(run), workgroup),
+            Schedule::Map { run, shuffled: true } => threads(rows * quads.div_ceil(run), workgroup),
+            Schedule::Map { run, shuffled: false } => threads(rows * quads, workgroup * run),
             Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes as usize),
             Schedule::ReduceRows { lanes } => threads(rows * quads, workgroup / lanes as usize),
             Schedule::MatMul { tile: Tile::Registers { rows: tr, quads: tq }, .. } => {
@@ -194,7 +195,9 @@ impl Part {
     /// The text of the function `part` around the functions that it calls.
     fn text(&self) -> String {
         let main = match self.schedule {
-            Schedule::Map { shuffled, .. } => fill(MAP, &[("if shuffled", when(shuffled))]),
+            Schedule::Map { shuffled, .. } => {
+                fill(MAP, &[("if shuffled", when(shuffled)), ("if in order", when(!shuffled))])
+            }
             Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
             Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
             Schedule::MatMul { tile, ta, tb } => {

@@ -257,9 +257,11 @@ impl Emitter<'_> {
     fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [Source; 2])> {
         let none = <[Source; 2]>::default;
         let Some(anchor) = group.anchor else {
-            let (run, shuffled) = map(self.graph, group, target);
-            self.dim("run", run);
-            return Ok((Schedule::Map { run, shuffled }, none()));
+            let schedule = map(self.graph, group, target);
+            if let Schedule::Map { run, .. } = schedule {
+                self.dim("run", run);
+            }
+            return Ok((schedule, none()));
         };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = choose_tile(target, self.graph, group);
@@ -646,20 +648,18 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
 /// Workgroups that keep most GPUs busy.
 const CORES: usize = 32;
 
-/// How a group without a product or a sum is shared out: the quads of a row that a thread computes, and whether it looks
-/// up a row of shuffled data for all of them. Threads have a price on software adapters, above all with such a row to
-/// find, so there are as many as are enough.
-pub(super) fn map(graph: &Graph, group: &Group, target: &Target) -> (usize, bool) {
+/// How a group without a product or a sum is shared out. Threads have a price on software adapters, above all with a row
+/// of shuffled data to find, so there are as many as are enough.
+pub(super) fn map(graph: &Graph, group: &Group, target: &Target) -> Schedule {
     let shuffled = group.body.iter().any(|&id| matches!(graph.node(id).op, Op::Gather { shuffled: true }));
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    match target.kind {
-        AdapterKind::Hardware => (1, shuffled),
-        AdapterKind::Software => {
-            // Finding a row takes as long as sixteen of its quads.
-            let least = if shuffled { quads.min(32) } else { 1 };
-            (quads.div_ceil(THREADS.div_ceil(rows)).clamp(least, 1024), shuffled)
-        }
-    }
+    let run = match target.kind {
+        AdapterKind::Hardware => 1,
+        // Finding a row takes as long as sixteen of its quads.
+        AdapterKind::Software if shuffled => quads.div_ceil(THREADS.div_ceil(rows)).clamp(quads.min(32), 1024),
+        AdapterKind::Software => (rows * quads).div_ceil(THREADS).clamp(1, 1024),
+    };
+    Schedule::Map { run, shuffled }
 }
 
 /// Threads that are enough for software adapters.

@@ -107,13 +107,13 @@ const FEW: usize = 64;
 
 fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let threads = match group.anchor.map(|id| &graph.node(id).op) {
+    let groups = match group.anchor.map(|id| &graph.node(id).op) {
         _ if target.kind == AdapterKind::Hardware => return Weight::Free,
         Some(Op::MatMul { .. }) => return Weight::Product,
-        Some(_) => rows * quads,
-        None => rows * quads.div_ceil(map(graph, group, target).0),
+        Some(_) => (rows * quads).div_ceil(SUBGROUP),
+        None => map(graph, group, target).groups(rows, quads, SUBGROUP as u32),
     };
-    if threads > FEW * SUBGROUP { Weight::Many } else { Weight::Free }
+    if groups > FEW { Weight::Many } else { Weight::Free }
 }
 
 /// For every value the nodes that read it.
