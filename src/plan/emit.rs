@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
+use super::choose::{ROUNDS, choose_tile, lanes, map, product, reduced, steps};
 use super::fuse::{Group, in_register, is_leaf, reduction, root};
 use super::slots::Places;
-use super::tuning::Product;
 use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
 use crate::graph::{Function, Sink};
-use crate::kernel::{self, Form, Part, Schedule, Source, Tile};
+use crate::kernel::{self, Form, Part, Schedule, Source};
 
 /// How a storage range is declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,11 +176,6 @@ fn stride(total: u32) -> u32 {
     // The golden section spreads any run of steps evenly.
     let start = (f64::from(total) * 0.618_034) as u32;
     (start.max(1)..=total).find(coprime).unwrap_or(1)
-}
-
-/// The group's matrix product at the largest batch, if it has one.
-fn product(graph: &Graph, group: &Group, target: &Target) -> Option<Product> {
-    group.anchor.and_then(|id| Product::of(graph, id, target.rows))
 }
 
 impl Emitter<'_> {
@@ -613,96 +608,4 @@ fn literal(value: f64) -> Result<String> {
         return Err(Error::Internal(format!("the constant {value} is not a finite f32")));
     }
     Ok(format!("{narrow:?}"))
-}
-
-/// The tile for a product: a function of adapter kind, shape and the target's tuning alone, nothing is timed. On
-/// software adapters all tiles add up in the same order, so they give the same bits.
-pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
-    let product = product(graph, group, target);
-    let tuned = || target.tuning.as_ref()?.tiles.get(&product?).copied();
-    if let Some(tile) = target.tile.or_else(tuned) {
-        return tile;
-    }
-    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let (ta, flops) = product.map_or((false, 0), |product| (product.ta, product.flops()));
-    // Larger tiles run faster and compile longer: operations from which they pay.
-    let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
-    match target.kind {
-        // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
-        AdapterKind::Hardware => {
-            let tile = |(rows, quads)| Tile::Shared { rows, quads };
-            let enough = |&(tr, tq): &(usize, usize)| rows.div_ceil(16 * tr) * quads.div_ceil(16 * tq) >= CORES;
-            tile([(8, 2), (4, 1)].into_iter().find(enough).unwrap_or((2, 1)))
-        }
-        AdapterKind::Software => {
-            let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
-            let all = Tile::ALL.into_iter().filter(|_| flops >= large);
-            let subgroup = target.limits.subgroup;
-            let cost = |tile: Tile| tile.cost(rows, quads, ta, subgroup).map(|cost| (cost, tile));
-            let cheapest = small.into_iter().chain(all).filter_map(cost).min_by_key(|(cost, _)| *cost);
-            cheapest.map_or(small[0], |(_, tile)| tile)
-        }
-    }
-}
-
-/// Workgroups that keep most GPUs busy.
-const CORES: usize = 32;
-
-/// How a group without a product or a sum is shared out. Threads have a price on software adapters, above all with a row
-/// of shuffled data to find, so there are as many as are enough.
-pub(super) fn map(graph: &Graph, group: &Group, target: &Target) -> Schedule {
-    let shuffled = group.body.iter().any(|&id| matches!(graph.node(id).op, Op::Gather { shuffled: true }));
-    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let run = match target.kind {
-        AdapterKind::Hardware => 1,
-        // Finding a row takes as long as sixteen of its quads.
-        AdapterKind::Software if shuffled => quads.div_ceil(THREADS.div_ceil(rows)).clamp(quads.min(32), 1024),
-        AdapterKind::Software => (rows * quads).div_ceil(THREADS).clamp(1, 1024),
-    };
-    Schedule::Map { run, shuffled }
-}
-
-/// Threads that are enough for software adapters.
-const THREADS: usize = 256;
-
-/// Rows that a reduction over rows of some kind adds up for a result, and whether it does so for each row of the batch.
-fn reduced(from: &Shape, over: Over) -> (usize, bool) {
-    match over {
-        Over::Blocks => (from.blocks(), false),
-        Over::Inner => (from.inner(), false),
-        Over::Batch => (1, from.batched),
-        _ => (from.blocks(), from.batched),
-    }
-}
-
-/// Quads that a reduction adds up for a result, at the largest batch.
-fn steps(from: &Shape, over: Over, target: &Target) -> usize {
-    match (over, reduced(from, over)) {
-        (Over::Columns, _) => from.stride() / 4,
-        (_, (count, true)) => count * target.rows,
-        (_, (count, false)) => count,
-    }
-}
-
-/// Threads that share one result of a group's reduction.
-pub(super) fn lanes(graph: &Graph, group: &Group, target: &Target) -> u32 {
-    let Some((_, over, input)) = group.anchor.and_then(|anchor| reduction(graph, anchor)) else { return 1 };
-    let (from, outputs) = (graph.shape(input), group.space.matrix_rows(target.rows));
-    let results = if over == Over::Columns { outputs } else { outputs * group.space.stride() / 4 };
-    choose_lanes(target, results, steps(from, over, target))
-}
-
-/// Rounds of a loop that a thread may take on software adapters: Mesa's llvmpipe ends the loops of a thread after 65,535
-/// rounds in all, without a word. What is left over is for the loops that store the result.
-const ROUNDS: usize = 65_000;
-
-/// Threads that share one result of a reduction of `count` steps.
-fn choose_lanes(target: &Target, outputs: usize, count: usize) -> u32 {
-    match target.kind {
-        AdapterKind::Software if (outputs < 32 && count >= 2048) || count > ROUNDS => 64,
-        AdapterKind::Software => 1,
-        // As many as a product's workgroup has, so that both fit one dispatch.
-        AdapterKind::Hardware if count >= 32 => 256,
-        AdapterKind::Hardware => 1,
-    }
 }

@@ -5,6 +5,7 @@
 //! each dispatch) -> [`Recording`].
 
 mod absorb;
+mod choose;
 mod emit;
 mod explain;
 mod fuse;

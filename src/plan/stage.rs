@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::emit::{choose_tile, lanes, map};
+use super::choose::{choose_tile, lanes, map};
 use super::fuse::{Group, alias, needed, root};
 use super::{AdapterKind, Target};
 use crate::graph::{Graph, Layout, NodeId, Op, Sink};
