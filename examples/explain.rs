@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use outcome::Outcome;
 use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::plan::{AdapterKind, Limits, Recording, Target};
 use strait::train::Optimizer;
 use strait::{Gpu, Session, Spec, Training};
 
@@ -122,7 +122,7 @@ fn run(options: Options) -> Outcome {
         write!(out, "\n{}\n{trials}", session.gpu().adapter().name)?;
     }
     if options.json {
-        let slots = recording.buffers.iter().filter(|(role, _)| matches!(role, Role::Slot(_) | Role::Half(_)));
+        let slots = recording.buffers.iter().filter(|(role, _)| role.is_slot());
         let figures = serde_json::json!({
             "dispatches": recording.dispatches.len(),
             "dispatches_a_step": step,

@@ -150,7 +150,8 @@ impl Gpu {
         .union(wgpu::Features::SHADER_F16);
 
     /// What strait can make use of: timestamps for profiles; subgroups and integers of 64 bits, with which products run up
-    /// to three times as fast on software adapters; numbers of 16 bits, for models in half precision. It works without; a host that shares its device asks for these of its adapter.
+    /// to three times as fast on software adapters; numbers of 16 bits, for models in half precision. It works without; a
+    /// host that shares its device asks for these of its adapter.
     pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
         adapter.features() & Gpu::USEFUL
     }

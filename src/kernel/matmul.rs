@@ -89,15 +89,15 @@ impl Tile {
         if self.size().0 > 4 { DEPTH / 2 } else { DEPTH }
     }
 
-    /// What a result of so many rows and quads costs with this tile on software adapters whose subgroups have so many
-    /// threads, in tenths of a step with four products; nothing where the tile is not for them. What lies beyond the edge
-    /// of the result is computed too, and workgroups are shared out to two threads at least.
-    pub fn cost(self, rows: usize, quads: usize, ta: bool, subgroup: u32) -> Option<usize> {
+    /// What a result of so many rows and quads costs with this tile on software adapters, in tenths of a step with four
+    /// products; nothing where the tile is not for them. What lies beyond the edge of the result is computed too, and
+    /// workgroups are shared out to two threads at least.
+    pub fn cost(self, rows: usize, quads: usize, ta: bool) -> Option<usize> {
         let (tr, tq) = self.size();
         let threads = match self {
             Tile::Registers { .. } => 1,
-            Tile::Subgroup { .. } if subgroup as usize == SUBGROUP => SUBGROUP,
-            _ => return None,
+            Tile::Subgroup { .. } => SUBGROUP,
+            Tile::Shared { .. } => return None,
         };
         // Measured on llvmpipe: a load of four values takes as long as 32 steps, passing a value on .3. Two quads need more
         // registers than there are.

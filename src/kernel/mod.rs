@@ -223,8 +223,9 @@ impl Part {
 }
 
 /// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to, and
-/// `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last, and
-/// a stride and a modulus that say which of them all a workgroup stands for, then the workgroups in a row of the grid.
+/// `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there
+/// are several, the workgroups of each but the last, and a stride and a modulus that say which of them all a workgroup
+/// stands for, then the workgroups in a row of the grid.
 pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> String {
     let several = parts.len() > 1;
     let mut dims = String::from("struct Dims {\n");

@@ -34,10 +34,8 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         AdapterKind::Software => {
             let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
             let all = Tile::ALL.into_iter().filter(|_| flops >= large);
-            let subgroup = target.limits.subgroup;
-            let cost = |tile: Tile| tile.cost(rows, quads, ta, subgroup).map(|cost| (cost, tile));
-            let cheapest = small.into_iter().chain(all).filter_map(cost).min_by_key(|(cost, _)| *cost);
-            cheapest.map_or(small[0], |(_, tile)| tile)
+            let usable = small.into_iter().chain(all).filter(|&tile| target.can_use(tile));
+            usable.min_by_key(|tile| tile.cost(rows, quads, ta)).unwrap_or(small[0])
         }
     }
 }

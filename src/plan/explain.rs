@@ -33,12 +33,9 @@ impl fmt::Display for Recording {
                 }
             }
         }
-        let own = |role: &Role| {
-            matches!(role, Role::Slot(_) | Role::Half(_) | Role::Input(_) | Role::Output(_) | Role::Terms)
-        };
         writeln!(f, "\nbuffers of its own, {}; the rest is shared", quantity(self.own_bytes(), "B"))?;
         for (role, bytes) in &self.buffers {
-            let shared = if own(role) { "" } else { "  shared" };
+            let shared = if role.is_own() { "" } else { "  shared" };
             writeln!(f, "  {:<16} {:>10}{shared}", buffer(*role), quantity(*bytes, "B"))?;
         }
         Ok(())

@@ -113,6 +113,18 @@ pub enum Role {
     Flags,
 }
 
+impl Role {
+    /// Whether it holds values that pass between dispatches.
+    pub fn is_slot(self) -> bool {
+        matches!(self, Role::Slot(_) | Role::Half(_))
+    }
+
+    /// Whether such buffers belong to one recording alone.
+    fn is_own(self) -> bool {
+        self.is_slot() || matches!(self, Role::Input(_) | Role::Output(_) | Role::Terms)
+    }
+}
+
 /// A range of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
@@ -247,10 +259,7 @@ impl Recording {
 
     /// Bytes of the buffers that belong to this recording alone.
     pub fn own_bytes(&self) -> u64 {
-        let own = |role: &Role| {
-            matches!(role, Role::Slot(_) | Role::Half(_) | Role::Input(_) | Role::Output(_) | Role::Terms)
-        };
-        self.buffers.iter().filter(|(role, _)| own(role)).map(|(_, bytes)| bytes).sum()
+        self.buffers.iter().filter(|(role, _)| role.is_own()).map(|(_, bytes)| bytes).sum()
     }
 
     /// The largest value in a buffer, for people to know what does not fit.

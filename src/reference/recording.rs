@@ -24,7 +24,7 @@ pub fn replay(recording: &Recording, env: &Environment<f32>) -> Result<Results> 
         let later = &recording.dispatches[at + 1..];
         let read_later = |id: &NodeId| later.iter().any(|d| d.loads.iter().any(|(other, _)| other == id));
         for (id, place) in &dispatch.loads {
-            if matches!(place.role, Role::Slot(_) | Role::Half(_)) && !read_later(id) {
+            if place.role.is_slot() && !read_later(id) {
                 memory.range(*place)?.fill(POISON);
             }
         }

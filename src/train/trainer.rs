@@ -129,7 +129,7 @@ impl Trainer {
         if let Some(faster) = self.faster.take_if(|_| self.reported || at_once) {
             // What passes between dispatches is laid out anew.
             let mut shared = self.programs[0].buffers().clone();
-            shared.retain(|role, _| !matches!(role, Role::Slot(_) | Role::Half(_)));
+            shared.retain(|role, _| !role.is_slot());
             self.programs[0] = Program::new(gpu, &faster, state, &shared)?;
         }
         Ok(())
