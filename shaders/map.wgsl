@@ -19,7 +19,8 @@ fn part(group: u32, lane: u32) {
     let first = group * WORKGROUP * dims.run + lane;
     let end = min(first + WORKGROUP * dims.run, space_rows() * dims.quads);
     for (var i = first; i < end; i += WORKGROUP) {
-        body(i / dims.quads, i % dims.quads);
+        let row = row_of(i);
+        body(row, i - row * dims.quads);
     }
 //{end}
 }

@@ -21,10 +21,26 @@ fn part(group: u32, lane: u32) {
     }
 //{zero sums}
 //{starts}
+//{if ahead}
+    // Where the right factor is large, its rows lie far apart in slow memory, and each would be waited for in turn. So
+    // those of the next steps are asked for together: eight cache lines a load.
+    var asked = 0u;
+    for (var next = 0u; next < k_end + (none & asked); next += AHEAD) {
+    let ready = min(next + AHEAD, k_end);
+    for (var k = next; k < min(ready, dims.far); k += 4u) {
+//{ask}
+    }
+    for (var k = next; k < ready; k += 4u) {
+//{end}
+//{if not ahead}
     for (var k = 0u; k < k_end; k += 4u) {
+//{end}
 //{factors}
 //{products}
     }
+//{if ahead}
+    }
+//{end}
 //{if through memory}
     // Every thread reads back only what it wrote itself.
     let mine = lane * ROWS * QUADS;

@@ -17,6 +17,9 @@ pub const SUBGROUP: usize = 8;
 /// Threads of a workgroup in the register families: a subgroup, where that is what they are for.
 pub(super) const REGISTER_WORKGROUP: usize = SUBGROUP;
 
+/// Steps that the register families ask for at a time.
+const AHEAD: usize = 256;
+
 /// Values of the inner dimension that the shared family stages at a time.
 const DEPTH: usize = 16;
 
@@ -148,6 +151,7 @@ impl Tile {
                 hooks.extend(Registers { rows, quads, threads: 1, ta, tb, factors }.hooks());
             }
             Tile::Subgroup { .. } => {
+                let _ = write!(consts, "\nconst AHEAD: u32 = {AHEAD}u;");
                 hooks.extend(Registers { rows, quads, threads: SUBGROUP, ta, tb, factors }.hooks());
             }
             Tile::Shared { .. } => {

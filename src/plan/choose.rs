@@ -43,6 +43,13 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
 /// Workgroups that keep most GPUs busy.
 const CORES: usize = 32;
 
+/// Up to which step of its inner dimension a product asks ahead for the rows of its right factor: to the end where that is
+/// too large for a core's own cache, else not at all, since asking takes a fortieth of the time.
+pub(super) fn far(right: &Shape, target: &Target) -> usize {
+    let bytes = right.matrix_rows(target.rows).saturating_mul(right.stride() * 4);
+    if bytes >= 1 << 20 { u32::MAX as usize } else { 0 }
+}
+
 /// How a group without a product or a sum is shared out. Threads have a price on software adapters, above all with a row
 /// of shuffled data to find, so there are as many as are enough.
 pub(super) fn map(graph: &Graph, group: &Group, target: &Target) -> Schedule {

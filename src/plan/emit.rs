@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use super::choose::{ROUNDS, choose_tile, lanes, map, product, reduced, steps};
+use super::choose::{ROUNDS, choose_tile, far, lanes, map, product, reduced, steps};
 use super::fuse::{Group, in_register, is_leaf, reduction, root};
 use super::slots::Places;
 use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
@@ -21,6 +21,8 @@ enum Element {
     Single,
     /// Flags.
     Atomic,
+    /// The table of hyperparameters, a row for each step: uniform, so that no thread reads a row of its own.
+    Table,
 }
 
 struct Bound {
@@ -117,15 +119,14 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     bindings.push_str("@group(0) @binding(0) var<uniform> state: State;\n");
     bindings.push_str("@group(0) @binding(1) var<uniform> dims: Dims;\n");
     for (i, b) in e.bound.iter().enumerate() {
-        let access = if b.written { "read_write" } else { "read" };
-        let element = match b.element {
-            Element::Quad(form) => form.quad(),
-            Element::Single => "f32",
-            Element::Atomic => "atomic<u32>",
+        let access = if b.written { "storage, read_write" } else { "storage, read" };
+        let (space, kind) = match b.element {
+            Element::Quad(form) => (access, format!("array<{}>", form.quad())),
+            Element::Single => (access, "array<f32>".into()),
+            Element::Atomic => (access, "array<atomic<u32>>".into()),
+            Element::Table => ("uniform", format!("array<vec4<f32>, {}>", kernel::RING)),
         };
-        let binding = i + 2;
-        let _ =
-            writeln!(bindings, "@group(0) @binding({binding}) var<storage, {access}> {}: array<{element}>;", b.name);
+        let _ = writeln!(bindings, "@group(0) @binding({}) var<{space}> {}: {kind};", i + 2, b.name);
     }
     let nodes: Vec<NodeId> = stage.iter().flat_map(Group::nodes).collect();
     let named = |group: &Group| {
@@ -253,6 +254,8 @@ impl Emitter<'_> {
         let none = <[Source; 2]>::default;
         let Some(anchor) = group.anchor else {
             let schedule = map(self.graph, group, target);
+            let row = if group.space.blocks() == 1 && !group.space.batched { "0u" } else { "i / dims.quads" };
+            let _ = writeln!(self.functions, "fn row_of(i: u32) -> u32 {{ return {row}; }}");
             if let Schedule::Map { run, .. } = schedule {
                 self.dim("run", run);
             }
@@ -265,6 +268,7 @@ impl Emitter<'_> {
             self.dim("a_quads", left.stride() / 4);
             self.dim("b_quads", right.stride() / 4);
             self.dim("b_rows", right.blocks());
+            self.dim("far", far(&right, target));
             let inner = if ta { left.blocks() } else { left.columns() };
             let rounds = inner * if ta && left.batched { target.rows } else { 1 };
             self.check_rounds(anchor, rounds, target)?;
@@ -437,7 +441,8 @@ impl Emitter<'_> {
             return self.value(body, home);
         }
         if let Op::Table(column) = self.graph.node(id).op {
-            let row = body.line(self.load_quads(id)?.at("state.table_row"));
+            let place = self.loaded(id)?;
+            let row = body.line(format!("{}[state.table_row]", self.bind(place, Element::Table, false)));
             let lane = ["x", "y", "z", "w"].get(column).copied().unwrap_or("x");
             return Ok(body.line(format!("T({row}.{lane})")));
         }

@@ -238,10 +238,9 @@ pub(super) fn bindings(graph: &Graph, group: &Group, extra: Option<NodeId>) -> u
         }
         for input in graph.node(id).inputs() {
             let home = root(graph, input);
-            // All columns of the table lie in one buffer.
-            let table = |id: NodeId| matches!(graph.node(id).op, Op::Table(_));
-            let known = read.contains(&home) || (table(home) && read.iter().any(|&r| table(r)));
-            if !own.contains(&home) && !known {
+            // The table is no storage buffer.
+            let table = matches!(graph.node(home).op, Op::Table(_));
+            if !own.contains(&home) && !read.contains(&home) && !table {
                 read.push(home);
             }
         }

@@ -296,8 +296,10 @@ impl Recording {
                     return Err(Error::Limit { what, needs: place.bytes, allowed, limit });
                 }
             }
-            if dispatch.bindings.len() > limits.storage_buffers {
-                let (needs, allowed) = (dispatch.bindings.len() as u64, limits.storage_buffers as u64);
+            // The table is bound as a uniform.
+            let stored = dispatch.bindings.iter().filter(|place| place.role != Role::Table).count();
+            if stored > limits.storage_buffers {
+                let (needs, allowed) = (stored as u64, limits.storage_buffers as u64);
                 return Err(over(needs, allowed, "max_storage_buffers_per_shader_stage"));
             }
             if let Some(&groups) = dispatch.workgroups.iter().find(|&&g| g > limits.workgroups) {

@@ -16,7 +16,6 @@ enum Binding {
     Value(NodeId, bool),
     /// The resident data, or a batch of the caller's that needs padding.
     Rows(Option<usize>),
-    Table,
     Gradients,
     Terms,
     Flags,
@@ -159,7 +158,8 @@ fn bindings(
         for input in graph.node(id).inputs() {
             let home = root(graph, input);
             match graph.node(home).op {
-                Op::Table(_) => drop(bound.insert(Binding::Table)),
+                // No storage buffer.
+                Op::Table(_) => {}
                 _ if own.contains(&home) => {}
                 _ => drop(bound.insert(Binding::Value(home, single))),
             }

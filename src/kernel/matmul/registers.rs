@@ -32,7 +32,10 @@ impl Registers<'_> {
         vec![
             ("if alone", when(self.threads == 1)),
             ("if together", when(self.threads > 1)),
+            ("if ahead", when(self.ahead())),
+            ("if not ahead", when(!self.ahead())),
             ("starts", lines(|o| self.starts(o))),
+            ("ask", lines(|o| self.ask(o))),
             ("factors", lines(|o| self.read(o))),
             ("products", lines(|o| self.products(o))),
         ]
@@ -54,6 +57,25 @@ impl Registers<'_> {
                 .try_for_each(|j| writeln!(o, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads;")),
             false => (0..self.quads).try_for_each(|j| writeln!(o, "    let b{j} = min(c0 + {j}u, dims.quads - 1u);")),
         }
+    }
+
+    /// Whether what the next steps need can be asked for together: rows of the right factor.
+    fn ahead(&self) -> bool {
+        self.threads > 1 && !self.tb
+    }
+
+    /// Reads a value of each cache line that four steps need of whichever factor has a row for each: a line holds four
+    /// quads, so two lines of four rows a load.
+    fn ask(&self, o: &mut String) -> fmt::Result {
+        let [left, right] = self.factors;
+        let mut line = |source: &Source, quads: &str, first: &str, at: usize, last: &str| {
+            let quad = format!("min({first} + {}u + lane % 2u * 4u, {last} - 1u)", at * 8);
+            let value = source.at(&format!("min(k + lane / 2u, k_end - 1u) * {quads} + {quad}"));
+            writeln!(o, "        asked |= bitcast<u32>({value}.x);")
+        };
+        (0..self.quads).try_for_each(|j| line(right, "dims.b_quads", "c0 - lane * QUADS", j, "dims.quads"))?;
+        let rows = if self.ta { self.rows.div_ceil(32) } else { 0 };
+        (0..rows).try_for_each(|i| line(left, "dims.a_quads", "row0 / 4u", i, "dims.a_quads"))
     }
 
     /// What four steps of the inner loop need of both factors. A factor along the inner dimension is zero behind its end;
