@@ -56,3 +56,18 @@ fn not_finite(x: T) -> vec4<bool> {
 fn identity(row: u32, c: u32) -> T {
     return select(T(0.0), T(1.0), vec4<u32>(row) == vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u));
 }
+
+// Rounded to half precision, to the nearest, even where two are; infinite from 65,520 on. In integers: compilers take a
+// conversion there and back for nothing, and devices may round it as they like.
+fn half_(x: T) -> T {
+    let bits = bitcast<vec4<u32>>(x);
+    let sign = bits & vec4<u32>(0x80000000u);
+    let size = bits ^ sign;
+    let even = (size >> vec4<u32>(13u)) & vec4<u32>(1u);
+    let rounded = (size + vec4<u32>(0xfffu) + even) & vec4<u32>(0xffffe000u);
+    let large = select(rounded, vec4<u32>(0x7f800000u), rounded >= vec4<u32>(0x47800000u));
+    // Below 2^-14 halves are multiples of 2^-24.
+    let small = bitcast<vec4<u32>>(round(abs(x) * 16777216.0) * 5.9604645e-8);
+    let finite = select(large, small, size < vec4<u32>(0x38800000u));
+    return bitcast<T>(sign | select(finite, size, size > vec4<u32>(0x7f800000u)));
+}

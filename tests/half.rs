@@ -81,6 +81,32 @@ fn memory_in_half_precision_changes_no_bit() {
     }
 }
 
+/// Every number of 16 bits, what lies in the middle of neighbours, and the f32 next to it on both sides.
+#[test]
+fn rounding_is_that_of_the_format() {
+    let mut values = Vec::new();
+    for bits in 0..=u16::MAX {
+        let half = f16::from_bits(bits).to_f32();
+        let middle = f32::from_bits(half.to_bits() + 0x1000);
+        let near = [0, 1, u32::MAX].map(|step| f32::from_bits(middle.to_bits().wrapping_add(step)));
+        values.extend([half].into_iter().chain(near));
+        // Numbers below 2^-14 lie closer: their middles are odd multiples of 2^-25.
+        values.push(half + 0.5f32.powi(25));
+    }
+    let mut g = Graph::new(vec![], vec![]);
+    let x = g.input(0, 64);
+    let y = g.map([x], |[x]| x.half()).unwrap();
+    g.sink(Sink::Output(0), y);
+    let rows = values.len() / 64;
+    let env = Environment { rows, inputs: vec![values.clone()], ..Environment::default() };
+    let (_, found, interpreted) = both(&gpu(), &g, Target::of(&gpu(), rows), &env).remove(0);
+    for ((value, found), interpreted) in values.iter().zip(found).zip(interpreted) {
+        let expected = f16::from_f32(*value).to_f32();
+        let same = |v: f32| v.to_bits() == expected.to_bits() || (v.is_nan() && expected.is_nan());
+        assert!(same(found) && same(interpreted), "{value:e}: {found:e} and {interpreted:e} for {expected:e}");
+    }
+}
+
 fn systems() -> Vec<(&'static str, Spec)> {
     let base = || Spec::symmetric(&[6, 9, 4], Activation::Tanh).code_activation(Activation::Sigmoid);
     vec![

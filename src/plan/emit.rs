@@ -573,7 +573,7 @@ impl<'a> Body<'a> {
             Kind::Const(v) => return Ok(format!("T({})", literal(*v)?)),
             Kind::Rows => "T(f32(state.rows))".into(),
             Kind::Unary(f, a) => call(*f, &self.expr(a, inputs)?),
-            Kind::Half(a) => format!("T(vec4<f16>({}))", self.expr(a, inputs)?),
+            Kind::Half(a) => format!("half_({})", self.expr(a, inputs)?),
             Kind::Binary(op, a, b) => {
                 let (a, b) = (self.expr(a, inputs)?, self.expr(b, inputs)?);
                 match op {
