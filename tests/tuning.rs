@@ -51,8 +51,10 @@ fn products_of(spec: &Spec, target: Target) -> Vec<(Product, Tile)> {
 
 /// A tuning with the last tile that a target can use and that is not the default, for every product of a step.
 fn other_for(target: &Target) -> Tuning {
-    let other = |default: Tile| target.tiles().filter(|&tile| tile != default).last().unwrap();
-    Tuning { tiles: products(target.clone()).into_iter().map(|(product, tile)| (product, other(tile))).collect() }
+    let other =
+        |product: &Product, default: Tile| target.tiles(product).filter(|&tile| tile != default).last().unwrap();
+    let named = |(product, default)| (product, other(&product, default));
+    Tuning { tiles: products(target.clone()).into_iter().map(named).collect() }
 }
 
 fn other() -> Tuning {
@@ -93,7 +95,7 @@ fn a_plan_asks_the_tuning_before_its_defaults() {
         let elsewhere = tuning.tiles.iter().map(|(product, tile)| (renamed(product), *tile)).collect();
         assert_eq!(products(with(Tuning { tiles: elsewhere })), plain);
         // A suite's tile goes before both.
-        let tile = target.tiles().next().unwrap();
+        let tile = target.tiles(&plain[0].0).next().unwrap();
         let all = products(Target { tile: Some(tile), ..with(tuning) });
         assert!(all.into_iter().all(|(_, used)| used == tile));
     }
@@ -141,9 +143,10 @@ fn a_tile_that_the_adapter_cannot_use_is_refused() {
 fn every_adapter_has_tiles_to_choose_among() {
     for kind in [AdapterKind::Software, AdapterKind::Hardware] {
         let target = Target { kind, limits: Limits::DEFAULT, ..target() };
-        assert!(target.tiles().count() > 1, "{kind:?}");
-        // And the defaults are among them.
-        assert!(products(target.clone()).iter().all(|(_, tile)| target.can_use(*tile)), "{kind:?}");
+        for (product, default) in products(target.clone()) {
+            assert!(target.tiles(&product).count() > 1, "{kind:?}");
+            assert!(target.can_take(&product, default), "{kind:?}");
+        }
     }
 }
 
@@ -211,7 +214,7 @@ fn check_tuning(spec: &Spec) {
 #[test]
 fn a_default_gives_way_to_what_is_clearly_faster() {
     let (product, default) = products(target())[0];
-    let tile = target().tiles().find(|&tile| tile != default).unwrap();
+    let tile = target().tiles(&product).find(|&tile| tile != default).unwrap();
     for (seconds, chosen) in [(0.5, tile), (0.96, tile), (0.99, default), (1.0, default), (2.0, default)] {
         let mut times = vec![(default, 1.0f64), (tile, seconds)];
         times.sort_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -454,8 +457,8 @@ fn a_damaged_file_is_refused_with_its_path() {
 fn every_tile_gives_the_same_run() {
     let plain = run(&mut session());
     let all = products(target());
-    for tile in target().tiles() {
-        for (product, _) in &all {
+    for (product, _) in &all {
+        for tile in target().tiles(product) {
             let mut tuned = session();
             tuned.use_tuning(Tuning { tiles: [(*product, tile)].into() }).unwrap();
             assert!(!same_bits() || run(&mut tuned) == plain, "{tile} for {product}");

@@ -79,6 +79,18 @@ fn summarise(info: &wgpu::AdapterInfo) -> AdapterSummary {
     }
 }
 
+/// The side of the largest square matrices whose factors have 16 bits and whose sums 32, or 0.
+fn squares(matrices: &[wgpu::CooperativeMatrixProperties]) -> u32 {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let fit = matrices.iter().filter(|m| {
+        (m.ab_type, m.cr_type) == (F16, F32)
+            && m.m_size == m.n_size
+            && m.n_size == m.k_size
+            && !m.saturating_accumulation
+    });
+    fit.map(|m| m.m_size).max().unwrap_or(0)
+}
+
 impl Gpu {
     /// The best adapter of this machine: hardware before software, discrete before integrated.
     ///
@@ -159,6 +171,18 @@ impl Gpu {
     /// Computes on the host application's own device. Its error and device-lost handlers are left alone: let the
     /// host's device-lost callback call [`Gpu::device_lost`].
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        Gpu::on(device, queue, &[])
+    }
+
+    /// As [`Gpu::adopt`], on a device whose cooperative matrices may be used. Asking for them is up to the host, since
+    /// wgpu calls the feature experimental: [`wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX`], beside those of
+    /// [`Gpu::features`]. Products of models in half precision then try them when they are tuned
+    /// ([`crate::Session::tune`]), and use them where they are faster; nothing else does.
+    pub fn adopt_cooperative(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        Gpu::on(device, queue, &adapter.cooperative_matrix_properties())
+    }
+
+    fn on(device: wgpu::Device, queue: wgpu::Queue, matrices: &[wgpu::CooperativeMatrixProperties]) -> Gpu {
         let (offered, info) = (device.limits(), device.adapter_info());
         let has = |feature| device.features().contains(feature);
         let subgroups = has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
@@ -170,6 +194,7 @@ impl Gpu {
             subgroup: if subgroups { info.subgroup_max_size } else { 0 },
             int64: has(wgpu::Features::SHADER_INT64),
             f16: has(wgpu::Features::SHADER_F16),
+            cooperative: if has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) { squares(matrices) } else { 0 },
         };
         let summary = summarise(&info);
         let (pipelines, staged, troubles) = Default::default();

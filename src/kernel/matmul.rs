@@ -1,6 +1,7 @@
 //! The text of the matrix kernels' inner loops: every sum is a named register and every index a constant, since
 //! bounds checks on indexed local arrays cost a third of the speed.
 
+mod cooperative;
 mod registers;
 mod shared;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Source, when};
 use registers::Registers;
+use shared::Stage;
 
 /// Threads of the subgroups that kernels know how to use: on Mesa's software adapter a subgroup is a vector of eight.
 pub const SUBGROUP: usize = 8;
@@ -48,6 +50,14 @@ pub enum Tile {
         /// Quads of columns a thread.
         quads: usize,
     },
+    /// Stages tiles in workgroup memory and multiplies them by cooperative matrices: for factors in half precision, where
+    /// the device has such matrices. Experimental, so only by tuning.
+    Cooperative {
+        /// Rows and columns of a matrix.
+        side: usize,
+        /// Threads of a subgroup.
+        subgroup: usize,
+    },
 }
 
 impl fmt::Display for Tile {
@@ -56,13 +66,14 @@ impl fmt::Display for Tile {
             Tile::Registers { rows, quads } => write!(f, "registers {rows}x{}", quads * 4),
             Tile::Subgroup { rows, quads } => write!(f, "subgroup {rows}x{}", quads * 4 * SUBGROUP),
             Tile::Shared { rows, quads } => write!(f, "shared {}x{}", rows * 16, quads * 64),
+            Tile::Cooperative { side, .. } => write!(f, "cooperative {0}x{0}", side * 4),
         }
     }
 }
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 14] = [
+    pub const ALL: [Tile; 17] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
@@ -77,14 +88,25 @@ impl Tile {
         Tile::Shared { rows: 2, quads: 1 },
         Tile::Shared { rows: 4, quads: 1 },
         Tile::Shared { rows: 8, quads: 2 },
+        Tile::Cooperative { side: 8, subgroup: 8 },
+        Tile::Cooperative { side: 8, subgroup: 32 },
+        Tile::Cooperative { side: 16, subgroup: 32 },
     ];
 
+    /// Rows and quads of a thread.
     fn size(self) -> (usize, usize) {
         match self {
             Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } | Tile::Shared { rows, quads } => {
                 (rows, quads)
             }
+            // Sums are not kept by threads.
+            Tile::Cooperative { .. } => (0, 0),
         }
+    }
+
+    /// Whether it computes products of such factors: in half precision or not.
+    pub fn suits(self, half: bool) -> bool {
+        half || !matches!(self, Tile::Cooperative { .. })
     }
 
     /// Values of the inner dimension that the shared family stages at a time: fewer where tiles are large.
@@ -100,7 +122,7 @@ impl Tile {
         let threads = match self {
             Tile::Registers { .. } => 1,
             Tile::Subgroup { .. } => SUBGROUP,
-            Tile::Shared { .. } => return None,
+            Tile::Shared { .. } | Tile::Cooperative { .. } => return None,
         };
         // Measured on llvmpipe: a load of four values takes as long as 32 steps, passing a value on .3. Two quads need more
         // registers than there are.
@@ -122,12 +144,32 @@ impl Tile {
                 let side = |values: usize| 16 * values * self.depth();
                 vec![("left", "f32", side(rows)), ("right", "f32", side(quads * 4))]
             }
+            Tile::Cooperative { side, .. } => {
+                let (staged, square) = (4 * side * 2 * side, side * side);
+                vec![("left_half", "f16", staged), ("right_half", "f16", staged), ("squares", "f32", 4 * square)]
+            }
         }
     }
 
     /// The generated lines of the tile's kernel; what follows the product is `short` or not.
     pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2], short: bool) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
+        let staged = |memories: [&str; 2], element: &str| {
+            let [left, right] = factors;
+            let (memory, tile, start) = (memories[0], "TILE_M", "first_row");
+            let left = Stage { factor: left, memory, element, name: "a", tile, start, along_inner: !ta };
+            let (memory, tile, start) = (memories[1], "TILE_N", "column0");
+            let right = Stage { factor: right, memory, element, name: "b", tile, start, along_inner: tb };
+            vec![("stage left", left.text()), ("stage right", right.text())]
+        };
+        if let Tile::Cooperative { side, subgroup } = self {
+            let mut hooks = staged(["left_half", "right_half"], "f16");
+            hooks.push(("consts", format!("const SIDE: u32 = {side}u;\nconst SUBGROUP: u32 = {subgroup}u;")));
+            hooks.push(("zero sums", cooperative::zero(side)));
+            hooks.push(("products", cooperative::products(side)));
+            hooks.push(("store sums", cooperative::store(side)));
+            return hooks;
+        }
         let mut sums = String::new();
         let mut store = String::new();
         for (i, j) in pairs(rows, quads) {
@@ -156,10 +198,10 @@ impl Tile {
             }
             Tile::Shared { .. } => {
                 let _ = write!(consts, "\nconst DEPTH: u32 = {}u;", self.depth());
-                hooks.push(("stage left", shared::stage("left", &factors[0], "a", "M", "first_row", !ta)));
-                hooks.push(("stage right", shared::stage("right", &factors[1], "b", "N", "column0", tb)));
+                hooks.extend(staged(["left", "right"], "f32"));
                 hooks.push(("products", shared::products(rows, quads)));
             }
+            Tile::Cooperative { .. } => {}
         }
         hooks.push(("consts", consts));
         hooks

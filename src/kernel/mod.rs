@@ -21,6 +21,7 @@ const REDUCE_COLUMNS: &str = include_str!("../../shaders/reduce_columns.wgsl");
 const REDUCE_ROWS: &str = include_str!("../../shaders/reduce_rows.wgsl");
 const MATMUL_REGISTERS: &str = include_str!("../../shaders/matmul_registers.wgsl");
 const MATMUL_SHARED: &str = include_str!("../../shaders/matmul_shared.wgsl");
+const MATMUL_COOPERATIVE: &str = include_str!("../../shaders/matmul_cooperative.wgsl");
 const FINISH: &str = include_str!("../../shaders/finish.wgsl");
 
 /// Rows of the ring of reported terms and of the table of hyperparameters (the constant of finish.wgsl).
@@ -72,6 +73,7 @@ impl Schedule {
                 matmul::REGISTER_WORKGROUP as u32
             }
             Schedule::MatMul { tile: Tile::Shared { .. }, .. } => 256,
+            Schedule::MatMul { tile: Tile::Cooperative { subgroup, .. }, .. } => 4 * subgroup as u32,
         }
     }
 
@@ -101,6 +103,9 @@ impl Schedule {
             }
             Schedule::MatMul { tile: Tile::Shared { rows: tr, quads: tq }, .. } => {
                 quads.div_ceil(16 * tq) * rows.div_ceil(16 * tr)
+            }
+            Schedule::MatMul { tile: Tile::Cooperative { side, .. }, .. } => {
+                quads.div_ceil(side) * rows.div_ceil(4 * side)
             }
         }
     }
@@ -204,6 +209,7 @@ impl Part {
                 let template = match tile {
                     Tile::Registers { .. } | Tile::Subgroup { .. } => MATMUL_REGISTERS,
                     Tile::Shared { .. } => MATMUL_SHARED,
+                    Tile::Cooperative { .. } => MATMUL_COOPERATIVE,
                 };
                 fill(template, &tile.hooks(ta, tb, &self.factors, self.short))
             }
@@ -267,16 +273,27 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> Stri
     let together = |part: &Part| matches!(part.schedule, Schedule::MatMul { tile: Tile::Subgroup { .. }, .. });
     // Where threads pass values on, the workgroup is one subgroup.
     let lane = if parts.iter().any(together) { "subgroup_invocation_id" } else { "local_invocation_index" };
+    // Which of the workgroup's subgroups a thread is in, and its place there.
+    let (teams, arguments, set) = match texts.contains("team") {
+        true => (
+            "var<private> team: u32;\nvar<private> seat: u32;\n",
+            ", @builtin(subgroup_id) in_team: u32, @builtin(subgroup_invocation_id) in_seat: u32",
+            "    team = in_team;\n    seat = in_seat;\n",
+        ),
+        false => ("", "", ""),
+    };
     let main = format!(
-        "const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
-         group: vec3<u32>, @builtin({lane}) lane: u32) {{\n    none = group.z;\n    let {at};\n\
+        "{teams}const WORKGROUP: u32 = {workgroup}u;\n\n@compute @workgroup_size({workgroup})\nfn main(@builtin(workgroup_id) \
+         group: vec3<u32>, @builtin({lane}) lane: u32{arguments}) {{\n    none = group.z;\n{set}    let {at};\n\
          {main}{}\n{end}}}\n",
         "\n    }".repeat(parts.len() - 1)
     );
     let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
-    let half = if [bindings, &texts].iter().any(|text| text.contains("f16")) { "enable f16;\n" } else { "" };
+    let uses = |word: &str| [bindings, &texts, &memories].iter().any(|text| text.contains(word));
+    let half = if uses("f16") { "enable f16;\n" } else { "" };
+    let cooperative = if uses("coop_mat") { "enable wgpu_cooperative_matrix;\n" } else { "" };
     let wide = if bindings.contains(Form::Wide.quad()) { WIDE } else { "" };
-    [half, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
+    [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.

@@ -17,7 +17,8 @@ pub(super) fn product(graph: &Graph, group: &Group, target: &Target) -> Option<P
 pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
     let product = product(graph, group, target);
     let tuned = || target.tuning.as_ref()?.tiles.get(&product?).copied();
-    if let Some(tile) = target.tile.or_else(tuned) {
+    let half = product.is_some_and(|product| product.half);
+    if let Some(tile) = target.tile.or_else(tuned).filter(|tile| tile.suits(half)) {
         return tile;
     }
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);

@@ -51,6 +51,8 @@ pub struct Limits {
     pub int64: bool,
     /// and numbers of 16.
     pub f16: bool,
+    /// Rows and columns of the cooperative matrices of 16 bits, summed in single precision, that kernels may use; else 0.
+    pub cooperative: u32,
 }
 
 impl Limits {
@@ -63,6 +65,7 @@ impl Limits {
         subgroup: 0,
         int64: false,
         f16: false,
+        cooperative: 0,
     };
 }
 

@@ -100,10 +100,10 @@ impl Tuning {
 
     /// Fails where a product is to take a tile that the target cannot use.
     pub(crate) fn check(&self, target: &Target) -> Result<()> {
-        match self.tiles.iter().find(|(_, tile)| !target.can_use(**tile)) {
+        match self.tiles.iter().find(|(product, tile)| !target.can_take(product, **tile)) {
             None => Ok(()),
             Some((product, tile)) => {
-                let allowed: Vec<String> = target.tiles().map(|tile| tile.to_string()).collect();
+                let allowed: Vec<String> = target.tiles(product).map(|tile| tile.to_string()).collect();
                 Err(Error::spec("tuning", format!("{tile:?} for {product}"), allowed.join(", ")))
             }
         }
@@ -111,16 +111,25 @@ impl Tuning {
 }
 
 impl Target {
-    /// The tiles that matrix products may use.
-    pub fn tiles(&self) -> impl Iterator<Item = Tile> {
-        Tile::ALL.into_iter().filter(|&tile| self.can_use(tile))
+    /// The tiles that a matrix product may take.
+    pub fn tiles(&self, product: &Product) -> impl Iterator<Item = Tile> {
+        Tile::ALL.into_iter().filter(|&tile| self.can_take(product, tile))
     }
 
-    /// Whether matrix products may use a tile: one of [`Tile::ALL`] that is for this kind of adapter and its subgroups.
+    /// Whether a matrix product may take a tile: one that can be used and suits its factors.
+    pub fn can_take(&self, product: &Product, tile: Tile) -> bool {
+        self.can_use(tile) && tile.suits(product.half)
+    }
+
+    /// Whether matrix products may use a tile: one of [`Tile::ALL`] that is for this kind of adapter, its subgroups and its
+    /// cooperative matrices.
     pub fn can_use(&self, tile: Tile) -> bool {
         let suits = match (self.kind, tile) {
             (AdapterKind::Hardware, Tile::Shared { .. }) | (AdapterKind::Software, Tile::Registers { .. }) => true,
             (AdapterKind::Software, Tile::Subgroup { .. }) => self.limits.subgroup as usize == SUBGROUP,
+            (_, Tile::Cooperative { side, subgroup }) => {
+                [self.limits.cooperative, self.limits.subgroup].map(|n| n as usize) == [side, subgroup]
+            }
             _ => false,
         };
         suits && Tile::ALL.contains(&tile)

@@ -93,7 +93,7 @@ fn kernels(gpu: &Gpu) -> Result<String> {
         }
         let product = Product { rows: 4, inner: 4, columns: 4, ta, tb, half };
         let graph = alone(&product)?;
-        for tile in all.tiles() {
+        for tile in all.tiles(&product) {
             let recording = Recording::new(&graph, target(gpu, &product, tile))?;
             recording.dispatches.iter().for_each(|dispatch| dispatch.wgsl.hash(&mut hasher));
         }

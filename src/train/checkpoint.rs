@@ -208,7 +208,7 @@ impl Session {
 /// The part of a tuning that a device can use.
 fn usable(mut tuning: Tuning, target: &Target) -> Tuning {
     let all = tuning.tiles.len();
-    tuning.tiles.retain(|_, tile| target.can_use(*tile));
+    tuning.tiles.retain(|product, tile| target.can_take(product, *tile));
     let lost = all - tuning.tiles.len();
     if lost > 0 {
         log::warn!(

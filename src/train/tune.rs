@@ -197,10 +197,10 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
 /// cheapest, in its order.
 fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let target = Target::of(gpu, 1);
-    let cost = |tile: &Tile| tile.cost(product.rows, product.columns.div_ceil(4), product.ta).unwrap_or_default();
-    let mut tiles: Vec<Tile> = target.tiles().collect();
-    let cheapest = tiles.iter().map(cost).min().unwrap_or_default();
-    tiles.retain(|tile| *tile != default && cost(tile) <= cheapest.saturating_mul(FAR));
+    let cost = |tile: &Tile| tile.cost(product.rows, product.columns.div_ceil(4), product.ta);
+    let mut tiles: Vec<Tile> = target.tiles(product).collect();
+    let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
+    tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));
     tiles.sort_by_key(cost);
     tiles.insert(0, default);
     tiles

@@ -4,35 +4,53 @@ use std::fmt::Write as _;
 
 use super::{LANES, Source, pairs};
 
-/// Copies four values of a factor into workgroup memory, laid out [inner][outer]; outside the matrix they are zero.
-/// `along_inner` says that storage runs along the inner dimension.
-pub(super) fn stage(memory: &str, factor: &Source, name: &str, side: &str, start: &str, along_inner: bool) -> String {
-    let tile = format!("TILE_{side}");
-    let mut out = String::new();
-    if along_inner {
-        let _ =
-            writeln!(out, "            let outer = i / (DEPTH / 4u);\n            let inner = i % (DEPTH / 4u) * 4u;");
-        let _ = writeln!(out, "            var v = vec4<f32>();");
-        let _ = writeln!(out, "            if ({start} + outer < {name}_extent() && k0 + inner < k_end) {{");
-        let at = format!("({start} + outer) * dims.{name}_quads + (k0 + inner) / 4u");
-        let _ = writeln!(out, "                v = {};\n            }}", factor.at(&at));
-        for (l, lane) in LANES.iter().enumerate() {
-            let _ = writeln!(out, "            {memory}[(inner + {l}u) * {tile} + outer] = v.{lane};");
-        }
-    } else {
-        let _ = writeln!(
-            out,
-            "            let inner = i / ({tile} / 4u);\n            let outer = i % ({tile} / 4u) * 4u;"
+/// A factor on its way into workgroup memory, where it lies as [inner][outer].
+pub(super) struct Stage<'a> {
+    pub(super) factor: &'a Source,
+    /// The memory, and what lies there.
+    pub(super) memory: &'a str,
+    pub(super) element: &'a str,
+    /// The names of the factor's dimensions and of its tile's extent.
+    pub(super) name: &'a str,
+    pub(super) tile: &'a str,
+    /// Where the tile starts in the outer dimension.
+    pub(super) start: &'a str,
+    /// Whether storage runs along the inner dimension.
+    pub(super) along_inner: bool,
+}
+
+impl Stage<'_> {
+    /// Copies four values; outside the matrix they are zero.
+    pub(super) fn text(&self) -> String {
+        let Stage { factor, memory, element, name, tile, start, along_inner } = self;
+        let (inner, outer) = ("k0 + inner".to_string(), format!("{start} + outer"));
+        let (slow, fast, width, row, column, inside) = match along_inner {
+            true => {
+                ("outer", "inner", "DEPTH", &outer, &inner, format!("{outer} < {name}_extent() && {inner} < k_end"))
+            }
+            false => (
+                "inner",
+                "outer",
+                *tile,
+                &inner,
+                &outer,
+                format!("({outer}) / 4u < dims.{name}_quads && {inner} < k_end"),
+            ),
+        };
+        let value = factor.at(&format!("({row}) * dims.{name}_quads + ({column}) / 4u"));
+        let mut out = format!(
+            "            let {slow} = i / ({width} / 4u);\n            let {fast} = i % ({width} / 4u) * 4u;\n            \
+             var v = vec4<f32>();\n            if ({inside}) {{\n                v = {value};\n            }}\n"
         );
-        let _ = writeln!(out, "            var v = vec4<f32>();");
-        let _ = writeln!(out, "            if (({start} + outer) / 4u < dims.{name}_quads && k0 + inner < k_end) {{");
-        let at = format!("(k0 + inner) * dims.{name}_quads + ({start} + outer) / 4u");
-        let _ = writeln!(out, "                v = {};\n            }}", factor.at(&at));
         for (l, lane) in LANES.iter().enumerate() {
-            let _ = writeln!(out, "            {memory}[inner * {tile} + outer + {l}u] = v.{lane};");
+            let at = match along_inner {
+                true => format!("(inner + {l}u) * {tile} + outer"),
+                false => format!("inner * {tile} + outer + {l}u"),
+            };
+            let _ = writeln!(out, "            {memory}[{at}] = {element}(v.{lane});");
         }
+        out
     }
-    out
 }
 
 pub(super) fn products(rows: usize, quads: usize) -> String {
