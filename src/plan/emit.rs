@@ -163,9 +163,10 @@ pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: 
     })
 }
 
-/// A step that leads through all of `total` workgroups, far from one to the next. Software adapters give each of their
-/// threads workgroups that follow one another, so the parts of a kernel must be mixed, or one thread gets a product and
-/// another the small work beside it.
+/// A step that leads through all of `total` workgroups. Software adapters give each of their threads workgroups that follow
+/// one another, so the parts of a kernel must be mixed, or one thread gets a product and another the small work beside it;
+/// but not too well, since what neighbours share is in their core's cache. The square root makes as many passes through
+/// the parts as each has steps, so each of a few threads goes through all of them.
 fn stride(total: u32) -> u32 {
     let coprime = |n: &u32| {
         let (mut a, mut b) = (total, *n);
@@ -174,9 +175,7 @@ fn stride(total: u32) -> u32 {
         }
         a == 1
     };
-    // The golden section spreads any run of steps evenly.
-    let start = (f64::from(total) * 0.618_034) as u32;
-    (start.max(1)..=total).find(coprime).unwrap_or(1)
+    (total.isqrt().max(1)..=total).find(coprime).unwrap_or(1)
 }
 
 impl Emitter<'_> {
