@@ -26,10 +26,10 @@ fn part(group: u32, lane: u32) {
     // those of the next steps are asked for together: eight cache lines a load.
     var asked = 0u;
     for (var next = 0u; next < k_end + (none & asked); next += AHEAD) {
-    let ready = min(next + AHEAD, k_end);
-    for (var k = next; k < min(ready, dims.far); k += 4u) {
+        let ready = min(next + AHEAD, k_end);
+        for (var k = next; k < min(ready, dims.far); k += 4u) {
 //{ask}
-    }
+        }
     for (var k = next; k < ready; k += 4u) {
 //{end}
 //{if not ahead}

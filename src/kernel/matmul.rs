@@ -162,14 +162,6 @@ impl Tile {
             let right = Stage { factor: right, memory, element, name: "b", tile, start, along_inner: tb };
             vec![("stage left", left.text()), ("stage right", right.text())]
         };
-        if let Tile::Cooperative { side, subgroup } = self {
-            let mut hooks = staged(["left_half", "right_half"], "f16");
-            hooks.push(("consts", format!("const SIDE: u32 = {side}u;\nconst SUBGROUP: u32 = {subgroup}u;")));
-            hooks.push(("zero sums", cooperative::zero(side)));
-            hooks.push(("products", cooperative::products(side)));
-            hooks.push(("store sums", cooperative::store(side)));
-            return hooks;
-        }
         let mut sums = String::new();
         let mut store = String::new();
         for (i, j) in pairs(rows, quads) {
@@ -186,7 +178,7 @@ impl Tile {
                 ),
             };
         }
-        let mut hooks = vec![("zero sums", sums), ("store sums", store), ("if through memory", when(!short))];
+        let mut hooks = vec![("if through memory", when(!short))];
         let mut consts = format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;");
         match self {
             Tile::Registers { .. } => {
@@ -201,9 +193,14 @@ impl Tile {
                 hooks.extend(staged(["left", "right"], "f32"));
                 hooks.push(("products", shared::products(rows, quads)));
             }
-            Tile::Cooperative { .. } => {}
+            Tile::Cooperative { side, subgroup } => {
+                consts = format!("const SIDE: u32 = {side}u;\nconst SUBGROUP: u32 = {subgroup}u;");
+                (sums, store) = (cooperative::zero(side), cooperative::store(side));
+                hooks.extend(staged(["left_half", "right_half"], "f16"));
+                hooks.push(("products", cooperative::products(side)));
+            }
         }
-        hooks.push(("consts", consts));
+        hooks.extend([("consts", consts), ("zero sums", sums), ("store sums", store)]);
         hooks
     }
 }

@@ -270,11 +270,17 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> Stri
         false => "at = group.x + group.y * dims.wrap",
         true => "at_0 = (group.x + group.y * dims.wrap) * dims.stride % dims.modulus",
     };
-    let together = |part: &Part| matches!(part.schedule, Schedule::MatMul { tile: Tile::Subgroup { .. }, .. });
+    let tiles = || {
+        parts.iter().filter_map(|part| match part.schedule {
+            Schedule::MatMul { tile, .. } => Some(tile),
+            _ => None,
+        })
+    };
     // Where threads pass values on, the workgroup is one subgroup.
-    let lane = if parts.iter().any(together) { "subgroup_invocation_id" } else { "local_invocation_index" };
+    let together = tiles().any(|tile| matches!(tile, Tile::Subgroup { .. }));
+    let lane = if together { "subgroup_invocation_id" } else { "local_invocation_index" };
     // Which of the workgroup's subgroups a thread is in, and its place there.
-    let (teams, arguments, set) = match texts.contains("team") {
+    let (teams, arguments, set) = match tiles().any(|tile| matches!(tile, Tile::Cooperative { .. })) {
         true => (
             "var<private> team: u32;\nvar<private> seat: u32;\n",
             ", @builtin(subgroup_id) in_team: u32, @builtin(subgroup_invocation_id) in_seat: u32",
