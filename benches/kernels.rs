@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use ceiling::Ceiling;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use strait::evaluator::Evaluator;
-use strait::graph::{Graph, Over, Shape, Sink, Tensor};
+use strait::graph::{Graph, Over, Sink};
+use strait::plan::Product;
 use strait::state::State;
 use strait::{Gpu, Result};
 
@@ -69,16 +70,8 @@ fn graphs() -> Result<Vec<(String, Graph, usize)>> {
     let mut graphs = Vec::new();
     for (m, k, n) in PRODUCTS {
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
-            let factor = |name: &str, t: bool, rows: usize, columns: usize| {
-                let dims = if t { [columns, rows] } else { [rows, columns] };
-                Tensor { name: name.into(), shape: Shape::fixed(&dims) }
-            };
-            let mut g = Graph::new(vec![factor("a", ta, m, k), factor("b", tb, k, n)], vec![]);
-            let (a, b) = (g.param(0)?, g.param(1)?);
-            let product = g.matmul(a, b, ta, tb)?;
-            g.sink(Sink::Output(0), product);
-            let flag = |t: bool| if t { 'T' } else { 'N' };
-            graphs.push((format!("matmul {m}x{k}x{n} {}{}", flag(ta), flag(tb)), g, 1));
+            let product = Product { rows: m, inner: k, columns: n, ta, tb, half: false };
+            graphs.push((format!("matmul {product}"), product.graph()?, 1));
         }
     }
     for (name, over) in [("sum over columns", Over::Columns), ("sum over rows", Over::Rows)] {

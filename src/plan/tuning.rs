@@ -10,7 +10,7 @@ use super::fuse::root;
 use super::slots::in_half;
 use super::{AdapterKind, Target};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::{Graph, NodeId, Op, Shape, Sink, Tensor};
 use crate::kernel::{SUBGROUP, Tile};
 
 /// The shape of a matrix product at the largest batch: [rows, inner] by [inner, columns].
@@ -39,6 +39,24 @@ impl Product {
         let inner = if ta { left.matrix_rows(rows) } else { left.columns() };
         let half = [a, b].into_iter().all(|factor| in_half(graph, root(graph, factor)));
         Some(Product { rows: result.matrix_rows(rows), inner, columns: result.columns(), ta, tb, half })
+    }
+
+    /// A graph of this product alone, which is its only output: parameter 0 by parameter 1, both rounded where they are to
+    /// lie in half precision.
+    ///
+    /// # Errors
+    /// As [`Graph::matmul`].
+    pub fn graph(&self) -> Result<Graph> {
+        let &Product { rows, inner, columns, ta, tb, half } = self;
+        let factor = |name: &str, transposed: bool, rows: usize, columns: usize| {
+            let dims = if transposed { [columns, rows] } else { [rows, columns] };
+            Tensor { name: name.into(), shape: Shape::fixed(&dims) }
+        };
+        let mut graph = Graph::new(vec![factor("left", ta, rows, inner), factor("right", tb, inner, columns)], vec![]);
+        let (left, right) = (graph.param(0)?, graph.param(1)?);
+        let product = graph.matmul(left, right, ta, tb)?;
+        graph.sink(Sink::Output(0), product);
+        Ok(if half { graph.halved() } else { graph })
     }
 
     /// Floating-point operations: two for every product of two numbers.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{failure, replace};
-use super::tune::{alone, target};
+use super::tune::target;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterSummary, Gpu};
 use crate::plan::{Product, Recording, Target, Tuning};
@@ -92,7 +92,7 @@ fn kernels(gpu: &Gpu) -> Result<String> {
             continue;
         }
         let product = Product { rows: 4, inner: 4, columns: 4, ta, tb, half };
-        let graph = alone(&product)?;
+        let graph = product.graph()?;
         for tile in all.tiles(&product) {
             let recording = Recording::new(&graph, target(gpu, &product, tile))?;
             recording.dispatches.iter().for_each(|dispatch| dispatch.wgsl.hash(&mut hasher));

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Program, Wait, Work};
-use crate::graph::{Graph, Shape, Sink, Tensor};
 use crate::kernel::Tile;
 use crate::model::Purpose;
 use crate::plan::{Product, Recording, Target, Tuning};
@@ -146,7 +145,7 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
     if tiles.len() < 2 {
         return Ok(None);
     }
-    let graph = alone(&product)?;
+    let graph = product.graph()?;
     let state = gpu.buffer("state", 64)?;
     gpu.write(&state, 0, bytemuck::bytes_of(&State::once(1, 0)))?;
     // Half of the time for compiling, so that some is left for measuring.
@@ -210,19 +209,6 @@ fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
 /// them in a step and take the way through memory, as they do in plans that compile soon.
 pub(super) fn target(gpu: &Gpu, product: &Product, tile: Tile) -> Target {
     Target { tile: Some(tile), quick: !product.ta, ..Target::of(gpu, 1) }
-}
-
-/// A graph of one product, and of rounding its factors where they are to lie in half precision.
-pub(super) fn alone(&Product { rows, inner, columns, ta, tb, half }: &Product) -> Result<Graph> {
-    let factor = |name: &str, transposed: bool, rows: usize, columns: usize| {
-        let dims = if transposed { [columns, rows] } else { [rows, columns] };
-        Tensor { name: name.into(), shape: Shape::fixed(&dims) }
-    };
-    let mut graph = Graph::new(vec![factor("left", ta, rows, inner), factor("right", tb, inner, columns)], vec![]);
-    let (left, right) = (graph.param(0)?, graph.param(1)?);
-    let product = graph.matmul(left, right, ta, tb)?;
-    graph.sink(Sink::Output(0), product);
-    Ok(if half { graph.halved() } else { graph })
 }
 
 /// How long a program's product takes now, or all of it where only the host's clock tells.
