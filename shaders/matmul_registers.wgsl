@@ -9,36 +9,54 @@ fn part(group: u32, lane: u32) {
     let tile = group * WORKGROUP + lane;
     let tiles = (dims.quads + QUADS - 1u) / QUADS;
     let c0 = tile % tiles * QUADS;
+    let row0 = tile / tiles * ROWS;
 //{end}
 //{if together}
-    let tile = group;
+    // Down some rows of tiles, then on to the next column: so many that their left factors stay in a core's own cache.
     let tiles = (dims.quads + WORKGROUP * QUADS - 1u) / (WORKGROUP * QUADS);
-    let c0 = (tile % tiles * WORKGROUP + lane) * QUADS;
+    let first = group / (dims.down * tiles) * dims.down;
+    let downs = min(dims.down, (m + ROWS - 1u) / ROWS - first);
+    let within = group - first * tiles;
+    let c0 = (within / downs * WORKGROUP + lane) * QUADS;
+    let row0 = (first + within % downs) * ROWS;
 //{end}
-    let row0 = tile / tiles * ROWS;
     if (row0 >= m) {
         return;
     }
 //{zero sums}
 //{starts}
+    // Loops are left at their ends: Mesa's software driver goes once more through a loop that is left at its top, under a
+    // mask that is empty.
 //{if ahead}
     // Where the right factor is large, its rows lie far apart in slow memory, and each would be waited for in turn. So
-    // those of the next steps are asked for together: eight cache lines a load.
+    // those of the next steps are asked for together, by the first tile of a column: eight cache lines a load.
+    let far = select(0u, dims.far, within % downs == 0u);
     var asked = 0u;
-    for (var next = 0u; next < k_end + (none & asked); next += AHEAD) {
+    var next = 0u;
+    loop {
         let ready = min(next + AHEAD, k_end);
-        for (var k = next; k < min(ready, dims.far); k += 4u) {
+        for (var k = next; k < min(ready, far); k += 4u) {
 //{ask}
         }
-    for (var k = next; k < ready; k += 4u) {
 //{end}
 //{if not ahead}
-    for (var k = 0u; k < k_end; k += 4u) {
+    let next = 0u;
+    let ready = k_end;
 //{end}
+    var k = next;
+    loop {
 //{factors}
 //{products}
+        k += 4u;
+        if (k >= ready) {
+            break;
+        }
     }
 //{if ahead}
+        next += AHEAD;
+        if (next >= k_end + (none & asked)) {
+            break;
+        }
     }
 //{end}
 //{if through memory}

@@ -25,7 +25,8 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 #[test]
 fn matmul_every_tile_flag_and_shape() {
     let gpu = gpu();
-    // The last one's right factor is so large that its rows are asked for ahead.
+    // The last but one's right factor is so large that its rows are asked for ahead, the last one's left factor so large that
+    // its rows of tiles are taken some at a time.
     let shapes = [
         (1, 1, 1),
         (3, 5, 7),
@@ -36,6 +37,7 @@ fn matmul_every_tile_flag_and_shape() {
         (64, 64, 64),
         (130, 20, 131),
         (37, 299, 901),
+        (150, 900, 70),
     ];
     let mut bits: BTreeMap<_, Vec<f32>> = BTreeMap::new();
     // Cooperative matrices are for half precision, and for devices that were asked for them (tests/cooperative).

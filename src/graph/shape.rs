@@ -7,8 +7,8 @@ use std::fmt;
 /// The shape of a tensor.
 ///
 /// A batched tensor holds `dims` once for every row of the batch. In memory every tensor is a matrix: the last
-/// dimension gives its columns, everything before it (the batch first) its rows; columns are padded to a multiple of
-/// four with zeros, so that every kernel reads and writes `vec4`.
+/// dimension gives its columns, everything before it (the batch first) its rows; columns are padded with zeros, so that
+/// every kernel reads and writes `vec4`, or two of them: see [`Shape::stride`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Whether there is one block of `dims` for every row of the batch.
@@ -38,9 +38,16 @@ impl Shape {
         self.dims.last().copied().unwrap_or(1)
     }
 
-    /// Columns as stored: padded to a multiple of four.
+    /// Columns as stored: padded to four or, where there are more, to a multiple of eight, since software adapters load two
+    /// quads for little more than one.
     pub fn stride(&self) -> usize {
-        self.columns().checked_next_multiple_of(4).unwrap_or(usize::MAX)
+        let columns = self.columns();
+        columns.checked_next_multiple_of(if columns > 4 { 8 } else { 4 }).unwrap_or(usize::MAX)
+    }
+
+    /// Whether rows are stored without padding.
+    pub fn is_unpadded(&self) -> bool {
+        self.columns() == self.stride()
     }
 
     /// The dimensions before the last.

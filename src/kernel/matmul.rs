@@ -73,17 +73,18 @@ impl fmt::Display for Tile {
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 17] = [
+    pub const ALL: [Tile; 18] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
         Tile::Registers { rows: 16, quads: 4 },
         Tile::Subgroup { rows: 16, quads: 1 },
-        Tile::Subgroup { rows: 24, quads: 1 },
         Tile::Subgroup { rows: 32, quads: 1 },
         Tile::Subgroup { rows: 40, quads: 1 },
         Tile::Subgroup { rows: 48, quads: 1 },
         Tile::Subgroup { rows: 64, quads: 1 },
+        Tile::Subgroup { rows: 16, quads: 2 },
+        Tile::Subgroup { rows: 24, quads: 2 },
         Tile::Subgroup { rows: 32, quads: 2 },
         Tile::Shared { rows: 2, quads: 1 },
         Tile::Shared { rows: 4, quads: 1 },
@@ -104,6 +105,11 @@ impl Tile {
         }
     }
 
+    /// Rows of a thread.
+    pub fn rows(self) -> usize {
+        self.size().0
+    }
+
     /// Whether it computes products of such factors: in half precision or not.
     pub fn suits(self, half: bool) -> bool {
         half || !matches!(self, Tile::Cooperative { .. })
@@ -114,23 +120,46 @@ impl Tile {
         if self.size().0 > 4 { DEPTH / 2 } else { DEPTH }
     }
 
-    /// What a result of so many rows and quads costs with this tile on software adapters, in tenths of a step with four
-    /// products; nothing where the tile is not for them. What lies beyond the edge of the result is computed too, and
-    /// workgroups are shared out to two threads at least.
-    pub fn cost(self, rows: usize, quads: usize, ta: bool) -> Option<usize> {
+    /// What a result of so many rows and quads costs with this tile on software adapters, in tenths of what a row and a quad
+    /// take for four steps; nothing where the tile is not for them. What lies beyond the edge of the result is computed
+    /// too, and workgroups are shared out to two threads at least.
+    pub fn cost(self, rows: usize, quads: usize, ta: bool, tb: bool) -> Option<usize> {
         let (tr, tq) = self.size();
         let threads = match self {
             Tile::Registers { .. } => 1,
             Tile::Subgroup { .. } => SUBGROUP,
             Tile::Shared { .. } | Tile::Cooperative { .. } => return None,
         };
-        // Measured on llvmpipe: a load of four values takes as long as 32 steps, passing a value on .3. Two quads need more
-        // registers than there are.
-        let loads = if ta { 40 * tr.div_ceil(4 * threads) } else { 10 * tr.div_ceil(threads) } + 40 * tq;
-        let step = if tq > 1 { 12 } else { 10 };
-        let each = 32 * loads / 4 + step * tr * tq + if threads > 1 { 3 * tr } else { 0 };
+        // Measured on llvmpipe: loads of a quad and of an octet, and what else a row and a quad take. Neighbouring quads
+        // need more registers; single ones make more of a large right factor's lines, and of gradients' stores.
+        let load = |count: usize, octets: bool| if octets { 65 * count } else { 42 * count };
+        let [left, right] = self.octets(ta, tb);
+        let left = match (ta, left) {
+            (false, _) => load(tr.div_ceil(threads), false),
+            (true, true) => load(4 * tr.next_power_of_two() / 64, true),
+            (true, false) => load(4 * tr.div_ceil(4 * threads), false),
+        };
+        let right = load(4 * tq / if right { 2 } else { 1 }, right);
+        let step = if tb && tq == 1 { 10 } else { 12 }
+            + if !ta {
+                0
+            } else if tq > 1 {
+                4
+            } else {
+                6
+            };
+        let each = left + right + step * tr * tq;
         let tiles = rows.div_ceil(tr) * quads.div_ceil(tq * threads);
         Some(each * tiles.div_ceil(SUBGROUP / threads).next_multiple_of(2))
+    }
+
+    /// Whether it reads the left factor and the right one by octets, where it can: what does not lie along the inner
+    /// dimension.
+    pub fn octets(self, ta: bool, tb: bool) -> [bool; 2] {
+        match self {
+            Tile::Subgroup { rows, quads } => [ta && rows % 8 == 0, !tb && quads % 2 == 0],
+            _ => [false; 2],
+        }
     }
 
     /// What its kernel needs of workgroup memory.

@@ -144,6 +144,8 @@ pub enum Form {
     Single,
     /// As two words of 64 bits.
     Wide,
+    /// Two neighbouring quads as four words of 64 bits, for who unpacks them: a software adapter's loads cost less so.
+    Octet,
     /// In half precision.
     Half,
 }
@@ -154,6 +156,7 @@ impl Form {
         match self {
             Form::Single => "vec4<f32>",
             Form::Wide => "vec2<u64>",
+            Form::Octet => "vec4<u64>",
             Form::Half => "vec4<f16>",
         }
     }
@@ -164,7 +167,7 @@ impl Source {
     pub fn at(&self, index: &str) -> String {
         let Source { name, start, form } = self;
         match form {
-            Form::Single => format!("{name}[{start}{index}]"),
+            Form::Single | Form::Octet => format!("{name}[{start}{index}]"),
             Form::Wide => format!("unpack({name}[{start}{index}])"),
             Form::Half => format!("T({name}[{start}{index}])"),
         }
@@ -174,7 +177,7 @@ impl Source {
     pub fn store(&self, index: &str, value: &str) -> String {
         let Source { name, start, form } = self;
         match form {
-            Form::Single => format!("{name}[{start}{index}] = {value};"),
+            Form::Single | Form::Octet => format!("{name}[{start}{index}] = {value};"),
             Form::Wide => format!("{name}[{start}{index}] = pack({value});"),
             Form::Half => format!("{name}[{start}{index}] = vec4<f16>({value});"),
         }
@@ -298,7 +301,7 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> Stri
     let uses = |word: &str| [bindings, &texts, &memories].iter().any(|text| text.contains(word));
     let half = if uses("f16") { "enable f16;\n" } else { "" };
     let cooperative = if uses("coop_mat") { "enable wgpu_cooperative_matrix;\n" } else { "" };
-    let wide = if bindings.contains(Form::Wide.quad()) { WIDE } else { "" };
+    let wide = if bindings.contains("u64") { WIDE } else { "" };
     [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
 }
 

@@ -1,10 +1,11 @@
 //! The choice of kernels: which tile a product takes, how a map is shared out, how many threads add up a sum. It is a
 //! function of adapter kind, shapes and tuning alone: nothing is timed.
 
-use super::fuse::{Group, reduction};
+use super::fuse::{Group, reduction, root};
+use super::slots::in_half;
 use super::tuning::Product;
 use super::{AdapterKind, Target};
-use crate::graph::{Graph, Op, Over, Shape};
+use crate::graph::{Graph, NodeId, Op, Over, Shape};
 use crate::kernel::{Schedule, Tile};
 
 /// The group's matrix product at the largest batch, if it has one.
@@ -22,7 +23,7 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         return tile;
     }
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let (ta, flops) = product.map_or((false, 0), |product| (product.ta, product.flops()));
+    let ((ta, tb), flops) = product.map_or(Default::default(), |product| ((product.ta, product.tb), product.flops()));
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
     match target.kind {
@@ -36,9 +37,29 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
             let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
             let all = Tile::ALL.into_iter().filter(|_| flops >= large);
             let usable = small.into_iter().chain(all).filter(|&tile| target.can_use(tile));
-            usable.min_by_key(|tile| tile.cost(rows, quads, ta)).unwrap_or(small[0])
+            usable.min_by_key(|tile| tile.cost(rows, quads, ta, tb)).unwrap_or(small[0])
         }
     }
+}
+
+/// Whether quads are moved as words of 64 bits.
+pub(super) fn wide(target: &Target) -> bool {
+    target.kind == AdapterKind::Software && target.limits.int64
+}
+
+/// Whether the group's product reads its left factor and its right one by octets. What else of the group reads them would
+/// need them bound as quads, too.
+pub(super) fn octets(graph: &Graph, group: &Group, target: &Target) -> [bool; 2] {
+    let Some(&Op::MatMul { a, b, ta, tb }) = group.anchor.map(|id| &graph.node(id).op) else { return [false; 2] };
+    let others = group.nodes().filter(|&id| Some(id) != group.anchor);
+    let read: Vec<NodeId> = others.flat_map(|id| graph.node(id).inputs()).map(|id| root(graph, id)).collect();
+    let may = |id: NodeId| {
+        let home = root(graph, id);
+        graph.shape(id).stride().is_multiple_of(8) && !in_half(graph, home) && !read.contains(&home)
+    };
+    let [left, right] = choose_tile(target, graph, group).octets(ta, tb);
+    let found = [left && may(a), right && may(b)].map(|octets| octets && wide(target));
+    if root(graph, a) == root(graph, b) && found[0] != found[1] { [false; 2] } else { found }
 }
 
 /// Workgroups that keep most GPUs busy.
@@ -49,6 +70,14 @@ const CORES: usize = 32;
 pub(super) fn far(right: &Shape, target: &Target) -> usize {
     let bytes = right.matrix_rows(target.rows).saturating_mul(right.stride() * 4);
     if bytes >= 1 << 20 { u32::MAX as usize } else { 0 }
+}
+
+/// Tiles that a product takes one below the other before it goes on to the next column: where both factors lie in rows, so
+/// many that their left factors fit a core's own cache, since what they share of a large right factor then comes from there
+/// but once. Others are faster across.
+pub(super) fn down(left: &Shape, tile: Tile, transposed: bool) -> usize {
+    let bytes = left.stride().saturating_mul(4 * tile.rows());
+    if transposed { 1 } else { ((1 << 19) / bytes.max(1)).max(1) }
 }
 
 /// How a group without a product or a sum is shared out. Threads have a price on software adapters, above all with a row

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use super::choose::{ROUNDS, choose_tile, far, lanes, map, product, reduced, steps};
+use super::choose::{ROUNDS, choose_tile, down, far, lanes, map, octets, product, reduced, steps, wide};
 use super::fuse::{Group, in_register, is_leaf, reduction, root};
 use super::slots::Places;
 use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
@@ -73,8 +73,7 @@ const SHORT: usize = 3;
 
 /// Builds the dispatch of groups that run side by side.
 pub(super) fn dispatch(graph: &Graph, stage: &[Group], places: &Places, target: &Target) -> Result<Dispatch> {
-    let wide = target.kind == AdapterKind::Software && target.limits.int64;
-    let form = if wide { Form::Wide } else { Form::Single };
+    let form = if wide(target) { Form::Wide } else { Form::Single };
     let (bound, dims, functions, loads, raised) = Default::default();
     let mut e = Emitter { graph, places, bound, dims, functions, loads, form, raised };
     let (mut parts, mut dims, mut extents, mut stores) = (vec![], vec![], vec![], vec![]);
@@ -248,6 +247,15 @@ impl Emitter<'_> {
         Ok(self.quads(place, false))
     }
 
+    /// A factor of a product, by octets or by quads.
+    fn load_factor(&mut self, id: NodeId, octets: bool) -> Result<Source> {
+        if !octets {
+            return self.load_quads(id);
+        }
+        let (place, form) = (self.loaded(id)?, Form::Octet);
+        Ok(Source { name: self.bind(place, Element::Quad(form), false), start: String::new(), form })
+    }
+
     /// Declares what the group's anchor needs and chooses how its work is shared.
     fn anchor(&mut self, group: &Group, target: &Target) -> Result<(Schedule, [Source; 2])> {
         let none = <[Source; 2]>::default;
@@ -262,12 +270,14 @@ impl Emitter<'_> {
         };
         if let Op::MatMul { a, b, ta, tb } = self.graph.node(anchor).op {
             let tile = choose_tile(target, self.graph, group);
-            let factors = [self.load_quads(a)?, self.load_quads(b)?];
+            let [left, right] = octets(self.graph, group, target);
+            let factors = [self.load_factor(a, left)?, self.load_factor(b, right)?];
             let (left, right) = (self.graph.shape(a).clone(), self.graph.shape(b).clone());
             self.dim("a_quads", left.stride() / 4);
             self.dim("b_quads", right.stride() / 4);
             self.dim("b_rows", right.blocks());
             self.dim("far", far(&right, target));
+            self.dim("down", down(&left, tile, ta || tb));
             let inner = if ta { left.blocks() } else { left.columns() };
             let rounds = inner * if ta && left.batched { target.rows } else { 1 };
             self.check_rounds(anchor, rounds, target)?;
@@ -364,6 +374,10 @@ impl Emitter<'_> {
                 let _ = writeln!(out, "    if (state.halted == 0u) {{");
                 let new = quads.store(at, &format!("select({value}, {old}, bad_{name})"));
                 let _ = writeln!(out, "        {new}\n    }}");
+            }
+            Some(Sink::Output(_)) if columns.is_multiple_of(4) && !self.graph.shape(id).is_unpadded() => {
+                let store = self.quads(place, true).store("row * (dims.columns / 4u) + c", value);
+                let _ = writeln!(out, "    if (c < dims.columns / 4u) {{\n        {store}\n    }}");
             }
             Some(Sink::Output(_)) if !columns.is_multiple_of(4) => {
                 let name = self.bind(place, Element::Single, true);

@@ -35,7 +35,7 @@ pub(super) fn alias(graph: &Graph, id: NodeId) -> Option<NodeId> {
         return None;
     }
     let (from, to) = (graph.shape(input), graph.shape(id));
-    let unpadded = from.columns() % 4 == 0 && to.columns() % 4 == 0;
+    let unpadded = from.is_unpadded() && to.is_unpadded();
     (from.columns() == to.columns() || unpadded).then_some(input)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn root(graph: &Graph, mut id: NodeId) -> NodeId {
 pub(super) fn is_leaf(graph: &Graph, id: NodeId) -> bool {
     match graph.node(id).op {
         Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) => true,
-        Op::Input(_) => graph.shape(id).columns().is_multiple_of(4),
+        Op::Input(_) => graph.shape(id).is_unpadded(),
         _ => false,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::choose::{choose_tile, lanes, map};
+use super::choose::{choose_tile, lanes, map, octets, product};
 use super::fuse::{Group, alias, needed, root};
 use super::{AdapterKind, Target};
 use crate::graph::{Graph, Layout, NodeId, Op, Sink};
@@ -12,13 +12,23 @@ use crate::kernel::{SUBGROUP, Schedule};
 /// Something a dispatch binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Binding {
-    /// A value, as quads or (for rows that are read value by value) one at a time.
-    Value(NodeId, bool),
+    /// A value.
+    Value(NodeId, Cut),
     /// The resident data, or a batch of the caller's that needs padding.
     Rows(Option<usize>),
     Gradients,
     Terms,
     Flags,
+}
+
+/// How a value is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cut {
+    Quads,
+    /// Two quads at a time, by a product.
+    Octets,
+    /// Value by value, where rows are cut anew.
+    Values,
 }
 
 /// Puts the groups into stages, in an order they can run in. Those that most others wait for go first; the rest fills
@@ -84,31 +94,43 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
 }
 
 /// What a group means for others beside it on software adapters. llvmpipe runs every part of a kernel in every workgroup,
-/// under a mask that is empty for all but one: a product's registers are then cleared and stored for nothing.
+/// under a mask that is empty for all but one: a product's registers are then cleared and stored for nothing, and its loop
+/// is gone through once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weight {
     /// Anything goes with it.
     Free,
+    /// A product.
     Product,
+    /// A product so large that a dispatch of its own costs less than another product beside it.
+    Large,
     /// So many workgroups that they do not go with a product.
     Many,
 }
 
 impl Weight {
     fn may_join(self, other: Weight) -> bool {
-        use Weight::{Many, Product};
-        !matches!((self, other), (Product, Many) | (Many, Product))
+        use Weight::Free;
+        // Products that are not large go together, and so do maps and sums.
+        self == Free || other == Free || (self == other && self != Weight::Large)
     }
 }
 
 /// The most workgroups, of the size that products have, that go with a product on software adapters.
 const FEW: usize = 64;
 
+/// Operations from which a product is large: beside another one, 8 to 10 % of its time is more than the 25 microseconds of a
+/// dispatch (784-1000-500-250-30, batch 128, llvmpipe of Mesa 22.3.6).
+const LARGE: u64 = 30_000_000;
+
 fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
     let groups = match group.anchor.map(|id| &graph.node(id).op) {
         _ if target.kind == AdapterKind::Hardware => return Weight::Free,
-        Some(Op::MatMul { .. }) => return Weight::Product,
+        Some(Op::MatMul { .. }) => {
+            let flops = product(graph, group, target).map_or(0, |product| product.flops());
+            return if flops < LARGE { Weight::Product } else { Weight::Large };
+        }
         Some(_) => (rows * quads).div_ceil(SUBGROUP),
         None => map(graph, group, target).groups(rows, quads, SUBGROUP as u32),
     };
@@ -148,32 +170,34 @@ fn bindings(
     let one_arena = Layout::new(&graph.params).bytes <= target.limits.binding_bytes;
     let mut bound = BTreeSet::new();
     for &id in &own {
-        // Rows that are cut anew are read value by value.
-        let single = matches!(graph.node(id).op, Op::View(_)) && alias(graph, id).is_none();
+        let cut_anew = matches!(graph.node(id).op, Op::View(_)) && alias(graph, id).is_none();
+        let cut = if cut_anew { Cut::Values } else { Cut::Quads };
+        let octets = if group.anchor == Some(id) { octets(graph, group, target) } else { [false; 2] };
         match graph.node(id).op {
             Op::Gather { .. } => drop(bound.insert(Binding::Rows(None))),
             Op::Input(i) => drop(bound.insert(Binding::Rows(Some(i)))),
             _ => {}
         }
-        for input in graph.node(id).inputs() {
+        for (at, input) in graph.node(id).inputs().into_iter().enumerate() {
             let home = root(graph, input);
+            let cut = if octets.get(at) == Some(&true) { Cut::Octets } else { cut };
             match graph.node(home).op {
                 // No storage buffer.
                 Op::Table(_) => {}
                 _ if own.contains(&home) => {}
-                _ => drop(bound.insert(Binding::Value(home, single))),
+                _ => drop(bound.insert(Binding::Value(home, cut))),
             }
         }
         let sink = graph.sinks().iter().find(|(_, node)| *node == id).map(|(sink, _)| sink);
         match sink {
             Some(Sink::Gradient(_)) if one_arena => bound.extend([Binding::Gradients, Binding::Flags]),
-            Some(Sink::Gradient(_)) => bound.extend([Binding::Value(id, false), Binding::Flags]),
+            Some(Sink::Gradient(_)) => bound.extend([Binding::Value(id, Cut::Quads), Binding::Flags]),
             Some(Sink::Term(_)) => drop(bound.insert(Binding::Terms)),
-            Some(_) => drop(bound.insert(Binding::Value(id, false))),
+            Some(_) => drop(bound.insert(Binding::Value(id, Cut::Quads))),
             None => {
                 let leaves = readers.get(&id).is_some_and(|r| r.iter().any(|reader| !own.contains(reader)));
                 if leaves {
-                    bound.insert(Binding::Value(id, false));
+                    bound.insert(Binding::Value(id, Cut::Quads));
                 }
             }
         }

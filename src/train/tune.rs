@@ -196,7 +196,7 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
 /// cheapest, in its order.
 fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let target = Target::of(gpu, 1);
-    let cost = |tile: &Tile| tile.cost(product.rows, product.columns.div_ceil(4), product.ta);
+    let cost = |tile: &Tile| tile.cost(product.rows, product.columns.div_ceil(4), product.ta, product.tb);
     let mut tiles: Vec<Tile> = target.tiles(product).collect();
     let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
     tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));

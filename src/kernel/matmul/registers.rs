@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{LANES, SUBGROUP, Source, pairs};
-use crate::kernel::when;
+use crate::kernel::{Form, when};
 
 /// The tile of a thread, and how it comes by its factors.
 pub(super) struct Registers<'a> {
@@ -23,11 +23,6 @@ pub(super) struct Registers<'a> {
 }
 
 impl Registers<'_> {
-    /// Quads that a thread reads for its rows: of four rows each, or of one.
-    fn shares(&self) -> usize {
-        self.rows.div_ceil(self.threads * if self.ta { 4 } else { 1 })
-    }
-
     pub(super) fn hooks(&self) -> Vec<(&'static str, String)> {
         vec![
             ("if alone", when(self.threads == 1)),
@@ -41,21 +36,59 @@ impl Registers<'_> {
         ]
     }
 
+    /// Whether a factor is read by octets.
+    fn octets(&self, factor: usize) -> bool {
+        self.factors[factor].form == Form::Octet
+    }
+
+    /// Neighbouring rows in what a thread reads of the left factor at a time, where it lies transposed.
+    fn neighbours(&self) -> usize {
+        if self.octets(0) { 8 } else { 4 }
+    }
+
+    /// Steps that one reading of the subgroup serves for all rows, where the left factor lies transposed.
+    fn steps(&self) -> usize {
+        let needed = self.rows.div_ceil(self.neighbours()).next_power_of_two();
+        (self.threads / needed).clamp(1, 4)
+    }
+
+    /// What a thread reads for its rows at a time: four steps of a row, or one step of neighbouring rows.
+    fn shares(&self) -> usize {
+        let (steps, rows) = if self.ta { (self.steps(), self.neighbours()) } else { (1, 1) };
+        self.rows.div_ceil(self.threads / steps * rows)
+    }
+
+    /// Threads that read what one step needs of a left factor that lies transposed.
+    fn together(&self) -> usize {
+        self.threads / self.steps()
+    }
+
     /// Where each of the thread's rows and columns starts in storage. What lies beyond the edge reads the last row or
     /// column instead: its sums are not kept.
     fn starts(&self, o: &mut String) -> fmt::Result {
-        let (own, threads) = (if self.threads > 1 { " + lane" } else { "" }, self.threads);
+        for (factor, name) in [(0, 'a'), (1, 'b')] {
+            let octets = if self.octets(factor) { " / 2u" } else { "" };
+            writeln!(o, "    let {name}_width = dims.{name}_quads{octets};")?;
+        }
+        let (together, neighbours) = (self.together(), self.neighbours());
         for i in 0..self.shares() {
-            let at = i * threads;
             match self.ta {
-                true => writeln!(o, "    let a{i} = min(row0 / 4u + {at}u{own}, dims.a_quads - 1u);")?,
-                false => writeln!(o, "    let a{i} = min(row0 + {at}u{own}, m - 1u) * dims.a_quads;")?,
+                true => {
+                    let own = if together > 1 { format!(" + lane % {together}u") } else { String::new() };
+                    let first = format!("row0 / {neighbours}u + {}u{own}", i * together);
+                    writeln!(o, "    let a{i} = min({first}, a_width - 1u);")?
+                }
+                false => {
+                    let own = if self.threads > 1 { " + lane" } else { "" };
+                    writeln!(o, "    let a{i} = min(row0 + {}u{own}, m - 1u) * a_width;", i * self.threads)?
+                }
             }
         }
+        let (first, count) = if self.octets(1) { ("c0 / 2u", self.quads / 2) } else { ("c0", self.quads) };
         match self.tb {
             true => (0..self.quads * 4)
-                .try_for_each(|j| writeln!(o, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * dims.b_quads;")),
-            false => (0..self.quads).try_for_each(|j| writeln!(o, "    let b{j} = min(c0 + {j}u, dims.quads - 1u);")),
+                .try_for_each(|j| writeln!(o, "    let b{j} = min(c0 * 4u + {j}u, dims.b_rows - 1u) * b_width;")),
+            false => (0..count).try_for_each(|j| writeln!(o, "    let b{j} = min({first} + {j}u, b_width - 1u);")),
         }
     }
 
@@ -65,56 +98,80 @@ impl Registers<'_> {
     }
 
     /// Reads a value of each cache line that four steps need of whichever factor has a row for each: a line holds four
-    /// quads, so two lines of four rows a load.
+    /// quads or two octets, and a load asks for two lines of four rows.
     fn ask(&self, o: &mut String) -> fmt::Result {
-        let [left, right] = self.factors;
-        let mut line = |source: &Source, quads: &str, first: &str, at: usize, last: &str| {
-            let quad = format!("min({first} + {}u + lane % 2u * 4u, {last} - 1u)", at * 8);
-            let value = source.at(&format!("min(k + lane / 2u, k_end - 1u) * {quads} + {quad}"));
-            writeln!(o, "        asked |= bitcast<u32>({value}.x);")
+        let mut lines = |factor: usize, width: &str, first: String, count: usize| {
+            let (each, word) = if self.octets(factor) { (2, "u32") } else { (4, "bitcast<u32>") };
+            (0..count).try_for_each(|at| {
+                let place = format!("min({first} + {}u + lane % 2u * {each}u, {width} - 1u)", at * 2 * each);
+                let value = self.factors[factor].at(&format!("min(k + lane / 2u, k_end - 1u) * {width} + {place}"));
+                writeln!(o, "        asked |= {word}({value}.x);")
+            })
         };
-        (0..self.quads).try_for_each(|j| line(right, "dims.b_quads", "c0 - lane * QUADS", j, "dims.quads"))?;
+        let first = format!("(c0 - lane * QUADS) / {}u", if self.octets(1) { 2 } else { 1 });
+        lines(1, "b_width", first, self.quads)?;
         let rows = if self.ta { self.rows.div_ceil(32) } else { 0 };
-        (0..rows).try_for_each(|i| line(left, "dims.a_quads", "row0 / 4u", i, "dims.a_quads"))
+        lines(0, "a_width", format!("row0 / {}u", self.neighbours()), rows)
     }
 
     /// What four steps of the inner loop need of both factors. A factor along the inner dimension is zero behind its end;
     /// the other one may be anything there, so its last row is read again. Where neither lies so, the left one is cut.
     fn read(&self, o: &mut String) -> fmt::Result {
-        let [left, right] = self.factors;
-        if self.ta || !self.tb {
-            (0..4).try_for_each(|step| writeln!(o, "        let k{step} = min(k + {step}u, k_end - 1u);"))?;
-        }
         for i in 0..self.shares() {
             if !self.ta {
-                writeln!(o, "        let p{i} = {};", left.at(&format!("a{i} + k / 4u")))?;
+                writeln!(o, "        let p{i} = {};", self.factors[0].at(&format!("a{i} + k / 4u")))?;
                 continue;
             }
-            for step in 0..4 {
-                let value = left.at(&format!("k{step} * dims.a_quads + a{i}"));
-                match self.tb {
-                    true => writeln!(o, "        let p{i}_{step} = {value};")?,
-                    false => writeln!(o, "        let p{i}_{step} = select(T(), {value}, k + {step}u < k_end);")?,
-                }
+            for step in (0..4).step_by(self.steps()) {
+                let own = if self.steps() > 1 { format!(" + lane / {}u", self.together()) } else { String::new() };
+                let inside = if self.tb { None } else { Some(format!("k + {step}u{own} < k_end")) };
+                let at = format!("min(k + {step}u{own}, k_end - 1u) * a_width + a{i}");
+                self.load(o, 0, &at, inside, [0, 1].map(|half| format!("p{i}_{step}_{half}")))?;
             }
         }
-        for j in 0..if self.tb { self.quads * 4 } else { 0 } {
-            writeln!(o, "        let q{j} = {};", right.at(&format!("b{j} + k / 4u")))?;
+        if !self.tb {
+            let together = if self.octets(1) { 2 } else { 1 };
+            return pairs(4, self.quads / together).try_for_each(|(step, j)| {
+                let at = format!("min(k + {step}u, k_end - 1u) * b_width + b{j}");
+                self.load(o, 1, &at, None, [0, 1].map(|half| format!("y{step}_{}", j * together + half)))
+            });
         }
-        pairs(4, self.quads).try_for_each(|(step, j)| match self.tb {
-            true => {
-                let [x, y, z, w] = [0, 1, 2, 3].map(|l| format!("q{}.{}", j * 4 + l, LANES[step]));
-                writeln!(o, "        let y{step}_{j} = T({x}, {y}, {z}, {w});")
-            }
-            false => writeln!(o, "        let y{step}_{j} = {};", right.at(&format!("k{step} * dims.b_quads + b{j}"))),
+        for j in 0..self.quads * 4 {
+            writeln!(o, "        let q{j} = {};", self.factors[1].at(&format!("b{j} + k / 4u")))?;
+        }
+        pairs(4, self.quads).try_for_each(|(step, j)| {
+            let [x, y, z, w] = [0, 1, 2, 3].map(|l| format!("q{}.{}", j * 4 + l, LANES[step]));
+            writeln!(o, "        let y{step}_{j} = T({x}, {y}, {z}, {w});")
         })
     }
 
-    /// Four steps of the inner loop, row by row: so a row's sums stay in registers for all four.
+    /// Reads a quad as the first name, or the two of an octet as both; zeros where `inside` does not hold.
+    fn load(
+        &self,
+        o: &mut String,
+        factor: usize,
+        at: &str,
+        inside: Option<String>,
+        [first, second]: [String; 2],
+    ) -> fmt::Result {
+        let (octets, value) = (self.octets(factor), self.factors[factor].at(at));
+        let zero = if octets { "vec4<u64>()" } else { "T()" };
+        let value = inside.map_or(value.clone(), |inside| format!("select({zero}, {value}, {inside})"));
+        if !octets {
+            return writeln!(o, "        let {first} = {value};");
+        }
+        writeln!(o, "        let {first}_both = {value};")?;
+        writeln!(o, "        let {first} = unpack({first}_both.xy);")?;
+        writeln!(o, "        let {second} = unpack({first}_both.zw);")
+    }
+
+    /// Four steps of the inner loop, quad by quad of columns and row by row: so a row's sums stay in registers for all
+    /// four, and a quad's right factors for all rows.
     fn products(&self, o: &mut String) -> fmt::Result {
-        for (i, step) in pairs(self.rows, 4) {
-            writeln!(o, "        let x{i}_{step} = {};", self.row(i, step))?;
-            (0..self.quads).try_for_each(|j| writeln!(o, "        s{i}_{j} += x{i}_{step} * y{step}_{j};"))?;
+        for (j, i) in pairs(self.quads, self.rows) {
+            for step in 0..4 {
+                writeln!(o, "        s{i}_{j} += {} * y{step}_{j};", self.row(i, step))?;
+            }
         }
         Ok(())
     }
@@ -122,11 +179,17 @@ impl Registers<'_> {
     /// The left factor's value for a row, from the thread that has read it.
     fn row(&self, row: usize, step: usize) -> String {
         let (place, value) = match self.ta {
-            true => (row / 4, format!("p{}_{step}.{}", row / 4 / self.threads, LANES[row % 4])),
-            false => (row, format!("p{}.{}", row / self.threads, LANES[step])),
+            true => {
+                let (steps, together) = (self.steps(), self.together());
+                let (group, at) = (row / self.neighbours(), row % self.neighbours());
+                let (share, first) = (group / together, step / steps * steps);
+                let value = format!("p{share}_{first}_{}.{}", at / 4, LANES[at % 4]);
+                (step % steps * together + group % together, value)
+            }
+            false => (row % self.threads, format!("p{}.{}", row / self.threads, LANES[step])),
         };
         match self.threads {
-            SUBGROUP => format!("subgroupBroadcast({value}, {}u)", place % SUBGROUP),
+            SUBGROUP => format!("subgroupBroadcast({value}, {place}u)"),
             _ => value,
         }
     }
