@@ -10,8 +10,9 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 
 use super::{Source, when};
+use cooperative::Stage;
 use registers::Registers;
-use shared::Stage;
+use shared::Shared;
 
 /// Threads of the subgroups that kernels know how to use: on Mesa's software adapter a subgroup is a vector of eight.
 pub const SUBGROUP: usize = 8;
@@ -170,8 +171,8 @@ impl Tile {
                 vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)]
             }
             Tile::Shared { rows, quads } => {
-                let side = |values: usize| 16 * values * self.depth();
-                vec![("left", "f32", side(rows)), ("right", "f32", side(quads * 4))]
+                let depth = self.depth();
+                vec![("left", shared::LEFT, depth * rows.div_ceil(4)), ("right", shared::RIGHT, depth * quads)]
             }
             Tile::Cooperative { side, .. } => {
                 let (staged, square) = (4 * side * 2 * side, side * side);
@@ -183,14 +184,8 @@ impl Tile {
     /// The generated lines of the tile's kernel; what follows the product is `short` or not.
     pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2], short: bool) -> Vec<(&'static str, String)> {
         let (rows, quads) = self.size();
-        let staged = |memories: [&str; 2], element: &str| {
-            let [left, right] = factors;
-            let (memory, tile, start) = (memories[0], "TILE_M", "first_row");
-            let left = Stage { factor: left, memory, element, name: "a", tile, start, along_inner: !ta };
-            let (memory, tile, start) = (memories[1], "TILE_N", "column0");
-            let right = Stage { factor: right, memory, element, name: "b", tile, start, along_inner: tb };
-            vec![("stage left", left.text()), ("stage right", right.text())]
-        };
+        // A thread's quads of columns lie side by side, or as far apart as threads that have neighbouring ones.
+        let apart = if matches!(self, Tile::Shared { .. }) { shared::SIDE } else { 1 };
         let mut sums = String::new();
         let mut store = String::new();
         for (i, j) in pairs(rows, quads) {
@@ -201,10 +196,11 @@ impl Tile {
                 Tile::Registers { .. } | Tile::Subgroup { .. } if !short => {
                     writeln!(store, "    sums[mine + {}u] = s{i}_{j};", i * quads + j)
                 }
-                _ => writeln!(
-                    store,
-                    "    if (row0 + {i}u < m && c0 + {j}u < dims.quads) {{\n        body(row0 + {i}u, c0 + {j}u, s{i}_{j});\n    }}"
-                ),
+                _ => {
+                    let (row, c) = (format!("row0 + {i}u"), format!("c0 + {}u", j * apart));
+                    let inside = format!("{row} < m && {c} < dims.quads");
+                    writeln!(store, "    if ({inside}) {{\n        body({row}, {c}, s{i}_{j});\n    }}")
+                }
             };
         }
         let mut hooks = vec![("if through memory", when(!short))];
@@ -218,14 +214,19 @@ impl Tile {
                 hooks.extend(Registers { rows, quads, threads: SUBGROUP, ta, tb, factors }.hooks());
             }
             Tile::Shared { .. } => {
-                let _ = write!(consts, "\nconst DEPTH: u32 = {}u;", self.depth());
-                hooks.extend(staged(["left", "right"], "f32"));
-                hooks.push(("products", shared::products(rows, quads)));
+                let depth = self.depth();
+                let _ = write!(consts, "\nconst DEPTH: u32 = {depth}u;");
+                hooks.extend(Shared { rows, quads, depth, ta, tb, factors }.hooks());
             }
             Tile::Cooperative { side, subgroup } => {
                 consts = format!("const SIDE: u32 = {side}u;\nconst SUBGROUP: u32 = {subgroup}u;");
                 (sums, store) = (cooperative::zero(side), cooperative::store(side));
-                hooks.extend(staged(["left_half", "right_half"], "f16"));
+                let [left, right] = factors;
+                let (memory, tile, start) = ("left_half", "TILE_M", "first_row");
+                let left = Stage { factor: left, memory, name: "a", tile, start, along_inner: !ta };
+                let (memory, tile, start) = ("right_half", "TILE_N", "column0");
+                let right = Stage { factor: right, memory, name: "b", tile, start, along_inner: tb };
+                hooks.extend([("stage left", left.text()), ("stage right", right.text())]);
                 hooks.push(("products", cooperative::products(side)));
             }
         }

@@ -30,7 +30,8 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
         AdapterKind::Hardware => {
             let tile = |(rows, quads)| Tile::Shared { rows, quads };
-            let enough = |&(tr, tq): &(usize, usize)| rows.div_ceil(16 * tr) * quads.div_ceil(16 * tq) >= CORES;
+            let enough =
+                |&(tr, tq): &(usize, usize)| rows.div_ceil(16 * tr) * quads.div_ceil(16 * tq) >= target.limits.busy;
             tile([(8, 2), (4, 1)].into_iter().find(enough).unwrap_or((2, 1)))
         }
         AdapterKind::Software => {
@@ -61,9 +62,6 @@ pub(super) fn octets(graph: &Graph, group: &Group, target: &Target) -> [bool; 2]
     let found = [left && may(a), right && may(b)].map(|octets| octets && wide(target));
     if root(graph, a) == root(graph, b) && found[0] != found[1] { [false; 2] } else { found }
 }
-
-/// Workgroups that keep most GPUs busy.
-const CORES: usize = 32;
 
 /// Up to which step of its inner dimension a product asks ahead for the rows of its right factor: to the end where that is
 /// too large for a core's own cache, else not at all, since asking takes a fortieth of the time.

@@ -34,7 +34,7 @@ pub enum AdapterKind {
     Hardware,
 }
 
-/// The limits a plan must keep: those of WebGPU that strait can meet.
+/// The limits a plan must keep: those of WebGPU that strait can meet, and what else of the device plans go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one storage binding.
@@ -53,6 +53,8 @@ pub struct Limits {
     pub f16: bool,
     /// Rows and columns of the cooperative matrices of 16 bits, summed in single precision, that kernels may use; else 0.
     pub cooperative: u32,
+    /// Workgroups that keep most devices of its type busy.
+    pub busy: usize,
 }
 
 impl Limits {
@@ -66,6 +68,7 @@ impl Limits {
         int64: false,
         f16: false,
         cooperative: 0,
+        busy: 32,
     };
 }
 

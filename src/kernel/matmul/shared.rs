@@ -1,69 +1,156 @@
-//! The lines of the kernels that stage tiles in workgroup memory.
+//! The lines of the kernels that stage tiles in workgroup memory, in whole quads: each thread fetches at most one quad of
+//! either factor, or four where they must be turned, keeps it in registers while the tile before is multiplied, and then
+//! puts it into workgroup memory.
+//!
+//! What a thread reads there lies in rows of its own number of sixteen, one for each of its quads: so every first index is a
+//! constant and every second one the same, which leaves one bound to check for each factor, and threads side by side
+//! read the same quad of the left factor and quads side by side of the right one.
 
 use std::fmt::Write as _;
 
 use super::{LANES, Source, pairs};
 
-/// A factor on its way into workgroup memory, where it lies as [inner][outer].
-pub(super) struct Stage<'a> {
-    pub(super) factor: &'a Source,
-    /// The memory, and what lies there.
-    pub(super) memory: &'a str,
-    pub(super) element: &'a str,
-    /// The names of the factor's dimensions and of its tile's extent.
-    pub(super) name: &'a str,
-    pub(super) tile: &'a str,
-    /// Where the tile starts in the outer dimension.
-    pub(super) start: &'a str,
-    /// Whether storage runs along the inner dimension.
-    pub(super) along_inner: bool,
+/// Threads of a workgroup, down and across.
+pub(super) const SIDE: usize = 16;
+
+/// The rows of the left factor's part of workgroup memory: one quad longer than what they hold, so that threads which put
+/// quads into rows one below the other do not all meet in one bank.
+pub(super) const LEFT: &str = "array<vec4<f32>, 17>";
+/// Those of the right factor's part.
+pub(super) const RIGHT: &str = "array<vec4<f32>, 16>";
+
+/// The tile of a workgroup, and how its factors lie in storage.
+pub(super) struct Shared<'a> {
+    /// Rows a thread.
+    pub(super) rows: usize,
+    /// Quads of columns a thread.
+    pub(super) quads: usize,
+    /// Steps of the inner dimension that are staged at a time: a multiple of four.
+    pub(super) depth: usize,
+    /// Whether the left factor is transposed.
+    pub(super) ta: bool,
+    /// Whether the right factor is transposed.
+    pub(super) tb: bool,
+    /// The bindings of both.
+    pub(super) factors: &'a [Source; 2],
 }
 
-impl Stage<'_> {
-    /// Copies four values; outside the matrix they are zero.
-    pub(super) fn text(&self) -> String {
-        let Stage { factor, memory, element, name, tile, start, along_inner } = self;
-        let (inner, outer) = ("k0 + inner".to_string(), format!("{start} + outer"));
-        let (slow, fast, width, row, column, inside) = match along_inner {
-            true => {
-                ("outer", "inner", "DEPTH", &outer, &inner, format!("{outer} < {name}_extent() && {inner} < k_end"))
-            }
-            false => (
-                "inner",
-                "outer",
-                *tile,
-                &inner,
-                &outer,
-                format!("({outer}) / 4u < dims.{name}_quads && {inner} < k_end"),
-            ),
+impl Shared<'_> {
+    pub(super) fn hooks(&self) -> Vec<(&'static str, String)> {
+        vec![("start", self.start()), ("fetch", self.fetch()), ("keep", self.keep()), ("products", self.products())]
+    }
+
+    /// Quads that a thread fetches of the right factor.
+    fn quads_fetched(&self) -> usize {
+        if self.tb { 4 } else { 1 }
+    }
+
+    /// Where what a thread fetches lies in the tile (in quads along rows of storage), and whether it fetches anything.
+    fn start(&self) -> String {
+        let (left, right) = (self.rows * SIDE * self.depth / 4, self.quads * SIDE * self.depth);
+        // Of the left factor, rows of storage are rows of the tile or steps; of the right one steps or, four together,
+        // columns.
+        let left_wide = if self.ta { self.rows * SIDE / 4 } else { self.depth / 4 };
+        let (right_wide, count) = if self.tb { (self.depth / 4, right / 4) } else { (self.quads * SIDE, right) };
+        let mut out = String::new();
+        for (name, wide, count) in [("a", left_wide, left), ("b", right_wide, count)] {
+            let _ = writeln!(out, "    let {name}_fetches = lane < {count}u;");
+            let _ = writeln!(out, "    let {name}_down = lane / {wide}u;\n    let {name}_over = lane % {wide}u;");
+        }
+        // Where a thread's quads of the left factor lie.
+        let left = if self.ta && self.rows < 4 { "my_row / 4u".to_string() } else { format!("lane / {SIDE}u") };
+        let _ = writeln!(out, "    let my_left = {left};\n    var fetched_a = T();");
+        (0..self.quads_fetched()).for_each(|l| out.push_str(&format!("    var fetched_b{l} = T();\n")));
+        out
+    }
+
+    /// Reads the quads of the tile that starts at step `k0`; zeros outside the factors.
+    fn fetch(&self) -> String {
+        let mut out = String::new();
+        let (row, quad, inside) = match self.ta {
+            true => ("k0 + a_down", "first_row / 4u + a_over", "k0 + a_down < k_end"),
+            false => ("first_row + a_down", "k0 / 4u + a_over", "first_row + a_down < m"),
         };
-        let value = factor.at(&format!("({row}) * dims.{name}_quads + ({column}) / 4u"));
-        let mut out = format!(
-            "            let {slow} = i / ({width} / 4u);\n            let {fast} = i % ({width} / 4u) * 4u;\n            \
-             var v = vec4<f32>();\n            if ({inside}) {{\n                v = {value};\n            }}\n"
-        );
-        for (l, lane) in LANES.iter().enumerate() {
-            let at = match along_inner {
-                true => format!("(inner + {l}u) * {tile} + outer"),
-                false => format!("inner * {tile} + outer + {l}u"),
+        let quad_inside = if self.ta { "" } else { " && k0 + a_over * 4u < k_end" };
+        self.read(&mut out, 0, "fetched_a", row, quad, &format!("{inside}{quad_inside}"));
+        for l in 0..self.quads_fetched() {
+            let (row, quad, inside) = match self.tb {
+                true => {
+                    let row = format!("(first_quad + b_down) * 4u + {l}u");
+                    let inside = format!("{row} < dims.b_rows && k0 + b_over * 4u < k_end");
+                    (row, "k0 / 4u + b_over", inside)
+                }
+                false => ("k0 + b_down".into(), "first_quad + b_over", "k0 + b_down < k_end".into()),
             };
-            let _ = writeln!(out, "            {memory}[{at}] = {element}(v.{lane});");
+            self.read(&mut out, 1, &format!("fetched_b{l}"), &row, quad, &inside);
         }
         out
     }
-}
 
-pub(super) fn products(rows: usize, quads: usize) -> String {
-    let mut out = String::new();
-    for i in 0..rows {
-        let _ = writeln!(out, "            let x{i} = left[l + {i}u];");
+    fn read(&self, out: &mut String, factor: usize, name: &str, row: &str, quad: &str, inside: &str) {
+        let side = ["a", "b"][factor];
+        let value = self.factors[factor].at(&format!("({row}) * dims.{side}_quads + {quad}"));
+        let _ = writeln!(out, "        {name} = T();");
+        let _ = writeln!(
+            out,
+            "        if ({side}_fetches && {inside} && {quad} < dims.{side}_quads) {{\n            {name} = {value};\n        }}"
+        );
     }
-    for j in 0..quads {
-        let lanes = (0..4).map(|l| format!("right[r + {}u]", j * 4 + l)).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(out, "            let y{j} = vec4<f32>({lanes});");
+
+    /// Puts what was fetched into workgroup memory, four quads turned where the right factor lies along the inner dimension.
+    fn keep(&self) -> String {
+        let (rows, kept) = (self.rows, self.rows.div_ceil(4));
+        let at = match self.ta {
+            true => format!("[a_down * {kept}u + a_over % {kept}u][a_over / {kept}u]"),
+            false => format!("[a_down % {rows}u * {}u + a_over][a_down / {rows}u]", self.depth / 4),
+        };
+        let mut out = format!("        if (a_fetches) {{\n            left{at} = fetched_a;\n        }}\n");
+        out.push_str("        if (b_fetches) {\n");
+        let mut put = |step: &str, quad: &str, value: &str| {
+            let at = format!("[({step}) * QUADS + {quad} / {SIDE}u][{quad} % {SIDE}u]");
+            let _ = writeln!(out, "            right{at} = {value};");
+        };
+        match self.tb {
+            false => put("b_down", "b_over", "fetched_b0"),
+            true => {
+                for (l, lane) in LANES.iter().enumerate() {
+                    let turned = (0..4).map(|i| format!("fetched_b{i}.{lane}")).collect::<Vec<_>>().join(", ");
+                    put(&format!("b_over * 4u + {l}u"), "b_down", &format!("T({turned})"));
+                }
+            }
+        }
+        out.push_str("        }\n");
+        out
     }
-    for (i, j) in pairs(rows, quads) {
-        let _ = writeln!(out, "            s{i}_{j} += x{i} * y{j};");
+
+    /// All steps that were staged.
+    fn products(&self) -> String {
+        let mut out = String::new();
+        let kept = self.rows.div_ceil(4);
+        for step in 0..self.depth {
+            let lane = LANES[step % 4];
+            // Of a left factor that lies along the inner dimension a quad is four steps, else four rows.
+            let (first, count) = match self.ta {
+                true => (step * kept, kept),
+                false => (step / 4, if step % 4 == 0 { self.rows } else { 0 }),
+            };
+            for i in 0..count {
+                let at = if self.ta { first + i } else { first + i * self.depth / 4 };
+                let _ = writeln!(out, "        let x{}_{i} = left[{at}][my_left];", if self.ta { step } else { first });
+            }
+            for j in 0..self.quads {
+                let _ = writeln!(out, "        let y{step}_{j} = right[{}][my_quad];", step * self.quads + j);
+            }
+            for (i, j) in pairs(self.rows, self.quads) {
+                let x = match (self.ta, self.rows < 4) {
+                    (false, _) => format!("x{first}_{i}.{lane}"),
+                    (true, false) => format!("x{step}_{}.{}", i / 4, LANES[i % 4]),
+                    // Several threads' rows are in one quad.
+                    (true, true) => format!("x{step}_0[my_row % 4u + {i}u]"),
+                };
+                let _ = writeln!(out, "        s{i}_{j} += {x} * y{step}_{j};");
+            }
+        }
+        out
     }
-    out
 }
