@@ -10,6 +10,7 @@ fn part(group: u32, lane: u32) {
     let tiles = (dims.quads + QUADS - 1u) / QUADS;
     let c0 = tile % tiles * QUADS;
     let row0 = tile / tiles * ROWS;
+    let beyond = row0 >= m;
 //{end}
 //{if together}
     // Down some rows of tiles, then on to the next column: so many that their left factors stay in a core's own cache.
@@ -19,14 +20,14 @@ fn part(group: u32, lane: u32) {
     let within = group - first * tiles;
     let c0 = (within / downs * WORKGROUP + lane) * QUADS;
     let row0 = (first + within % downs) * ROWS;
+    // A batch may have fewer rows than were planned for, and so fewer tiles.
+    let beyond = row0 >= m || within / downs >= tiles;
 //{end}
-    if (row0 >= m) {
+    if (beyond) {
         return;
     }
 //{zero sums}
 //{starts}
-    // Loops are left at their ends: Mesa's software driver goes once more through a loop that is left at its top, under a
-    // mask that is empty.
 //{if ahead}
     // Where the right factor is large, its rows lie far apart in slow memory, and each would be waited for in turn. So
     // those of the next steps are asked for together, by the first tile of a column: eight cache lines a load.
@@ -43,6 +44,8 @@ fn part(group: u32, lane: u32) {
     let next = 0u;
     let ready = k_end;
 //{end}
+    // Loops that hold a product are left at their ends: Mesa's software driver goes once more through a loop that is left
+    // at its top, under a mask that is empty.
     var k = next;
     loop {
 //{factors}

@@ -84,6 +84,27 @@ fn matmul_every_tile_flag_and_shape() {
     }
 }
 
+/// A batch of fewer rows than planned, where tiles go down several rows of tiles and there are several columns of them.
+#[test]
+fn products_of_batches_smaller_than_planned() {
+    let gpu = gpu();
+    for (tb, planned, rows) in [(false, 300, 299), (false, 300, 150), (false, 300, 1), (true, 300, 37)] {
+        let dims = if tb { [203, 900] } else { [900, 203] };
+        let mut g = Graph::new(vec![Tensor { name: "w".into(), shape: Shape::fixed(&dims) }], vec![]);
+        let (x, w) = (g.input(0, 900), g.param(0).unwrap());
+        let y = g.matmul(x, w, false, tb).unwrap();
+        g.sink(Sink::Output(0), y);
+        let env = Environment {
+            rows,
+            inputs: vec![values(1, rows * 900, (-1.0, 1.0))],
+            params: vec![values(2, 900 * 203, (-1.0, 1.0))],
+            ..Environment::default()
+        };
+        let (_, found, expected) = both(&gpu, &g, Target::of(&gpu, planned), &env).remove(0);
+        close(&found, &expected, &format!("{rows} of {planned} rows"));
+    }
+}
+
 #[test]
 fn functions() {
     let gpu = gpu();

@@ -26,7 +26,7 @@ const AHEAD: usize = 256;
 /// Values of the inner dimension that the shared family stages at a time.
 const DEPTH: usize = 16;
 
-/// What one thread of a matrix kernel computes: `rows` rows (a multiple of four) by `quads` quads of columns.
+/// What one thread of a matrix kernel computes: `rows` rows by `quads` quads of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Tile {
@@ -96,7 +96,7 @@ impl Tile {
     ];
 
     /// Rows and quads of a thread.
-    fn size(self) -> (usize, usize) {
+    pub(crate) fn size(self) -> (usize, usize) {
         match self {
             Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } | Tile::Shared { rows, quads } => {
                 (rows, quads)
@@ -104,11 +104,6 @@ impl Tile {
             // Sums are not kept by threads.
             Tile::Cooperative { .. } => (0, 0),
         }
-    }
-
-    /// Rows of a thread.
-    pub fn rows(self) -> usize {
-        self.size().0
     }
 
     /// Whether it computes products of such factors: in half precision or not.
@@ -131,6 +126,7 @@ impl Tile {
             Tile::Subgroup { .. } => SUBGROUP,
             Tile::Shared { .. } | Tile::Cooperative { .. } => return None,
         };
+        // As if octets could be read wherever the tile does, which they mostly can.
         // Measured on llvmpipe: loads of a quad and of an octet, and what else a row and a quad take. Neighbouring quads
         // need more registers; single ones make more of a large right factor's lines, and of gradients' stores.
         let load = |count: usize, octets: bool| if octets { 65 * count } else { 42 * count };

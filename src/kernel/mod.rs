@@ -125,18 +125,18 @@ impl Schedule {
     }
 }
 
-/// A storage range of quads, as a kernel reads and writes it.
+/// A storage range of quads or octets, as a kernel reads and writes it.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// The name of its binding.
     pub name: String,
     /// Where its part of the binding begins: empty, or a sum to go on with.
     pub start: String,
-    /// How quads lie there.
+    /// How they lie there.
     pub form: Form,
 }
 
-/// How four neighbouring values lie in storage.
+/// How a quad, four neighbouring values, or an octet lies in storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
     /// As they are.
@@ -144,14 +144,14 @@ pub enum Form {
     Single,
     /// As two words of 64 bits.
     Wide,
-    /// Two neighbouring quads as four words of 64 bits, for who unpacks them: a software adapter's loads cost less so.
+    /// An octet, two neighbouring quads, as four words of 64 bits. Whoever reads it unpacks it.
     Octet,
     /// In half precision.
     Half,
 }
 
 impl Form {
-    /// The type of a quad in WGSL.
+    /// The type of a quad or an octet in WGSL.
     pub fn quad(self) -> &'static str {
         match self {
             Form::Single => "vec4<f32>",
@@ -163,7 +163,7 @@ impl Form {
 }
 
 impl Source {
-    /// The text of the quad at an index.
+    /// The text of the quad at an index; of an octet, its words.
     pub fn at(&self, index: &str) -> String {
         let Source { name, start, form } = self;
         match form {
@@ -173,7 +173,7 @@ impl Source {
         }
     }
 
-    /// The statement that stores a quad.
+    /// The statement that stores a quad, or the words of an octet.
     pub fn store(&self, index: &str, value: &str) -> String {
         let Source { name, start, form } = self;
         match form {

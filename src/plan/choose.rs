@@ -1,5 +1,5 @@
 //! The choice of kernels: which tile a product takes, how a map is shared out, how many threads add up a sum. It is a
-//! function of adapter kind, shapes and tuning alone: nothing is timed.
+//! function of the kind of adapter, its limits, shapes and tuning alone: nothing is timed.
 
 use super::fuse::{Group, reduction, root};
 use super::slots::in_half;
@@ -13,7 +13,7 @@ pub(super) fn product(graph: &Graph, group: &Group, target: &Target) -> Option<P
     group.anchor.and_then(|id| Product::of(graph, id, target.rows))
 }
 
-/// The tile for a product: a function of adapter kind, shape and the target's tuning alone, nothing is timed. On
+/// The tile for a product: a function of the target and of shapes alone, nothing is timed. On
 /// software adapters all tiles add up in the same order, so they give the same bits.
 pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
     let product = product(graph, group, target);
@@ -70,12 +70,13 @@ pub(super) fn far(right: &Shape, target: &Target) -> usize {
     if bytes >= 1 << 20 { u32::MAX as usize } else { 0 }
 }
 
-/// Tiles that a product takes one below the other before it goes on to the next column: where both factors lie in rows, so
-/// many that their left factors fit a core's own cache, since what they share of a large right factor then comes from there
-/// but once. Others are faster across.
+/// Tiles that a product takes one below the other before it goes on to the next column: where neither factor is transposed
+/// and threads have two quads, so many that their left factors fit a core's own cache, since what they share of a large
+/// right factor then comes from farther away but once. Others are faster across.
 pub(super) fn down(left: &Shape, tile: Tile, transposed: bool) -> usize {
-    let bytes = left.stride().saturating_mul(4 * tile.rows());
-    if transposed { 1 } else { ((1 << 19) / bytes.max(1)).max(1) }
+    let (rows, quads) = tile.size();
+    let bytes = left.stride().saturating_mul(4 * rows);
+    if transposed || quads == 1 { 1 } else { ((1 << 19) / bytes.max(1)).max(1) }
 }
 
 /// How a group without a product or a sum is shared out. Threads have a price on software adapters, above all with a row

@@ -15,7 +15,7 @@ use crate::kernel::{self, Form, Part, Schedule, Source};
 /// How a storage range is declared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Element {
-    /// Four neighbouring columns.
+    /// Four neighbouring columns, or eight.
     Quad(Form),
     /// One value: for rows without padding.
     Single,

@@ -91,7 +91,8 @@ fn kernels(gpu: &Gpu) -> Result<String> {
         if half && !all.limits.f16 {
             continue;
         }
-        let product = Product { rows: 4, inner: 4, columns: 4, ta, tb, half };
+        // Rows of eight columns, so that octets are read where they can be.
+        let product = Product { rows: 8, inner: 8, columns: 8, ta, tb, half };
         let graph = product.graph()?;
         for tile in all.tiles(&product) {
             let recording = Recording::new(&graph, target(gpu, &product, tile))?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Program, Wait, Work};
+use crate::graph::Shape;
 use crate::kernel::Tile;
 use crate::model::Purpose;
 use crate::plan::{Product, Recording, Target, Tuning};
@@ -196,7 +197,8 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
 /// cheapest, in its order.
 fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let target = Target::of(gpu, 1);
-    let cost = |tile: &Tile| tile.cost(product.rows, product.columns.div_ceil(4), product.ta, product.tb);
+    let quads = Shape::fixed(&[product.columns]).stride() / 4;
+    let cost = |tile: &Tile| tile.cost(product.rows, quads, product.ta, product.tb);
     let mut tiles: Vec<Tile> = target.tiles(product).collect();
     let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
     tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));
