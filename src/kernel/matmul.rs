@@ -9,8 +9,7 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Source, when};
-use cooperative::Stage;
+use super::{Form, Source, when};
 use registers::Registers;
 use shared::Shared;
 
@@ -127,25 +126,19 @@ impl Tile {
             Tile::Shared { .. } | Tile::Cooperative { .. } => return None,
         };
         // As if octets could be read wherever the tile does, which they mostly can.
+        let octets = self.octets(ta, tb);
+        let factors = octets.map(|o| Source { form: if o { Form::Octet } else { Form::Single }, ..Source::default() });
+        let loads = Registers { rows: tr, quads: tq, threads, ta, tb, factors: &factors }.loads();
         // Measured on llvmpipe: loads of a quad and of an octet, and what else a row and a quad take. Neighbouring quads
         // need more registers; single ones make more of a large right factor's lines, and of gradients' stores.
-        let load = |count: usize, octets: bool| if octets { 65 * count } else { 42 * count };
-        let [left, right] = self.octets(ta, tb);
-        let left = match (ta, left) {
-            (false, _) => load(tr.div_ceil(threads), false),
-            (true, true) => load(4 * tr.next_power_of_two() / 64, true),
-            (true, false) => load(4 * tr.div_ceil(4 * threads), false),
+        let loading: usize = loads.iter().zip(octets).map(|(count, octet)| count * if octet { 65 } else { 42 }).sum();
+        let computing = if tb && tq == 1 { 10 } else { 12 };
+        let storing = match (ta, tq) {
+            (false, _) => 0,
+            (true, 1) => 6,
+            (true, _) => 4,
         };
-        let right = load(4 * tq / if right { 2 } else { 1 }, right);
-        let step = if tb && tq == 1 { 10 } else { 12 }
-            + if !ta {
-                0
-            } else if tq > 1 {
-                4
-            } else {
-                6
-            };
-        let each = left + right + step * tr * tq;
+        let each = loading + (computing + storing) * tr * tq;
         let tiles = rows.div_ceil(tr) * quads.div_ceil(tq * threads);
         Some(each * tiles.div_ceil(SUBGROUP / threads).next_multiple_of(2))
     }
@@ -217,12 +210,7 @@ impl Tile {
             Tile::Cooperative { side, subgroup } => {
                 consts = format!("const SIDE: u32 = {side}u;\nconst SUBGROUP: u32 = {subgroup}u;");
                 (sums, store) = (cooperative::zero(side), cooperative::store(side));
-                let [left, right] = factors;
-                let (memory, tile, start) = ("left_half", "TILE_M", "first_row");
-                let left = Stage { factor: left, memory, name: "a", tile, start, along_inner: !ta };
-                let (memory, tile, start) = ("right_half", "TILE_N", "column0");
-                let right = Stage { factor: right, memory, name: "b", tile, start, along_inner: tb };
-                hooks.extend([("stage left", left.text()), ("stage right", right.text())]);
+                hooks.extend(cooperative::staged(ta, tb, factors));
                 hooks.push(("products", cooperative::products(side)));
             }
         }

@@ -45,23 +45,32 @@ pub(super) fn store(side: usize) -> String {
     out
 }
 
+/// The lines that bring both factors into workgroup memory.
+pub(super) fn staged(ta: bool, tb: bool, [left, right]: &[Source; 2]) -> [(&'static str, String); 2] {
+    let (memory, tile, start) = ("left_half", "TILE_M", "first_row");
+    let left = Stage { factor: left, memory, name: "a", tile, start, along_inner: !ta };
+    let (memory, tile, start) = ("right_half", "TILE_N", "column0");
+    let right = Stage { factor: right, memory, name: "b", tile, start, along_inner: tb };
+    [("stage left", left.text()), ("stage right", right.text())]
+}
+
 /// A factor on its way into workgroup memory, where it lies as [inner][outer].
-pub(super) struct Stage<'a> {
-    pub(super) factor: &'a Source,
+struct Stage<'a> {
+    factor: &'a Source,
     /// The memory: values in half precision.
-    pub(super) memory: &'a str,
+    memory: &'a str,
     /// The names of the factor's dimensions and of its tile's extent.
-    pub(super) name: &'a str,
-    pub(super) tile: &'a str,
+    name: &'a str,
+    tile: &'a str,
     /// Where the tile starts in the outer dimension.
-    pub(super) start: &'a str,
+    start: &'a str,
     /// Whether storage runs along the inner dimension.
-    pub(super) along_inner: bool,
+    along_inner: bool,
 }
 
 impl Stage<'_> {
     /// Copies four values; outside the matrix they are zero.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let Stage { factor, memory, name, tile, start, along_inner } = self;
         let (inner, outer) = ("k0 + inner".to_string(), format!("{start} + outer"));
         let (slow, fast, width, row, column, inside) = match along_inner {

@@ -63,6 +63,12 @@ impl Registers<'_> {
         self.threads / self.steps()
     }
 
+    /// Readings of the left factor and of the right one that four steps take.
+    pub(super) fn loads(&self) -> [usize; 2] {
+        let left = self.shares() * if self.ta { 4 / self.steps() } else { 1 };
+        [left, 4 * self.quads / if self.octets(1) { 2 } else { 1 }]
+    }
+
     /// Where each of the thread's rows and columns starts in storage. What lies beyond the edge reads the last row or
     /// column instead: its sums are not kept.
     fn starts(&self, o: &mut String) -> fmt::Result {
@@ -156,7 +162,10 @@ impl Registers<'_> {
     ) -> fmt::Result {
         let (octets, value) = (self.octets(factor), self.factors[factor].at(at));
         let zero = if octets { "vec4<u64>()" } else { "T()" };
-        let value = inside.map_or(value.clone(), |inside| format!("select({zero}, {value}, {inside})"));
+        let value = match inside {
+            Some(inside) => format!("select({zero}, {value}, {inside})"),
+            None => value,
+        };
         if !octets {
             return writeln!(o, "        let {first} = {value};");
         }

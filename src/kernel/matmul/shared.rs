@@ -123,32 +123,30 @@ impl Shared<'_> {
         out
     }
 
-    /// All steps that were staged.
+    /// All steps that were staged. Quads are named after their rows in workgroup memory.
     fn products(&self) -> String {
         let mut out = String::new();
-        let kept = self.rows.div_ceil(4);
+        // Of a left factor that lies along the inner dimension a quad is four steps of a row, else four rows of a step.
+        let left = |i: usize, step: usize| match self.ta {
+            true => step * self.rows.div_ceil(4) + i / 4,
+            false => i * self.depth / 4 + step / 4,
+        };
         for step in 0..self.depth {
-            let lane = LANES[step % 4];
-            // Of a left factor that lies along the inner dimension a quad is four steps, else four rows.
-            let (first, count) = match self.ta {
-                true => (step * kept, kept),
-                false => (step / 4, if step % 4 == 0 { self.rows } else { 0 }),
-            };
-            for i in 0..count {
-                let at = if self.ta { first + i } else { first + i * self.depth / 4 };
-                let _ = writeln!(out, "        let x{}_{i} = left[{at}][my_left];", if self.ta { step } else { first });
+            let fresh = |i: &usize| if self.ta { *i } else { step }.is_multiple_of(4);
+            for at in (0..self.rows).filter(fresh).map(|i| left(i, step)) {
+                let _ = writeln!(out, "        let x{at} = left[{at}][my_left];");
             }
-            for j in 0..self.quads {
-                let _ = writeln!(out, "        let y{step}_{j} = right[{}][my_quad];", step * self.quads + j);
+            for at in (0..self.quads).map(|j| step * self.quads + j) {
+                let _ = writeln!(out, "        let y{at} = right[{at}][my_quad];");
             }
             for (i, j) in pairs(self.rows, self.quads) {
-                let x = match (self.ta, self.rows < 4) {
-                    (false, _) => format!("x{first}_{i}.{lane}"),
-                    (true, false) => format!("x{step}_{}.{}", i / 4, LANES[i % 4]),
-                    // Several threads' rows are in one quad.
-                    (true, true) => format!("x{step}_0[my_row % 4u + {i}u]"),
+                // Where threads have fewer than four rows, several of them share a quad.
+                let lane = match (self.ta, self.rows < 4) {
+                    (false, _) => format!(".{}", LANES[step % 4]),
+                    (true, false) => format!(".{}", LANES[i % 4]),
+                    (true, true) => format!("[my_row % 4u + {i}u]"),
                 };
-                let _ = writeln!(out, "        s{i}_{j} += {x} * y{step}_{j};");
+                let _ = writeln!(out, "        s{i}_{j} += x{}{lane} * y{};", left(i, step), step * self.quads + j);
             }
         }
         out
