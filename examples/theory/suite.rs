@@ -1,4 +1,4 @@
-//! The suite: every row with its checks. The example prints it, `tests/theory.rs` asserts what takes seconds.
+//! The suite: every row with its checks. The example prints it, `tests/suites/theory.rs` asserts what takes seconds.
 
 #[path = "../common/outcome.rs"]
 pub mod outcome;

@@ -2,7 +2,7 @@
 //! lets strait adopt the device. Every product, gradients and training are held against what is known to be right.
 #![cfg(test)]
 
-#[path = "../../common/mod.rs"]
+#[path = "../../suites/common.rs"]
 mod common;
 
 use std::sync::OnceLock;

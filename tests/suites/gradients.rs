@@ -1,9 +1,7 @@
 //! Gradients: every kind of node and every scalar function against central differences in f64, first and second order,
 //! always in mid-graph, where what comes back from the loss is not 1. Kinks are kept away from by sampling.
 
-mod common;
-
-use common::values;
+use crate::common::values;
 use strait::evaluator::Evaluator;
 use strait::graph::{
     Binary, Compare, Distribution, Expr, Function, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor,
@@ -456,7 +454,7 @@ fn the_jacobian_penalty_on_the_gpu() {
     model.graph.term("jacobian", norm);
     gradients.iter().enumerate().for_each(|(i, &g)| model.graph.sink(Sink::Gradient(i), g));
     let expected = evaluate(&model.graph, &model.env).unwrap();
-    let gpu = common::gpu();
+    let gpu = crate::common::gpu();
     let evaluator = Evaluator::new(&gpu, &model.graph, ROWS).unwrap();
     let narrow = |v: &Vec<f64>| -> Vec<f32> { v.iter().map(|&v| v as f32).collect() };
     evaluator.input(0, &narrow(&model.env.inputs[0])).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use strait::Result;
 use strait::data::{Data, read_npy};
 
-use crate::{assert_data, assert_reads_no_nothing, assert_rejects_prefixes, file, gz, survive_mutations};
+use super::{assert_data, assert_reads_no_nothing, assert_rejects_prefixes, file, gz, survive_mutations};
 
 /// What numpy.save of NumPy 2.4 wrote for numpy.array([[1, 2, 3], [4, 5, 6.5]], dtype='<f4').
 const NUMPY: &[u8] = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\

@@ -1,8 +1,6 @@
 //! Half precision: what is rounded and what is not, on the GPU and in the interpreters, and that models train with it.
 
-mod common;
-
-use common::{both, gpu, own_gpu, squared_error, values};
+use crate::common::{both, gpu, own_gpu, squared_error, values};
 use half::f16;
 use strait::graph::{Graph, Shape, Sink, Tensor};
 use strait::model::{Network, Purpose};

@@ -3,7 +3,7 @@
 use strait::Error;
 use strait::data::mnist;
 
-use crate::{assert_data, gz, idx};
+use super::{assert_data, gz, idx};
 
 /// What to make of a file's name, and of its bytes.
 type Spelling = (fn(&str) -> String, fn(&[u8]) -> Vec<u8>);

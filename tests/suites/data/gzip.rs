@@ -5,7 +5,7 @@ use std::path::Path;
 use strait::Result;
 use strait::data::{Data, IdxFile, Scale, read_idx};
 
-use crate::{assert_data, assert_rejects_prefixes, file, gz, idx, survive_mutations};
+use super::{assert_data, assert_rejects_prefixes, file, gz, idx, survive_mutations};
 
 fn read(path: &Path) -> Result<Data> {
     read_idx(path, Scale::Raw)

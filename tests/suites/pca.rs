@@ -1,8 +1,6 @@
 //! Principal components against numpy's, and a linear autoencoder against them.
 
-mod common;
-
-use common::gpu;
+use crate::common::gpu;
 use serde_json::Value;
 use strait::analysis::Pca;
 use strait::random::Draw;
@@ -11,7 +9,7 @@ use strait::{Activation, Data, Decay, Error, Optimizer, Schedule, Session, Spec,
 #[test]
 fn components_agree_with_numpy() {
     let gpu = gpu();
-    let fixture: Value = serde_json::from_str(&std::fs::read_to_string("tests/fixtures/pca.json").unwrap()).unwrap();
+    let fixture: Value = serde_json::from_str(include_str!("../fixtures/pca.json")).unwrap();
     let (train, test) = data::digits().unwrap().split_at(1500).unwrap();
     for (i, k) in fixture["k"].as_array().unwrap().iter().enumerate() {
         let pca = Pca::fit(&gpu, &train, k.as_u64().unwrap() as usize).unwrap();

@@ -2,7 +2,7 @@
 
 use strait::data::{Data, Source};
 
-use crate::assert_data;
+use super::assert_data;
 
 /// 3 x 2, labelled.
 fn table() -> Data {

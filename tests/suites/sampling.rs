@@ -1,8 +1,6 @@
 //! Corruption on demand and chains: what is given back, and what is refused by name.
 
-mod common;
-
-use common::gpu;
+use crate::common::gpu;
 use strait::analysis::Chain;
 use strait::{Activation, Corruption, Data, Error, Loss, Scaling, Session, Spec, Training};
 

@@ -275,7 +275,7 @@ fn the_async_forms_give_the_same() {
         blocking.evaluate(&data).unwrap(),
     );
     // A device that nobody else polls.
-    let own = common::own_gpu();
+    let own = crate::common::own_gpu();
     let mut awaiting = session(&own, &tiny(), training);
     let found = pollster::block_on(async {
         let fit = awaiting.fit_async(&data, |_| std::ops::ControlFlow::Continue(())).await?;
@@ -443,7 +443,7 @@ fn rows_that_are_none_are_refused() {
 
 #[test]
 fn a_model_larger_than_the_adapter_is_refused_before_anything_is_allocated() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let counted = || gpu.device().get_internal_counters().hal.buffers.read();
     let before = counted();
     // At default limits: weights of 256 MiB where a binding holds 128.

@@ -1,9 +1,6 @@
 //! Training: the order of rows, the same bits for the same seed, going on in a new process, control over a run, using
 //! the model, sharing a device, and runs that go bad.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod control;
 mod device;
 mod diverged;
@@ -11,7 +8,7 @@ mod order;
 mod processes;
 mod using;
 
-use common::{gpu, values};
+use crate::common::{gpu, values};
 use strait::{Activation, Data, Gpu, Optimizer, Session, Spec, Training};
 
 /// A network that is compiled and trained in no time.

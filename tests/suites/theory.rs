@@ -1,8 +1,7 @@
 //! What theory says of every system, measured on the GPU: of each row what takes seconds. The example `theory` runs
 //! the rest, too, and prints it.
 
-mod common;
-#[path = "../examples/theory/suite.rs"]
+#[path = "../../examples/theory/suite.rs"]
 #[allow(dead_code, reason = "the example uses the rest")]
 mod suite;
 
@@ -13,7 +12,7 @@ use suite::check::Check;
 fn holds(section: &[Row]) {
     let mut failed = Vec::new();
     for row in section {
-        let checks = (row.run)(&common::gpu(), 0).unwrap_or_else(|error| panic!("row {}: {error}", row.number));
+        let checks = (row.run)(&crate::common::gpu(), 0).unwrap_or_else(|error| panic!("row {}: {error}", row.number));
         assert!(!checks.is_empty(), "row {} checks nothing", row.number);
         failed.extend(checks.iter().filter(|c| !c.passes()).map(|c| format!("{:>3}  {}", row.number, c.line())));
     }

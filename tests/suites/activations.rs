@@ -1,8 +1,6 @@
 //! Activations, losses and initial weights against values from outside (see fixtures/README.md), through the graph: in
 //! the f64 interpreter with second derivatives, and on the GPU.
 
-mod common;
-
 use serde_json::Value;
 use strait::evaluator::Evaluator;
 use strait::graph::{Graph, NodeId, Shape, Sink};
@@ -13,7 +11,7 @@ use strait::{Activation, Init, Loss, Spec};
 
 /// The golden table of an activation or a loss.
 fn golden(section: &str, name: &str) -> Value {
-    let golden: Value = serde_json::from_str(include_str!("fixtures/golden.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../fixtures/golden.json")).unwrap();
     let table = golden[section].get(name);
     table.unwrap_or_else(|| panic!("{section}.{name}: add golden values from outside to fixtures/golden.json")).clone()
 }
@@ -62,7 +60,7 @@ fn interpreted(g: &Graph, inputs: Vec<Vec<f64>>, rows: usize) -> Vec<Vec<f64>> {
 }
 
 fn on_the_gpu(g: &Graph, inputs: &[Vec<f64>], rows: usize) -> Vec<Vec<f64>> {
-    let evaluator = Evaluator::new(&common::gpu(), g, rows).unwrap();
+    let evaluator = Evaluator::new(&crate::common::gpu(), g, rows).unwrap();
     for (i, input) in inputs.iter().enumerate() {
         evaluator.input(i, &input.iter().map(|&v| v as f32).collect::<Vec<_>>()).unwrap();
     }
@@ -93,7 +91,7 @@ fn every_activation_with_two_derivatives() {
 #[test]
 fn every_slope_is_the_derivative_of_its_value() {
     const H: f64 = 1e-5;
-    let points = common::values(1, 200, (-6.0, 6.0)).into_iter().map(f64::from).filter(|x| x.abs() > 2.0 * H);
+    let points = crate::common::values(1, 200, (-6.0, 6.0)).into_iter().map(f64::from).filter(|x| x.abs() > 2.0 * H);
     let x: Vec<f64> = points.collect();
     for activation in Activation::ALL {
         let g = derivatives(activation, x.len());

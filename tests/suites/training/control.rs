@@ -160,7 +160,7 @@ fn a_broken_off_run_ends_its_history_with_its_last_report() {
 /// Compiling takes a good part of a second: a host that steps between two frames is not to wait for it.
 #[test]
 fn stepping_by_hand_compiles_nothing() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let made = || gpu.device().get_internal_counters().hal.compute_pipelines.read();
     let training = Training { batch: 100, epochs: 10_000, ..Training::default() };
     let mut session = session(&gpu, &Spec::symmetric(&[70, 130, 20], Activation::Tanh), training);

@@ -1,10 +1,8 @@
 //! Parity: every kernel variant against the f32 interpreter, over awkward shapes.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{both, gpu, squared_error, values};
+use crate::common::{both, gpu, squared_error, values};
 use strait::Error;
 use strait::evaluator::Evaluator;
 use strait::gpu::{Program, Work};

@@ -5,7 +5,7 @@ use std::path::Path;
 use strait::Result;
 use strait::data::{Data, IdxFile, Scale, Source, read_idx, read_idx_labels};
 
-use crate::{assert_data, assert_reads_no_nothing, assert_rejects_prefixes, file, gz, idx, survive_mutations};
+use super::{assert_data, assert_reads_no_nothing, assert_rejects_prefixes, file, gz, idx, survive_mutations};
 
 /// 2 images of 2 x 3 bytes.
 fn images() -> Vec<u8> {

@@ -1,13 +1,11 @@
 //! Plans: whatever is fused and however memory is shared, the results stay the same, on the CPU and on the GPU, and
 //! every dispatch keeps the limits.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod graphs;
 
 use std::collections::BTreeMap;
 
-use common::{both, gpu, squared_error, values};
+use crate::common::{both, gpu, squared_error, values};
 use graphs::{DATA_ROWS, random_graph};
 use strait::gpu::{Program, Work};
 use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Layout, Op, Over, Reduction, Shape, Sink, Tensor};

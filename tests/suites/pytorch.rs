@@ -1,11 +1,9 @@
 //! The fixtures: 100 steps of every optimizer from given weights and batches agree with results that PyTorch made
 //! (tests/fixtures/make_training.py), on the GPU and in the f64 interpreter.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::gpu;
+use crate::common::gpu;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use strait::graph::{Arena, Layout, Sink};
@@ -14,7 +12,7 @@ use strait::reference::{Environment, evaluate};
 use strait::{Activation, Data, Decay, Init, Loss, Optimizer, Schedule, Session, Spec, Training};
 
 struct Fixture {
-    bytes: Vec<u8>,
+    bytes: &'static [u8],
     cases: BTreeMap<String, Value>,
 }
 
@@ -23,19 +21,19 @@ const BATCH: usize = 6;
 
 impl Fixture {
     fn read() -> Fixture {
-        let bytes = std::fs::read("tests/fixtures/training.safetensors").unwrap();
-        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let bytes: &[u8] = include_bytes!("../fixtures/training.safetensors");
+        let (_, header) = SafeTensors::read_metadata(bytes).unwrap();
         let cases = serde_json::from_str(&header.metadata().as_ref().unwrap()["cases"]).unwrap();
         Fixture { bytes, cases }
     }
 
     fn f32(&self, name: &str) -> Vec<f32> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let file = SafeTensors::deserialize(self.bytes).unwrap();
         bytemuck::pod_collect_to_vec(file.tensor(name).unwrap_or_else(|_| panic!("{name}")).data())
     }
 
     fn f64(&self, name: &str) -> Vec<f64> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let file = SafeTensors::deserialize(self.bytes).unwrap();
         bytemuck::pod_collect_to_vec(file.tensor(&format!("f64.{name}")).unwrap().data())
     }
 

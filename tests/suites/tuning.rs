@@ -1,13 +1,11 @@
 //! Tuning: tiles that were measured, or given, take their products and change no bit on software adapters; checkpoints
 //! and files hold them, and refuse what does not fit. Nothing here depends on how long anything takes.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{gpu, values};
+use crate::common::{gpu, values};
 use serde_json::{Value, json};
 use strait::kernel::{SUBGROUP, Tile};
 use strait::model::{Network, Precision, Purpose};

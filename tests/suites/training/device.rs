@@ -65,7 +65,7 @@ fn an_adopted_device_keeps_its_handlers() {
 #[test]
 fn every_call_on_a_lost_device_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let mut session = session(&gpu, &tiny(), Training { batch: 4, ..Training::default() });
     session.load(rows(9)).unwrap();
     session.step(1).unwrap();
@@ -110,7 +110,7 @@ fn every_call_on_a_lost_device_says_so() {
 /// and the error that is provoked there belongs to no call.
 #[test]
 fn steps_that_cannot_be_reported_are_counted_all_the_same() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let training = Training { batch: 4, epochs: 3, optimizer: MOMENTUM, ..Training::default() };
     let mut whole = session(&gpu, &tiny(), training);
     whole.fit(rows(23)).unwrap();
@@ -131,7 +131,7 @@ fn steps_that_cannot_be_reported_are_counted_all_the_same() {
 
 #[test]
 fn a_device_of_our_own_reports_its_loss_and_its_errors() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let mut session = session(&gpu, &tiny(), Training::default());
     provoke(gpu.device());
     let error = session.encode(&[0.0; 3]).unwrap_err();
@@ -185,7 +185,7 @@ fn made(gpu: &Gpu) -> [isize; 6] {
 
 #[test]
 fn in_the_steady_state_nothing_is_made() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let training = Training { batch: 4, epochs: 100, data_budget: 8 * 12, ..Training::default() };
     let mut stepping = session(&gpu, &tiny().gaussian_corruption(0.1), training);
     stepping.load(rows(23)).unwrap();
@@ -220,7 +220,7 @@ fn in_the_steady_state_nothing_is_made() {
 /// wgpu keeps a copy of what is written until it has been submitted and has run.
 #[test]
 fn copies_of_what_is_uploaded_do_not_pile_up() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     const PIECE: usize = 8 << 20;
     let pieces = 24;
     let buffer = gpu.buffer("data", (pieces * PIECE) as u64).unwrap();
@@ -244,7 +244,7 @@ fn copies_of_what_is_uploaded_do_not_pile_up() {
 /// What a session says it holds is what the device says it gave, and no more than the plan needs.
 #[test]
 fn memory_is_what_the_device_says() {
-    let gpu = common::own_gpu();
+    let gpu = crate::common::own_gpu();
     let held = || gpu.device().get_internal_counters().hal.buffer_memory.read() as u64;
     let spec = Spec::symmetric(&[784, 300, 150], Activation::Relu);
     let early = strait::EarlyStopping { validation: 0.1, patience: 9, min_delta: 0.0 };
@@ -256,7 +256,7 @@ fn memory_is_what_the_device_says() {
         let values: usize = session.tensors().iter().map(|tensor| tensor.shape.elements(1)).sum();
         let padding = parameters - 4 * values as u64;
         assert!(padding < parameters / 100, "{padding} bytes of padding in {parameters}");
-        session.fit(Data::from_rows(784, common::values(3, 784 * 600, (0.0, 1.0))).unwrap()).unwrap();
+        session.fit(Data::from_rows(784, crate::common::values(3, 784 * 600, (0.0, 1.0))).unwrap()).unwrap();
         session.encode(&vec![0.5; 784 * 10]).unwrap();
         gpu.wait().unwrap();
         let memory = session.memory();

@@ -5,7 +5,7 @@ use std::path::Path;
 use strait::Result;
 use strait::data::{CsvOptions, Data, LabelColumn, read_csv};
 
-use crate::{assert_data, assert_reads_no_nothing, file};
+use super::{assert_data, assert_reads_no_nothing, file};
 
 fn read(path: &Path) -> Result<Data> {
     read_csv(path, &CsvOptions::default())

@@ -18,7 +18,7 @@ fn assert_plausible(chi: f64, freedom: f64, what: &str) {
 
 #[test]
 fn known_answers() {
-    let golden: serde_json::Value = serde_json::from_str(include_str!("fixtures/golden.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(include_str!("../fixtures/golden.json")).unwrap();
     let vectors = golden["philox4x32_10"].as_array().unwrap();
     assert_eq!(vectors.len(), 3);
     for vector in vectors {

@@ -1,12 +1,10 @@
 //! Checkpoints: what comes back from them, and how files that lie are refused: with the place named, nothing loaded and
 //! nothing half written.
 
-mod common;
-
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use common::{gpu, values};
+use crate::common::{gpu, values};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use strait::{Activation, Data, EarlyStopping, Error, Optimizer, Scaling, Session, Spec, Training};
@@ -425,7 +423,7 @@ fn what_cannot_be_written_leaves_the_old_file() {
     assert_eq!(std::fs::read_to_string(folder.join("inside")).unwrap(), "kept");
     // An old file stays where the device is lost before its successor is whole.
     std::fs::write(&at.path, "old").unwrap();
-    let lost = common::own_gpu();
+    let lost = crate::common::own_gpu();
     let unwritten = Session::new(&lost, &spec(), Training::default()).unwrap();
     lost.device_lost("gone");
     assert!(matches!(unwritten.checkpoint(&at.path), Err(Error::DeviceLost { .. })));

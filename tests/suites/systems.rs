@@ -1,9 +1,7 @@
 //! Every kind of model that a spec can describe, and combinations of them: gradients of the whole objective against
 //! central differences in f64, the GPU against the f64 interpreter, and a few steps that lower the objective.
 
-mod common;
-
-use common::{gpu, values};
+use crate::common::{gpu, values};
 use strait::analysis::Chain;
 use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};

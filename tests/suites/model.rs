@@ -1,9 +1,7 @@
 //! Models: what a spec may say and how it is refused, and what its parts do to training, measured against answers that
 //! are known beforehand (rows 3 to 6, 20 and 21 of the list of systems).
 
-mod common;
-
-use common::{gpu, values};
+use crate::common::{gpu, values};
 use nalgebra::DMatrix;
 use strait::evaluator::Evaluator;
 use strait::graph::Sink;

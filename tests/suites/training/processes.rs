@@ -60,7 +60,7 @@ fn one_seed_gives_the_same_bits_in_every_process() {
     let mut results = Vec::new();
     for (i, seed) in ["7", "7", "7", "8"].into_iter().enumerate() {
         let file = path(&folder, &i.to_string());
-        start("processes::one_seed_gives_the_same_bits_in_every_process", &[seed, text(&file)]);
+        start("training::processes::one_seed_gives_the_same_bits_in_every_process", &[seed, text(&file)]);
         results.push(std::fs::read(&file).unwrap());
     }
     assert!(!results[0].is_empty());
@@ -140,7 +140,7 @@ fn a_run_goes_on_in_a_new_process_as_if_nothing_had_happened() {
         assert_ne!(bits(&begun), bits(&whole), "{name}: nothing was left to do");
         let steps = begun.steps().to_string();
         let job = [text(&checkpoint), text(&file), &steps];
-        start("processes::a_run_goes_on_in_a_new_process_as_if_nothing_had_happened", &job);
+        start("training::processes::a_run_goes_on_in_a_new_process_as_if_nothing_had_happened", &job);
         let found: Vec<u32> = bytemuck::pod_collect_to_vec(&std::fs::read(&file).unwrap());
         assert!(found == bits(&whole).concat(), "{name}");
         // The same in this process: a run that was broken off and is taken up again.

@@ -1,8 +1,6 @@
 //! Nearest neighbours against brute force in f64, in data that f32 finds hard, and what is refused.
 
-mod common;
-
-use common::gpu;
+use crate::common::gpu;
 use strait::analysis::{ManifoldParzen, Neighbours, Patch, Spectrum, saturation};
 use strait::random::Draw;
 use strait::{Data, Error};

@@ -1,15 +1,13 @@
 //! Scalar functions against values computed elsewhere with 700 digits (see fixtures/README.md): the f64 reference, and
 //! the WGSL on the GPU.
 
-mod common;
-
 use strait::evaluator::Evaluator;
 use strait::graph::{Function, Graph, Sink};
 use strait::state::State;
 
 /// The points and values of a function; `None` for the absolute value, which has nothing to get wrong but its sign.
 fn golden(f: Function) -> Option<Vec<(f64, f64)>> {
-    let golden: serde_json::Value = serde_json::from_str(include_str!("fixtures/golden.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(include_str!("../fixtures/golden.json")).unwrap();
     let name = format!("{f:?}").to_lowercase();
     let table = ["functions", "activations"].iter().find_map(|section| golden[section].get(&name))?;
     let numbers = |key: &str| -> Vec<f64> { serde_json::from_value(table[key].clone()).unwrap() };
@@ -51,7 +49,7 @@ fn bound(f: Function, x: f64, value: f64) -> f64 {
 
 #[test]
 fn the_gpu() {
-    let gpu = common::gpu();
+    let gpu = crate::common::gpu();
     for f in Function::ALL {
         let absolutes = || [-2.5, -0.0, 0.0, 2.5].map(|x: f64| (x, if x < 0.0 { -x } else { x })).to_vec();
         let mut points = golden(f).unwrap_or_else(absolutes);

@@ -1,0 +1,26 @@
+//! Every suite in one program: it links the library once, and copied to another machine it runs there as it is, since
+//! its fixtures are part of it. `cargo test parity::` runs one suite.
+
+mod common;
+
+mod activations;
+mod checkpoint;
+mod data;
+mod golden;
+mod gradients;
+mod graph;
+mod half;
+mod manifold;
+mod model;
+mod noop;
+mod parity;
+mod pca;
+mod plan;
+mod pytorch;
+mod random;
+mod sampling;
+mod systems;
+mod theory;
+mod training;
+mod translate;
+mod tuning;
