@@ -1,33 +1,49 @@
-// Matrix product for hardware adapters: a workgroup of 16 x 16 threads stages a tile of both factors in workgroup
-// memory, and fetches the next one while it multiplies; every thread keeps ROWS x 4 * QUADS sums in registers, its quads
-// sixteen apart, so that threads side by side read and write quads side by side.
+// Matrix product for hardware adapters. The workgroup's threads are SLICES squares of SIDE x SIDE. Each such slice stages
+// tiles of both factors in workgroup memory, over its own part of the inner dimension, and fetches the next one while it
+// multiplies; a thread keeps its sums in registers. At the end the slices' sums are added up.
 //{consts}
-const DOWN: u32 = 16u * ROWS;
-const ACROSS: u32 = 16u * QUADS;
+
+//{seats}
+
+// What follows the product, for one of the sums of the thread in `seat`: its i-th row and j-th quad.
+fn keep(first_a: u32, first_b: u32, i: u32, j: u32, seat: u32, m: u32, sum: T) {
+    let row = (first_a + i / 4u * SIDE + down_of(seat)) * 4u + i % 4u;
+    let c = first_b + j * SIDE + across_of(seat);
+    if (row < m && c < dims.quads) {
+        body(row, c, sum);
+    }
+}
 
 fn part(group: u32, lane: u32) {
     let m = space_rows();
-    let k_end = inner_extent() + none;
     let across = (dims.quads + ACROSS - 1u) / ACROSS;
-    let first_row = group / across * DOWN;
-    let first_quad = group % across * ACROSS;
-    let my_row = lane / 16u * ROWS;
-    let my_quad = lane % 16u;
-    let row0 = first_row + my_row;
-    let c0 = first_quad + my_quad;
+    // The tile's first quads, of rows and of columns.
+    let first_a = group / across * DOWN;
+    let first_b = group % across * ACROSS;
+    let seat = lane % (SIDE * SIDE);
+    let slice = lane / (SIDE * SIDE);
+    // All slices go through as many rounds, so that they meet at every barrier.
+    let k_all = inner_extent();
+    let rounds = (k_all + SLICES * DEPTH - 1u) / (SLICES * DEPTH);
+    var k0 = slice * rounds * DEPTH;
+    let k_end = min(k0 + rounds * DEPTH, k_all);
+    // Where in a run the slice's quads lie, and the thread's own of both factors.
+    let mine = slice * SIDE;
+    let my_a = mine + down_of(seat);
+    let my_b = mine + across_of(seat);
 //{start}
-//{zero sums}
-    var k0 = 0u;
 //{fetch}
+    var round = 1u;
     loop {
 //{keep}
         workgroupBarrier();
         k0 += DEPTH;
 //{fetch}
 //{products}
-        if (k0 >= k_end) {
+        if (round >= rounds) {
             break;
         }
+        round++;
         workgroupBarrier();
     }
 //{store sums}

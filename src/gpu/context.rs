@@ -196,7 +196,7 @@ impl Gpu {
             f16: has(wgpu::Features::SHADER_F16),
             cooperative: if has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) { squares(matrices) } else { 0 },
             // No API tells a device's cores. Discrete GPUs have from 20 to 140 of them, others 4 to 40.
-            busy: if info.device_type == wgpu::DeviceType::DiscreteGpu { 96 } else { Limits::DEFAULT.busy },
+            busy: if info.device_type == wgpu::DeviceType::DiscreteGpu { 128 } else { Limits::DEFAULT.busy },
         };
         let summary = summarise(&info);
         let (pipelines, staged, troubles) = Default::default();

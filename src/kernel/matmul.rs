@@ -4,12 +4,14 @@
 mod cooperative;
 mod registers;
 mod shared;
+mod staged;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Form, Source, when};
+use super::{Form, Memory, Source};
+use cooperative::{Cooperative, SQUARES, TEAMS};
 use registers::Registers;
 use shared::Shared;
 
@@ -17,13 +19,10 @@ use shared::Shared;
 pub const SUBGROUP: usize = 8;
 
 /// Threads of a workgroup in the register families: a subgroup, where that is what they are for.
-pub(super) const REGISTER_WORKGROUP: usize = SUBGROUP;
+const REGISTER_WORKGROUP: usize = SUBGROUP;
 
 /// Steps that the register families ask for at a time.
 const AHEAD: usize = 256;
-
-/// Values of the inner dimension that the shared family stages at a time.
-const DEPTH: usize = 16;
 
 /// What one thread of a matrix kernel computes: `rows` rows by `quads` quads of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,12 +42,15 @@ pub enum Tile {
         /// Quads of columns a thread.
         quads: usize,
     },
-    /// Stages tiles in workgroup memory, 16 x 16 threads: for hardware.
+    /// Stages tiles in workgroup memory, 256 threads in slices of `side` x `side`, each with a part of the inner dimension:
+    /// for hardware.
     Shared {
         /// Rows a thread.
         rows: usize,
         /// Quads of columns a thread.
         quads: usize,
+        /// Threads of a slice, down and across.
+        side: usize,
     },
     /// Stages tiles in workgroup memory and multiplies them by cooperative matrices: for factors in half precision, where
     /// the device has such matrices. Experimental, so only by tuning.
@@ -65,15 +67,22 @@ impl fmt::Display for Tile {
         match self {
             Tile::Registers { rows, quads } => write!(f, "registers {rows}x{}", quads * 4),
             Tile::Subgroup { rows, quads } => write!(f, "subgroup {rows}x{}", quads * 4 * SUBGROUP),
-            Tile::Shared { rows, quads } => write!(f, "shared {}x{}", rows * 16, quads * 64),
-            Tile::Cooperative { side, .. } => write!(f, "cooperative {0}x{0}", side * 4),
+            Tile::Shared { side, .. } => {
+                let (rows, quads) = self.extent();
+                write!(f, "shared {rows}x{}", quads * 4)?;
+                match shared::THREADS / (side * side).max(1) {
+                    0 | 1 => Ok(()),
+                    slices => write!(f, " in {slices}"),
+                }
+            }
+            Tile::Cooperative { side, .. } => write!(f, "cooperative {0}x{0}", side * SQUARES),
         }
     }
 }
 
 impl Tile {
     /// Every tile there is, for the suites.
-    pub const ALL: [Tile; 18] = [
+    pub const ALL: [Tile; 21] = [
         Tile::Registers { rows: 4, quads: 1 },
         Tile::Registers { rows: 4, quads: 2 },
         Tile::Registers { rows: 8, quads: 4 },
@@ -86,9 +95,12 @@ impl Tile {
         Tile::Subgroup { rows: 16, quads: 2 },
         Tile::Subgroup { rows: 24, quads: 2 },
         Tile::Subgroup { rows: 32, quads: 2 },
-        Tile::Shared { rows: 2, quads: 1 },
-        Tile::Shared { rows: 4, quads: 1 },
-        Tile::Shared { rows: 8, quads: 2 },
+        Tile::Shared { rows: 4, quads: 1, side: 4 },
+        Tile::Shared { rows: 4, quads: 1, side: 8 },
+        Tile::Shared { rows: 8, quads: 1, side: 8 },
+        Tile::Shared { rows: 8, quads: 2, side: 8 },
+        Tile::Shared { rows: 8, quads: 1, side: 16 },
+        Tile::Shared { rows: 16, quads: 2, side: 16 },
         Tile::Cooperative { side: 8, subgroup: 8 },
         Tile::Cooperative { side: 8, subgroup: 32 },
         Tile::Cooperative { side: 16, subgroup: 32 },
@@ -97,7 +109,7 @@ impl Tile {
     /// Rows and quads of a thread.
     pub(crate) fn size(self) -> (usize, usize) {
         match self {
-            Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } | Tile::Shared { rows, quads } => {
+            Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } | Tile::Shared { rows, quads, .. } => {
                 (rows, quads)
             }
             // Sums are not kept by threads.
@@ -105,14 +117,38 @@ impl Tile {
         }
     }
 
+    /// Threads in a workgroup.
+    pub(super) fn workgroup(self) -> usize {
+        match self {
+            Tile::Registers { .. } | Tile::Subgroup { .. } => REGISTER_WORKGROUP,
+            Tile::Shared { .. } => shared::THREADS,
+            Tile::Cooperative { subgroup, .. } => TEAMS * subgroup,
+        }
+    }
+
+    /// Rows and quads of the result that threads compute together: those of a workgroup, or of one thread that is alone.
+    pub(crate) fn extent(self) -> (usize, usize) {
+        match self {
+            Tile::Registers { rows, quads } => (rows, quads),
+            Tile::Subgroup { rows, quads } => (rows, quads * SUBGROUP),
+            Tile::Shared { rows, quads, side } => (rows * side, quads * side),
+            Tile::Cooperative { side, .. } => (SQUARES * side, SQUARES * side / 4),
+        }
+    }
+
+    /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns.
+    pub(super) fn groups(self, rows: usize, quads: usize) -> usize {
+        let (down, across) = self.extent();
+        let tiles = rows.div_ceil(down) * quads.div_ceil(across);
+        match self {
+            Tile::Registers { .. } => tiles.div_ceil(REGISTER_WORKGROUP).max(1),
+            _ => tiles,
+        }
+    }
+
     /// Whether it computes products of such factors: in half precision or not.
     pub fn suits(self, half: bool) -> bool {
         half || !matches!(self, Tile::Cooperative { .. })
-    }
-
-    /// Values of the inner dimension that the shared family stages at a time: fewer where tiles are large.
-    fn depth(self) -> usize {
-        if self.size().0 > 4 { DEPTH / 2 } else { DEPTH }
     }
 
     /// What a result of so many rows and quads costs with this tile on software adapters, in tenths of what a row and a quad
@@ -143,6 +179,14 @@ impl Tile {
         Some(each * tiles.div_ceil(SUBGROUP / threads).next_multiple_of(2))
     }
 
+    /// What a result of so many rows and quads, summed over `inner` steps, costs with this tile on hardware adapters of so
+    /// many cores, in a unit of its own; nothing where the tile is not for them.
+    pub(crate) fn hardware_cost(self, rows: usize, quads: usize, inner: usize, cores: usize) -> Option<usize> {
+        let Tile::Shared { rows: tr, quads: tq, side } = self else { return None };
+        let factors = &Default::default();
+        Some(Shared { rows: tr, quads: tq, side, ta: false, tb: false, factors }.cost(rows, quads, inner, cores))
+    }
+
     /// Whether it reads the left factor and the right one by octets, where it can: what does not lie along the inner
     /// dimension.
     pub fn octets(self, ta: bool, tb: bool) -> [bool; 2] {
@@ -153,69 +197,27 @@ impl Tile {
     }
 
     /// What its kernel needs of workgroup memory.
-    pub(super) fn memory(self, short: bool) -> Vec<super::Memory> {
+    pub(super) fn memory(self, short: bool) -> Vec<Memory> {
         match self {
             Tile::Registers { .. } | Tile::Subgroup { .. } if short => vec![],
             Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } => {
                 vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)]
             }
-            Tile::Shared { rows, quads } => {
-                let depth = self.depth();
-                vec![("left", shared::LEFT, depth * rows.div_ceil(4)), ("right", shared::RIGHT, depth * quads)]
-            }
-            Tile::Cooperative { side, .. } => {
-                let (staged, square) = (4 * side * 2 * side, side * side);
-                vec![("left_half", "f16", staged), ("right_half", "f16", staged), ("squares", "f32", 4 * square)]
-            }
+            Tile::Shared { .. } => shared::memory(),
+            Tile::Cooperative { side, .. } => cooperative::memory(side),
         }
     }
 
     /// The generated lines of the tile's kernel; what follows the product is `short` or not.
     pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2], short: bool) -> Vec<(&'static str, String)> {
-        let (rows, quads) = self.size();
-        // A thread's quads of columns lie side by side, or as far apart as threads that have neighbouring ones.
-        let apart = if matches!(self, Tile::Shared { .. }) { shared::SIDE } else { 1 };
-        let mut sums = String::new();
-        let mut store = String::new();
-        for (i, j) in pairs(rows, quads) {
-            let _ = writeln!(sums, "    var s{i}_{j} = vec4<f32>();");
-            let _ = match self {
-                // Through memory: what follows the product is then compiled once, not for every sum. (A loop over a
-                // local array would do, if compilers did not make a ladder of branches of it.)
-                Tile::Registers { .. } | Tile::Subgroup { .. } if !short => {
-                    writeln!(store, "    sums[mine + {}u] = s{i}_{j};", i * quads + j)
-                }
-                _ => {
-                    let (row, c) = (format!("row0 + {i}u"), format!("c0 + {}u", j * apart));
-                    let inside = format!("{row} < m && {c} < dims.quads");
-                    writeln!(store, "    if ({inside}) {{\n        body({row}, {c}, s{i}_{j});\n    }}")
-                }
-            };
-        }
-        let mut hooks = vec![("if through memory", when(!short))];
-        let mut consts = format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;");
         match self {
-            Tile::Registers { .. } => {
-                hooks.extend(Registers { rows, quads, threads: 1, ta, tb, factors }.hooks());
+            Tile::Registers { rows, quads } => Registers { rows, quads, threads: 1, ta, tb, factors }.hooks(short),
+            Tile::Subgroup { rows, quads } => {
+                Registers { rows, quads, threads: SUBGROUP, ta, tb, factors }.hooks(short)
             }
-            Tile::Subgroup { .. } => {
-                let _ = write!(consts, "\nconst AHEAD: u32 = {AHEAD}u;");
-                hooks.extend(Registers { rows, quads, threads: SUBGROUP, ta, tb, factors }.hooks());
-            }
-            Tile::Shared { .. } => {
-                let depth = self.depth();
-                let _ = write!(consts, "\nconst DEPTH: u32 = {depth}u;");
-                hooks.extend(Shared { rows, quads, depth, ta, tb, factors }.hooks());
-            }
-            Tile::Cooperative { side, subgroup } => {
-                consts = format!("const SIDE: u32 = {side}u;\nconst SUBGROUP: u32 = {subgroup}u;");
-                (sums, store) = (cooperative::zero(side), cooperative::store(side));
-                hooks.extend(cooperative::staged(ta, tb, factors));
-                hooks.push(("products", cooperative::products(side)));
-            }
+            Tile::Shared { rows, quads, side } => Shared { rows, quads, side, ta, tb, factors }.hooks(),
+            Tile::Cooperative { side, subgroup } => Cooperative { side, subgroup, ta, tb, factors }.hooks(),
         }
-        hooks.extend([("consts", consts), ("zero sums", sums), ("store sums", store)]);
-        hooks
     }
 }
 

@@ -69,11 +69,7 @@ impl Schedule {
         match self {
             Schedule::Map { .. } => 64,
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } => lanes.max(32),
-            Schedule::MatMul { tile: Tile::Registers { .. } | Tile::Subgroup { .. }, .. } => {
-                matmul::REGISTER_WORKGROUP as u32
-            }
-            Schedule::MatMul { tile: Tile::Shared { .. }, .. } => 256,
-            Schedule::MatMul { tile: Tile::Cooperative { subgroup, .. }, .. } => 4 * subgroup as u32,
+            Schedule::MatMul { tile, .. } => tile.workgroup() as u32,
         }
     }
 
@@ -95,18 +91,7 @@ impl Schedule {
             Schedule::Map { run, shuffled: false } => threads(rows * quads, workgroup * run),
             Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes as usize),
             Schedule::ReduceRows { lanes } => threads(rows * quads, workgroup / lanes as usize),
-            Schedule::MatMul { tile: Tile::Registers { rows: tr, quads: tq }, .. } => {
-                threads(rows.div_ceil(tr) * quads.div_ceil(tq), workgroup)
-            }
-            Schedule::MatMul { tile: Tile::Subgroup { rows: tr, quads: tq }, .. } => {
-                rows.div_ceil(tr) * quads.div_ceil(SUBGROUP * tq)
-            }
-            Schedule::MatMul { tile: Tile::Shared { rows: tr, quads: tq }, .. } => {
-                quads.div_ceil(16 * tq) * rows.div_ceil(16 * tr)
-            }
-            Schedule::MatMul { tile: Tile::Cooperative { side, .. }, .. } => {
-                quads.div_ceil(side) * rows.div_ceil(4 * side)
-            }
+            Schedule::MatMul { tile, .. } => tile.groups(rows, quads),
         }
     }
 
@@ -165,21 +150,27 @@ impl Form {
 impl Source {
     /// The text of the quad at an index; of an octet, its words.
     pub fn at(&self, index: &str) -> String {
-        let Source { name, start, form } = self;
-        match form {
-            Form::Single | Form::Octet => format!("{name}[{start}{index}]"),
-            Form::Wide => format!("unpack({name}[{start}{index}])"),
-            Form::Half => format!("T({name}[{start}{index}])"),
+        let raw = self.raw(index);
+        match self.form {
+            Form::Single | Form::Octet => raw,
+            Form::Wide => format!("unpack({raw})"),
+            Form::Half => format!("T({raw})"),
         }
+    }
+
+    /// The text of what lies at an index, as it lies there.
+    pub(crate) fn raw(&self, index: &str) -> String {
+        let Source { name, start, .. } = self;
+        format!("{name}[{start}{index}]")
     }
 
     /// The statement that stores a quad, or the words of an octet.
     pub fn store(&self, index: &str, value: &str) -> String {
-        let Source { name, start, form } = self;
-        match form {
-            Form::Single | Form::Octet => format!("{name}[{start}{index}] = {value};"),
-            Form::Wide => format!("{name}[{start}{index}] = pack({value});"),
-            Form::Half => format!("{name}[{start}{index}] = vec4<f16>({value});"),
+        let raw = self.raw(index);
+        match self.form {
+            Form::Single | Form::Octet => format!("{raw} = {value};"),
+            Form::Wide => format!("{raw} = pack({value});"),
+            Form::Half => format!("{raw} = vec4<f16>({value});"),
         }
     }
 }

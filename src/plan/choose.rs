@@ -29,10 +29,10 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
     match target.kind {
         // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
         AdapterKind::Hardware => {
-            let tile = |(rows, quads)| Tile::Shared { rows, quads };
-            let enough =
-                |&(tr, tq): &(usize, usize)| rows.div_ceil(16 * tr) * quads.div_ceil(16 * tq) >= target.limits.busy;
-            tile([(8, 2), (4, 1)].into_iter().find(enough).unwrap_or((2, 1)))
+            let inner = product.map_or(1, |product| product.inner);
+            let cost = |tile: &Tile| tile.hardware_cost(rows, quads, inner, target.limits.busy).unwrap_or(usize::MAX);
+            let usable = Tile::ALL.into_iter().filter(|&tile| matches!(tile, Tile::Shared { .. }));
+            usable.min_by_key(cost).unwrap_or(Tile::Shared { rows: 4, quads: 1, side: 8 })
         }
         AdapterKind::Software => {
             let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];

@@ -53,7 +53,7 @@ pub struct Limits {
     pub f16: bool,
     /// Rows and columns of the cooperative matrices of 16 bits, summed in single precision, that kernels may use; else 0.
     pub cooperative: u32,
-    /// Workgroups that keep most devices of its type busy.
+    /// Cores that most devices of its type have, each of which works on a workgroup at a time.
     pub busy: usize,
 }
 

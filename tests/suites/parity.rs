@@ -15,7 +15,9 @@ use strait::state::State;
 
 fn close(found: &[f32], expected: &[f32], what: &str) {
     let error = squared_error(found, expected);
-    assert!(error <= 1e-12, "{what}: normalised squared error {error:e}\n{found:?}\n{expected:?}");
+    let first = found.len().min(8);
+    let (some, of) = (&found[..first], &expected[..first]);
+    assert!(error <= 1e-12, "{what}: normalised squared error {error:e}\n{some:?} ...\n{of:?} ...");
 }
 
 /// Every product within 1e-5 of the sum of the factors' absolute values, besides the squared error; and the same bits

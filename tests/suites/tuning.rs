@@ -113,7 +113,7 @@ fn products_are_told_as_they_are_multiplied() {
 #[test]
 fn a_tile_that_the_adapter_cannot_use_is_refused() {
     let (product, _) = products(target())[0];
-    let no_tile = [Tile::Registers { rows: 0, quads: 0 }, Tile::Shared { rows: 5, quads: 3 }];
+    let no_tile = [Tile::Registers { rows: 0, quads: 0 }, Tile::Shared { rows: 5, quads: 3, side: 16 }];
     for tile in no_tile.into_iter().chain([unusable()]) {
         let tuning = Tuning { tiles: [(product, tile)].into() };
         let mut session = session();

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{LANES, SUBGROUP, Source, pairs};
+use super::{AHEAD, LANES, SUBGROUP, Source, pairs};
 use crate::kernel::{Form, when};
 
 /// The tile of a thread, and how it comes by its factors.
@@ -23,8 +23,17 @@ pub(super) struct Registers<'a> {
 }
 
 impl Registers<'_> {
-    pub(super) fn hooks(&self) -> Vec<(&'static str, String)> {
+    /// The lines of the kernel; what follows the product is `short` or not.
+    pub(super) fn hooks(&self, short: bool) -> Vec<(&'static str, String)> {
+        let Registers { rows, quads, .. } = self;
         vec![
+            (
+                "consts",
+                format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\nconst AHEAD: u32 = {AHEAD}u;"),
+            ),
+            ("zero sums", lines(|o| self.sums().try_for_each(|(i, j)| writeln!(o, "    var s{i}_{j} = vec4<f32>();")))),
+            ("store sums", lines(|o| self.store(o, short))),
+            ("if through memory", when(!short)),
             ("if alone", when(self.threads == 1)),
             ("if together", when(self.threads > 1)),
             ("if ahead", when(self.ahead())),
@@ -34,6 +43,24 @@ impl Registers<'_> {
             ("factors", lines(|o| self.read(o))),
             ("products", lines(|o| self.products(o))),
         ]
+    }
+
+    /// The row and the quad of each of a thread's sums.
+    fn sums(&self) -> impl Iterator<Item = (usize, usize)> {
+        pairs(self.rows, self.quads)
+    }
+
+    /// Through memory, what follows the product is compiled once, not for every sum. (A loop over a local array would do,
+    /// if compilers did not make a ladder of branches of it.)
+    fn store(&self, o: &mut String, short: bool) -> fmt::Result {
+        self.sums().try_for_each(|(i, j)| match short {
+            false => writeln!(o, "    sums[mine + {}u] = s{i}_{j};", i * self.quads + j),
+            true => {
+                let (row, c) = (format!("row0 + {i}u"), format!("c0 + {j}u"));
+                let inside = format!("{row} < m && {c} < dims.quads");
+                writeln!(o, "    if ({inside}) {{\n        body({row}, {c}, s{i}_{j});\n    }}")
+            }
+        })
     }
 
     /// Whether a factor is read by octets.

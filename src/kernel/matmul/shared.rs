@@ -1,32 +1,49 @@
-//! The lines of the kernels that stage tiles in workgroup memory, in whole quads: each thread fetches at most one quad of
-//! either factor, or four where they must be turned, keeps it in registers while the tile before is multiplied, and then
-//! puts it into workgroup memory.
+//! The lines of the kernels that stage tiles in workgroup memory. A workgroup has 256 threads, in slices of `side` x `side`:
+//! each slice computes the whole tile over a part of the inner dimension of its own, so that small results, which make few
+//! workgroups, still have many loads under way; at the end the slices' sums are added up.
 //!
-//! What a thread reads there lies in rows of its own number of sixteen, one for each of its quads: so every first index is a
-//! constant and every second one the same, which leaves one bound to check for each factor, and threads side by side
-//! read the same quad of the left factor and quads side by side of the right one.
+//! Both factors lie in workgroup memory in one way, whatever their flags: for each staged step and each of a thread's quads
+//! of the outer dimension a run, in which the threads of a slice find their quads side by side. Threads side by side read
+//! the same quad of the left factor and quads side by side of the right one.
 
 use std::fmt::Write as _;
 
-use super::{LANES, Source, pairs};
+use super::staged::Staged;
+use super::{LANES, Memory, Source, pairs};
 
-/// Threads of a workgroup, down and across.
-pub(super) const SIDE: usize = 16;
+/// Threads of a workgroup.
+pub(super) const THREADS: usize = 256;
 
-/// The rows of the left factor's part of workgroup memory: one quad longer than what they hold, so that threads which put
-/// quads into rows one below the other do not all meet in one bank.
-pub(super) const LEFT: &str = "array<vec4<f32>, 17>";
-/// Those of the right factor's part.
-pub(super) const RIGHT: &str = "array<vec4<f32>, 16>";
+/// Workgroup memory is what WebGPU offers everywhere, 16 KiB, for every tile, so that several share a kernel. It is so many
+/// quads in a row, and so many rows, since a bound is checked for each index that is not constant: what all threads read
+/// lies at a constant row, and there are few places in it.
+const ROW: usize = 128;
+const COLUMN: usize = 8;
+
+/// Steps that are staged at a time, where there is room; else half of them.
+const DEPTH: usize = 16;
+
+/// What fetching, keeping and waiting take of a round, in multiply-adds of a thread.
+const OVERHEAD: usize = 250;
+
+/// A place in workgroup memory: a constant and something to add that stays within a run.
+fn place(constant: usize, more: &str) -> String {
+    format!("staged[{}][{}u + {more}]", constant / ROW, constant % ROW)
+}
+
+/// A place in workgroup memory that is not known beforehand.
+fn at(index: &str) -> String {
+    format!("staged[({index}) / {ROW}u][({index}) % {ROW}u]")
+}
 
 /// The tile of a workgroup, and how its factors lie in storage.
 pub(super) struct Shared<'a> {
-    /// Rows a thread.
+    /// Rows a thread: a multiple of four.
     pub(super) rows: usize,
     /// Quads of columns a thread.
     pub(super) quads: usize,
-    /// Steps of the inner dimension that are staged at a time: a multiple of four.
-    pub(super) depth: usize,
+    /// Threads of a slice, down and across.
+    pub(super) side: usize,
     /// Whether the left factor is transposed.
     pub(super) ta: bool,
     /// Whether the right factor is transposed.
@@ -36,119 +53,179 @@ pub(super) struct Shared<'a> {
 }
 
 impl Shared<'_> {
+    /// Threads of a slice.
+    fn slice(&self) -> usize {
+        self.side * self.side
+    }
+
+    fn slices(&self) -> usize {
+        THREADS / self.slice()
+    }
+
+    /// What a result of so many rows and quads takes on an adapter of so many cores, in multiply-adds of a thread: fitted
+    /// to all tiles and twenty products on an NVIDIA H200. Cores take workgroups in turn, and a round takes
+    /// [`OVERHEAD`] beside its multiply-adds.
+    pub(super) fn cost(&self, rows: usize, quads: usize, inner: usize, cores: usize) -> usize {
+        let groups = rows.div_ceil(self.rows * self.side).saturating_mul(quads.div_ceil(self.quads * self.side));
+        let rounds = inner.div_ceil(self.slices() * self.depth()).max(1);
+        let each = OVERHEAD + 4 * self.rows * self.quads * self.depth();
+        groups.div_ceil(cores.max(1)).saturating_mul(rounds).saturating_mul(each)
+    }
+
+    /// Quads of a run in workgroup memory.
+    fn run(&self) -> usize {
+        self.slices() * self.side
+    }
+
+    /// Steps of the inner dimension that a slice stages at a time: as many as there is room for.
+    fn depth(&self) -> usize {
+        let room = ROW * COLUMN / self.run() / (self.rows / 4 + self.quads);
+        if room >= DEPTH { DEPTH } else { DEPTH / 2 }
+    }
+
+    /// Both factors, each with its quads of the outer dimension a thread, and its first run in workgroup memory.
+    fn sides(&self) -> [(Staged<'_>, usize, usize); 2] {
+        let each = [self.rows / 4, self.quads];
+        let ends = [if self.ta { "dims.a_quads" } else { "m" }, if self.tb { "dims.b_rows" } else { "dims.b_quads" }];
+        let side = |at: usize, name: &'static str, along_inner: bool| Staged {
+            name,
+            source: &self.factors[at],
+            along_inner,
+            outer: each[at] * 4 * self.side,
+            depth: self.depth(),
+            threads: self.slice(),
+            seat: "seat",
+            end: ends[at],
+            half: false,
+        };
+        [(side(0, "a", !self.ta), each[0], 0), (side(1, "b", self.tb), each[1], self.depth() * each[0])]
+    }
+
     pub(super) fn hooks(&self) -> Vec<(&'static str, String)> {
-        vec![("start", self.start()), ("fetch", self.fetch()), ("keep", self.keep()), ("products", self.products())]
-    }
-
-    /// Quads that a thread fetches of the right factor.
-    fn quads_fetched(&self) -> usize {
-        if self.tb { 4 } else { 1 }
-    }
-
-    /// Where what a thread fetches lies in the tile (in quads along rows of storage), and whether it fetches anything.
-    fn start(&self) -> String {
-        let (left, right) = (self.rows * SIDE * self.depth / 4, self.quads * SIDE * self.depth);
-        // Of the left factor, rows of storage are rows of the tile or steps; of the right one steps or, four together,
-        // columns.
-        let left_wide = if self.ta { self.rows * SIDE / 4 } else { self.depth / 4 };
-        let (right_wide, count) = if self.tb { (self.depth / 4, right / 4) } else { (self.quads * SIDE, right) };
-        let mut out = String::new();
-        for (name, wide, count) in [("a", left_wide, left), ("b", right_wide, count)] {
-            let _ = writeln!(out, "    let {name}_fetches = lane < {count}u;");
-            let _ = writeln!(out, "    let {name}_down = lane / {wide}u;\n    let {name}_over = lane % {wide}u;");
-        }
-        // Where a thread's quads of the left factor lie.
-        let left = if self.ta && self.rows < 4 { "my_row / 4u".to_string() } else { format!("lane / {SIDE}u") };
-        let _ = writeln!(out, "    let my_left = {left};\n    var fetched_a = T();");
-        (0..self.quads_fetched()).for_each(|l| out.push_str(&format!("    var fetched_b{l} = T();\n")));
-        out
-    }
-
-    /// Reads the quads of the tile that starts at step `k0`; zeros outside the factors.
-    fn fetch(&self) -> String {
-        let mut out = String::new();
-        let (row, quad, inside) = match self.ta {
-            true => ("k0 + a_down", "first_row / 4u + a_over", "k0 + a_down < k_end"),
-            false => ("first_row + a_down", "k0 / 4u + a_over", "first_row + a_down < m"),
-        };
-        let quad_inside = if self.ta { "" } else { " && k0 + a_over * 4u < k_end" };
-        self.read(&mut out, 0, "fetched_a", row, quad, &format!("{inside}{quad_inside}"));
-        for l in 0..self.quads_fetched() {
-            let (row, quad, inside) = match self.tb {
-                true => {
-                    let row = format!("(first_quad + b_down) * 4u + {l}u");
-                    let inside = format!("{row} < dims.b_rows && k0 + b_over * 4u < k_end");
-                    (row, "k0 / 4u + b_over", inside)
-                }
-                false => ("k0 + b_down".into(), "first_quad + b_over", "k0 + b_down < k_end".into()),
-            };
-            self.read(&mut out, 1, &format!("fetched_b{l}"), &row, quad, &inside);
-        }
-        out
-    }
-
-    fn read(&self, out: &mut String, factor: usize, name: &str, row: &str, quad: &str, inside: &str) {
-        let side = ["a", "b"][factor];
-        let value = self.factors[factor].at(&format!("({row}) * dims.{side}_quads + {quad}"));
-        let _ = writeln!(out, "        {name} = T();");
-        let _ = writeln!(
-            out,
-            "        if ({side}_fetches && {inside} && {quad} < dims.{side}_quads) {{\n            {name} = {value};\n        }}"
+        let Shared { rows, quads, side, .. } = self;
+        let depth = self.depth();
+        let consts = format!(
+            "const SIDE: u32 = {side}u;\nconst SLICES: u32 = {}u;\nconst DEPTH: u32 = {depth}u;\nconst DOWN: u32 = {}u;\n\
+             const ACROSS: u32 = {}u;\nconst RUN: u32 = {}u;",
+            self.slices(),
+            rows / 4 * side,
+            quads * side,
+            self.run(),
         );
+        vec![
+            ("consts", consts),
+            ("seats", self.seats()),
+            ("start", self.start()),
+            ("fetch", self.fetch()),
+            ("keep", self.keep()),
+            ("products", self.products()),
+            ("store sums", self.store()),
+        ]
     }
 
-    /// Puts what was fetched into workgroup memory, four quads turned where the right factor lies along the inner dimension.
+    /// Where a thread sits in its slice. Thirty-two threads that run in step sit in eight columns and four rows where
+    /// there are so many: they then share the most of what they read.
+    fn seats(&self) -> String {
+        let (down, across) = match self.side {
+            16 => ("seat / 8u % 4u + seat / 64u * 4u", "seat % 8u + seat / 32u % 2u * 8u"),
+            _ => ("seat / SIDE", "seat % SIDE"),
+        };
+        format!(
+            "fn down_of(seat: u32) -> u32 {{ return {down}; }}\nfn across_of(seat: u32) -> u32 {{ return {across}; }}"
+        )
+    }
+
+    /// Sums, what each thread fetches, and where in workgroup memory that goes.
+    fn start(&self) -> String {
+        let mut out = String::new();
+        for (i, j) in pairs(self.rows, self.quads) {
+            let _ = writeln!(out, "    var s{i}_{j} = vec4<f32>();");
+        }
+        for (staged, each, base) in self.sides() {
+            out.push_str(&staged.start());
+            for (fetch, _) in staged.fetches() {
+                let (step, quad) = match staged.along_inner {
+                    true => (format!("{fetch}_over * 4u"), format!("{fetch}_down / 4u")),
+                    false => (format!("{fetch}_down"), format!("{fetch}_over")),
+                };
+                let run = format!("{step} * {each}u + {quad} / SIDE + {base}u");
+                let _ = writeln!(out, "    let {fetch}_to = ({run}) * RUN + mine + {quad} % SIDE;");
+            }
+        }
+        out
+    }
+
+    fn fetch(&self) -> String {
+        self.sides().iter().map(|(staged, ..)| staged.fetch()).collect()
+    }
+
+    /// Puts what was fetched into workgroup memory.
     fn keep(&self) -> String {
-        let (rows, kept) = (self.rows, self.rows.div_ceil(4));
-        let at = match self.ta {
-            true => format!("[a_down * {kept}u + a_over % {kept}u][a_over / {kept}u]"),
-            false => format!("[a_down % {rows}u * {}u + a_over][a_down / {rows}u]", self.depth / 4),
-        };
-        let mut out = format!("        if (a_fetches) {{\n            left{at} = fetched_a;\n        }}\n");
-        out.push_str("        if (b_fetches) {\n");
-        let mut put = |step: &str, quad: &str, value: &str| {
-            let at = format!("[({step}) * QUADS + {quad} / {SIDE}u][{quad} % {SIDE}u]");
-            let _ = writeln!(out, "            right{at} = {value};");
-        };
-        match self.tb {
-            false => put("b_down", "b_over", "fetched_b0"),
-            true => {
-                for (l, lane) in LANES.iter().enumerate() {
-                    let turned = (0..4).map(|i| format!("fetched_b{i}.{lane}")).collect::<Vec<_>>().join(", ");
-                    put(&format!("b_over * 4u + {l}u"), "b_down", &format!("T({turned})"));
+        let mut out = String::new();
+        for (staged, each, _) in self.sides() {
+            for (fetch, some) in staged.fetches() {
+                let mut lines = String::new();
+                if staged.along_inner {
+                    // A row of storage is one value of four steps.
+                    for (l, lane) in LANES.iter().enumerate() {
+                        let to = at(&format!("{fetch}_to + {}u", l * each * self.run()));
+                        let _ = writeln!(lines, "            {to}[{fetch}_down % 4u] = {fetch}.{lane};");
+                    }
+                } else {
+                    let _ = writeln!(lines, "            {} = {fetch};", at(&format!("{fetch}_to")));
+                }
+                match some {
+                    Some(some) => out.push_str(&format!("        if ({some}) {{\n{lines}        }}\n")),
+                    None => out.push_str(&lines),
                 }
             }
         }
-        out.push_str("        }\n");
         out
     }
 
-    /// All steps that were staged. Quads are named after their rows in workgroup memory.
+    /// All steps that were staged.
     fn products(&self) -> String {
         let mut out = String::new();
-        // Of a left factor that lies along the inner dimension a quad is four steps of a row, else four rows of a step.
-        let left = |i: usize, step: usize| match self.ta {
-            true => step * self.rows.div_ceil(4) + i / 4,
-            false => i * self.depth / 4 + step / 4,
-        };
-        for step in 0..self.depth {
-            let fresh = |i: &usize| if self.ta { *i } else { step }.is_multiple_of(4);
-            for at in (0..self.rows).filter(fresh).map(|i| left(i, step)) {
-                let _ = writeln!(out, "        let x{at} = left[{at}][my_left];");
-            }
-            for at in (0..self.quads).map(|j| step * self.quads + j) {
-                let _ = writeln!(out, "        let y{at} = right[{at}][my_quad];");
+        for step in 0..self.depth() {
+            for (Staged { name, .. }, each, base) in self.sides() {
+                for at in 0..each {
+                    let from = place((base + step * each + at) * self.run(), &format!("my_{name}"));
+                    let _ = writeln!(out, "        let {name}{step}_{at} = {from};");
+                }
             }
             for (i, j) in pairs(self.rows, self.quads) {
-                // Where threads have fewer than four rows, several of them share a quad.
-                let lane = match (self.ta, self.rows < 4) {
-                    (false, _) => format!(".{}", LANES[step % 4]),
-                    (true, false) => format!(".{}", LANES[i % 4]),
-                    (true, true) => format!("[my_row % 4u + {i}u]"),
-                };
-                let _ = writeln!(out, "        s{i}_{j} += x{}{lane} * y{};", left(i, step), step * self.quads + j);
+                let _ = writeln!(out, "        s{i}_{j} += a{step}_{}.{} * b{step}_{j};", i / 4, LANES[i % 4]);
             }
         }
         out
     }
+
+    /// Sums go through workgroup memory, as many at a time as it holds: so those of the slices are added up, what follows
+    /// the product is compiled a few times only, and threads side by side store quads side by side.
+    fn store(&self) -> String {
+        let sums: Vec<(usize, usize)> = pairs(self.rows, self.quads).collect();
+        let together = (ROW * COLUMN / THREADS).min(sums.len());
+        let (slice, slices) = (self.slice(), self.slices());
+        let mut out = String::new();
+        for (round, some) in sums.chunks(together).enumerate() {
+            out.push_str("    workgroupBarrier();\n");
+            for (p, (i, j)) in some.iter().enumerate() {
+                let _ = writeln!(out, "    {} = s{i}_{j};", at(&format!("{}u + lane", p * THREADS)));
+            }
+            out.push_str("    workgroupBarrier();\n");
+            let _ = writeln!(out, "    for (var at = lane; at < {}u; at += {THREADS}u) {{", some.len() * slice);
+            let _ = writeln!(out, "        let found = at / {slice}u * {THREADS}u + at % {slice}u;");
+            let parts: Vec<String> = (0..slices).map(|s| at(&format!("found + {}u", s * slice))).collect();
+            let _ = writeln!(out, "        let which = at / {slice}u + {}u;", round * together);
+            let (i, j) = (format!("which / {}u", self.quads), format!("which % {}u", self.quads));
+            let sum = parts.join(" + ");
+            let _ = writeln!(out, "        keep(first_a, first_b, {i}, {j}, at % {slice}u, m, {sum});\n    }}");
+        }
+        out
+    }
+}
+
+/// What a kernel needs of workgroup memory.
+pub(super) fn memory() -> Vec<Memory> {
+    vec![("staged", "array<vec4<f32>, 128>", COLUMN)]
 }

@@ -4,53 +4,19 @@
 
 #[path = "../../suites/common.rs"]
 mod common;
+mod device;
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::{both, squared_error, values};
+use device::{cooperative, devices, gpu};
 use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Shape, Sink, Tensor};
-use strait::kernel::Tile;
 use strait::model::{Network, Purpose};
 use strait::plan::{Recording, Target};
 use strait::reference::{Environment, evaluate};
 use strait::state::State;
 use strait::{Activation, Error, Gpu, Loss, Penalty, Precision, Session, Spec, Training, data};
-
-fn devices() -> (wgpu::Adapter, wgpu::Device, wgpu::Queue) {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    let wanted = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-    let adapter = adapters.into_iter().find(|adapter| adapter.features().contains(wanted));
-    let adapter =
-        adapter.expect("an adapter with cooperative matrices: Mesa's software Vulkan has them since version 26");
-    let descriptor = wgpu::DeviceDescriptor {
-        required_features: Gpu::features(&adapter) | wanted,
-        required_limits: adapter.limits(),
-        // SAFETY: the kernels are strait's own; what the feature may do wrong is what this suite is there to find.
-        experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
-        ..Default::default()
-    };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
-    (adapter, device, queue)
-}
-
-fn gpu() -> Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    let made = || {
-        let (adapter, device, queue) = devices();
-        Gpu::adopt_cooperative(&adapter, device, queue)
-    };
-    GPU.get_or_init(made).clone()
-}
-
-/// The tile for the adapter's matrices.
-fn cooperative(gpu: &Gpu) -> Tile {
-    let target = Target::of(gpu, 1);
-    let fits = |tile: &Tile| matches!(tile, Tile::Cooperative { .. }) && target.can_use(*tile);
-    Tile::ALL.into_iter().find(fits).expect("matrices of 16 bits that are summed in 32")
-}
 
 #[test]
 fn products_are_those_of_the_interpreter() {
