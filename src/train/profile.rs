@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::gpu::{Timed, Wait};
 use crate::plan::Cost;
 
+/// Steps in one submit at most. A GPU that waits for its host after every step runs at a low clock.
+const TOGETHER: u64 = 16;
+
 /// Where the time of a training step goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
@@ -18,7 +21,7 @@ pub struct Profile {
 
 impl Session {
     /// Takes up to `steps` steps of the loaded run and times every dispatch of them on the device, with the kernels
-    /// that the run uses behind its first report. They are steps like any other, but each is submitted apart and waited for, and no
+    /// that the run uses behind its first report. They are steps like any other, but some are submitted at a time and waited for, and no
     /// [`Progress`](super::Progress) tells of them; what is under way comes to its end first.
     ///
     /// ```no_run
@@ -41,9 +44,13 @@ impl Session {
         }
         pollster::block_on(self.settle(Wait::Block))?;
         self.hasten(true)?;
-        let mut taken = Vec::with_capacity(steps as usize);
-        for _ in 0..steps {
-            taken.push(self.timed_step()?);
+        let mut taken: Vec<Vec<Timed>> = Vec::new();
+        while (taken.len() as u64) < steps {
+            let more = self.timed_steps((steps - taken.len() as u64).min(TOGETHER))?;
+            if more.is_empty() {
+                break;
+            }
+            taken.extend(more);
         }
         pollster::block_on(self.settle(Wait::Block))?;
         let median = |at: usize| {
@@ -51,8 +58,9 @@ impl Session {
             seconds.sort_by(f64::total_cmp);
             seconds[seconds.len() / 2]
         };
-        let dispatches = taken[0].iter().enumerate().map(|(i, d)| Timed { seconds: median(i), ..d.clone() });
-        Ok(Profile { steps, dispatches: dispatches.collect() })
+        let first = taken.first().into_iter().flatten();
+        let dispatches = first.enumerate().map(|(i, d)| Timed { seconds: median(i), ..d.clone() });
+        Ok(Profile { steps: taken.len() as u64, dispatches: dispatches.collect() })
     }
 }
 

@@ -106,12 +106,12 @@ impl Session {
         asked.map(|()| taken)
     }
 
-    /// Takes one step and tells how long each of its dispatches took.
-    pub(super) fn timed_step(&mut self) -> Result<Vec<Timed>> {
+    /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took.
+    pub(super) fn timed_steps(&mut self, steps: u64) -> Result<Vec<Vec<Timed>>> {
         let table = self.table()?;
         let (gpu, state, now) = (self.gpu.clone(), self.state.clone(), self.step);
-        let times = self.trainer()?.timed(&gpu, &state, now, &table)?;
-        self.step += 1;
+        let times = self.trainer()?.timed(&gpu, &state, now, steps, &table)?;
+        self.step += times.len() as u64;
         self.unread = true;
         Ok(times)
     }

@@ -166,13 +166,22 @@ impl Trainer {
         Ok((steps, asked))
     }
 
-    /// Takes one step and tells how long each of its dispatches took.
-    pub fn timed(&mut self, gpu: &Gpu, state: &Buffer, now: u64, table: &TableWriter) -> Result<Vec<Timed>> {
+    /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took.
+    pub fn timed(
+        &mut self,
+        gpu: &Gpu,
+        state: &Buffer,
+        now: u64,
+        steps: u64,
+        table: &TableWriter,
+    ) -> Result<Vec<Vec<Timed>>> {
         self.feed.place(gpu, state)?;
-        table.write(gpu, now, 1)?;
-        let times = gpu.timed(&self.programs.each_ref())?;
-        self.feed.advance(1);
-        Ok(times)
+        let steps = steps.min(STEPS).min(self.feed.steps_left());
+        table.write(gpu, now, steps)?;
+        let programs: Vec<&Program> = (0..steps).flat_map(|_| &self.programs).collect();
+        let times = gpu.timed(&programs)?;
+        self.feed.advance(steps);
+        Ok(times.chunks(self.dispatches()).map(<[Timed]>::to_vec).collect())
     }
 
     /// Forgets the reports that nobody has read.

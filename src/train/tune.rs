@@ -183,12 +183,10 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
     if programs.len() < 2 || rounds.len() < ENOUGH {
         return Ok(None);
     }
-    let median = |at: usize| {
-        let mut times: Vec<f64> = rounds.iter().map(|round| round[at]).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let mut times: Vec<(Tile, f64)> = programs.iter().enumerate().map(|(i, (tile, _))| (*tile, median(i))).collect();
+    // A GPU's clock rises while it works, so times are compared within a round: with the default's, which comes first.
+    let default_seconds = median(rounds.iter().map(|round| round[0]));
+    let beside = |at: usize| default_seconds * median(rounds.iter().map(|round| round[at] / round[0].max(1e-12)));
+    let mut times: Vec<(Tile, f64)> = programs.iter().enumerate().map(|(i, (tile, _))| (*tile, beside(i))).collect();
     times.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     Ok(Some(Trial { product, default, times }))
 }
@@ -198,7 +196,9 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
 fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let target = Target::of(gpu, 1);
     let quads = Shape::fixed(&[product.columns]).stride() / 4;
-    let cost = |tile: &Tile| tile.cost(product.rows, quads, product.ta, product.tb);
+    let &Product { rows, inner, ta, tb, .. } = product;
+    let cores = target.limits.busy;
+    let cost = |tile: &Tile| tile.cost(rows, quads, ta, tb).or(tile.hardware_cost(rows, quads, inner, cores));
     let mut tiles: Vec<Tile> = target.tiles(product).collect();
     let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
     tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));
@@ -213,11 +213,29 @@ pub(super) fn target(gpu: &Gpu, product: &Product, tile: Tile) -> Target {
     Target { tile: Some(tile), quick: !product.ta, ..Target::of(gpu, 1) }
 }
 
-/// How long a program's product takes now, or all of it where only the host's clock tells.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::INFINITY)
+}
+
+/// How long a product keeps the device busy while it is measured: a GPU that is asked for a moment's work and then waits
+/// for the host runs at a low clock.
+const BUSY: f64 = 1e-3;
+/// Runs that are measured together at most.
+const TOGETHER: f64 = 64.0;
+
+/// How long a program's product takes now, the median of some runs, or all of it where only the host's clock tells.
 fn seconds(gpu: &Gpu, program: &Program) -> Result<f64> {
     if gpu.has_timestamps() {
-        let timed = gpu.timed(&[program])?;
-        return Ok(timed.iter().filter(|timed| timed.cost.flops > 0).map(|timed| timed.seconds).sum());
+        let product = |runs: usize| -> Result<f64> {
+            let timed = gpu.timed(&vec![program; runs])?;
+            let each = timed.chunks(program.dispatches());
+            Ok(median(each.map(|run| run.iter().filter(|timed| timed.cost.flops > 0).map(|timed| timed.seconds).sum())))
+        };
+        let first = product(1)?;
+        let more = (BUSY / first.max(1e-9)).min(TOGETHER) as usize;
+        return if more > 1 { product(more) } else { Ok(first) };
     }
     let begun = Instant::now();
     gpu.submit([Work::Run(program)])?;

@@ -265,7 +265,8 @@ fn memory_is_what_the_device_says() {
         assert_eq!(memory.data, 4 * 784 * 600, "{memory}");
         assert!(memory.other < 1 << 20, "{memory}");
         let given = held() - before;
-        assert!(given <= memory.total(), "the device gave {given} bytes; {memory}");
+        // Drivers round every buffer up, some to 256 bytes; there are fewer than 64.
+        assert!(given <= memory.total() + (64 << 8), "the device gave {given} bytes; {memory}");
         assert!(given > memory.total() / 2, "the counter counts: {given} of {memory}");
         drop(session);
         gpu.wait().unwrap();
