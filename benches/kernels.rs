@@ -1,12 +1,13 @@
 //! The kernels, each alone: matrix products of the shapes that training has, sums and maps, each with its share of what
 //! the adapter can do at best. `cargo bench --bench kernels`.
 
-#[path = "common/ceiling.rs"]
+#[path = "../examples/common/ceiling.rs"]
+#[allow(dead_code, reason = "the example uses the rest")]
 mod ceiling;
 
 use std::time::{Duration, Instant};
 
-use ceiling::Ceiling;
+use ceiling::Ceilings;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Over, Sink};
@@ -26,7 +27,7 @@ fn kernels(criterion: &mut Criterion) {
 
 fn measure(criterion: &mut Criterion) -> Result<()> {
     let gpu = Gpu::new()?;
-    let ceiling = Ceiling::new(&gpu)?;
+    let ceiling = Ceilings::of(&gpu)?;
     println!("{}\n{}", gpu.adapter().name, ceiling.describe());
     let mut group = criterion.benchmark_group("kernels");
     group.sampling_mode(SamplingMode::Flat).sample_size(10).warm_up_time(Duration::from_millis(300));

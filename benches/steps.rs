@@ -1,7 +1,8 @@
 //! A training step of every system, each measured alone: `cargo bench --bench steps`. What a system adds to the step
 //! of the model without it is measured by the example `cost`, in rounds: that holds on a busy machine too.
 
-#[path = "common/ceiling.rs"]
+#[path = "../examples/common/ceiling.rs"]
+#[allow(dead_code, reason = "the example uses the rest")]
 mod ceiling;
 #[path = "../examples/common/steps.rs"]
 #[allow(dead_code, reason = "the example uses the rest")]
@@ -9,12 +10,12 @@ mod steps;
 
 use std::time::{Duration, Instant};
 
-use ceiling::Ceiling;
+use ceiling::Ceilings;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use strait::Gpu;
 
 fn systems(criterion: &mut Criterion) {
-    let (gpu, ceiling) = match Gpu::new().and_then(|gpu| Ceiling::new(&gpu).map(|ceiling| (gpu, ceiling))) {
+    let (gpu, ceiling) = match Gpu::new().and_then(|gpu| Ceilings::of(&gpu).map(|ceiling| (gpu, ceiling))) {
         Ok(made) => made,
         Err(error) => return eprintln!("{error}"),
     };

@@ -1,0 +1,160 @@
+//! Measures an adapter and what strait makes of it: what memory, arithmetic and the driver can do at best, matrix products,
+//! training steps, encoding, and the host's part: `cargo run --release --example benchmark`.
+
+#[path = "../common/ceiling.rs"]
+#[allow(dead_code, reason = "the benches use the rest")]
+mod ceiling;
+mod compare;
+mod figure;
+#[path = "../common/outcome.rs"]
+mod outcome;
+#[path = "../common/picture.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod picture;
+#[path = "../common/product.rs"]
+mod product;
+mod products;
+mod roofline;
+mod training;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use ceiling::Ceilings;
+use clap::{Parser, ValueEnum};
+use figure::{Report, Run};
+use indicatif::{ProgressBar, ProgressStyle};
+use outcome::Outcome;
+use strait::gpu::GpuOptions;
+use strait::{Error, Gpu};
+
+/// Measures an adapter and what strait makes of it.
+#[derive(Parser)]
+struct Options {
+    /// Part of an adapter's name; the best one where none is given
+    #[arg(long, conflicts_with = "all")]
+    adapter: Option<String>,
+    /// Measures every adapter, one after the other
+    #[arg(long)]
+    all: bool,
+    /// Seconds for each adapter; what does not fit is left out and named
+    #[arg(long, default_value_t = 55.0)]
+    seconds: f64,
+    /// What to measure
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Products, Part::Training, Part::Use])]
+    only: Vec<Part>,
+    /// Times every tile of every product, however long it takes, and prints each
+    #[arg(long)]
+    tiles: bool,
+    /// Prints where the time of each training step goes, dispatch by dispatch
+    #[arg(long)]
+    profile: bool,
+    /// Folder for benchmark.json and roofline.png; nothing is written without it
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Prints all figures as JSON in the last line
+    #[arg(long)]
+    json: bool,
+    /// Compares two reports instead
+    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"])]
+    compare: Option<Vec<PathBuf>>,
+}
+
+/// What to measure; the ceilings always are.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Part {
+    /// Matrix products
+    Products,
+    /// Training steps
+    Training,
+    /// Encoding, the first step, the host's time for a step
+    Use,
+}
+
+fn main() -> ExitCode {
+    outcome::exit(run(Options::parse()))
+}
+
+fn run(options: Options) -> Outcome {
+    if let Some(files) = &options.compare {
+        return compare::print(&files[0], &files[1]);
+    }
+    if !(options.seconds > 0.0 && options.seconds.is_finite()) {
+        return Err(format!("--seconds {}: more than 0 is needed", options.seconds).into());
+    }
+    if let Some(folder) = &options.out {
+        std::fs::create_dir_all(folder).map_err(|e| format!("--out {}: {e}", folder.display()))?;
+    }
+    let names: Vec<Option<String>> = match options.all {
+        false => vec![options.adapter.clone()],
+        true => Gpu::adapters().into_iter().map(|adapter| Some(adapter.name)).collect(),
+    };
+    if names.is_empty() {
+        // The error that says what was tried.
+        Gpu::new()?;
+    }
+    let mut report = Report::default();
+    for name in names {
+        let run = measure(&options, name)?;
+        print!("{run}");
+        report.adapters.push(run);
+    }
+    let json = serde_json::to_string(&report)?;
+    if let Some(folder) = &options.out {
+        let (file, picture) = (folder.join("benchmark.json"), folder.join("roofline.png"));
+        std::fs::write(&file, &json).map_err(|e| format!("{}: {e}", file.display()))?;
+        roofline::draw(&picture, &report)?;
+        println!("{}\n{}", file.display(), picture.display());
+    }
+    if options.json {
+        println!("{json}");
+    }
+    Ok(())
+}
+
+/// Everything about one adapter.
+fn measure(options: &Options, name: Option<String>) -> Outcome<Run> {
+    let begun = Instant::now();
+    let budget = Duration::from_secs_f64(options.seconds);
+    let wants = |part: Part| options.only.contains(&part);
+    // Time is given out by part; what one leaves the next ones have.
+    let parts = [(Part::Use, 0.2), (Part::Training, 0.4), (Part::Products, 1.0)];
+    let bar = ProgressBar::new(1 + parts.iter().filter(|(part, _)| wants(*part)).count() as u64);
+    bar.set_style(ProgressStyle::with_template("{msg:36} {bar:24} {pos}/{len}  {elapsed}")?);
+    let adapter = GpuOptions { adapter: name, ..GpuOptions::default() };
+    let mut run;
+    // The first step is that of a fresh device, so it comes before all else.
+    let first = wants(Part::Use).then(|| training::first_step(&adapter)).transpose()?;
+    let gpu = Gpu::with(&adapter)?;
+    run = Run::new(&gpu);
+    run.figures.extend(first);
+    bar.set_message(format!("{}: ceilings", gpu.adapter().name));
+    let ceilings = Ceilings::new(&gpu, budget.mul_f64(0.15))?;
+    bar.inc(1);
+    run.set_ceilings(&ceilings);
+    for (part, share) in parts.into_iter().filter(|(part, _)| wants(*part)) {
+        let what = part.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+        bar.set_message(format!("{}: {what}", gpu.adapter().name));
+        let deadline = Instant::now() + budget.saturating_sub(begun.elapsed()).mul_f64(share);
+        let measured = match part {
+            Part::Use => training::using(&gpu, deadline, &mut run),
+            Part::Training => training::steps(&gpu, deadline, options.profile, &mut run),
+            Part::Products if options.tiles => products::every_tile(&gpu, &mut run),
+            Part::Products => products::measure(&gpu, deadline, &mut run),
+        };
+        match measured {
+            Ok(()) => {}
+            // What was measured until then is still told.
+            Err(error @ Error::DeviceLost { .. }) => {
+                run.left_out.push((what, error.to_string()));
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    run.seconds = begun.elapsed().as_secs_f64();
+    Ok(run)
+}

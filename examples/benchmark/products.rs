@@ -1,0 +1,104 @@
+//! Matrix products, from small ones to the largest that fit time and memory.
+
+use std::time::{Duration, Instant};
+
+use strait::kernel::Tile;
+use strait::plan::{Product, Target};
+use strait::{Error, Gpu, Result};
+
+use super::figure::{Figure, Run, number};
+use super::product::{EACH, Found, timed};
+
+const GROUP: &str = "products";
+const SIZES: [usize; 6] = [256, 512, 1024, 2048, 4096, 8192];
+const FLAGS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+/// Those of a layer of 784 by 300 units in training: forward, the gradient of its input, that of its weights.
+const LAYER: [(usize, usize, usize, bool, bool); 3] =
+    [(150, 784, 300, false, false), (150, 300, 784, false, true), (784, 150, 300, true, false)];
+
+/// A product of so many rows, inner steps and columns.
+fn product(rows: usize, inner: usize, columns: usize, ta: bool, tb: bool) -> Product {
+    Product { rows, inner, columns, ta, tb, half: false }
+}
+
+/// Square products with all flags, and a layer's; then, in what time is left, the best tile of each.
+pub fn measure(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
+    let layer = LAYER.map(|(rows, inner, columns, ta, tb)| product(rows, inner, columns, ta, tb));
+    let square = SIZES.into_iter().flat_map(|n| FLAGS.map(|(ta, tb)| product(n, n, n, ta, tb)));
+    let all: Vec<Product> = layer.into_iter().chain(square).collect();
+    let first = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.6);
+    let mut rate = f64::MAX;
+    let mut measured = Vec::new();
+    for &wanted in &all {
+        // As fast as the last one, and a few times over.
+        let needed = Duration::from_secs_f64((3.0 * wanted.flops() as f64 / rate).min(1e6));
+        if Instant::now() + needed > first {
+            run.left_out.push((wanted.to_string(), format!("it would take {needed:.0?} or more")));
+            continue;
+        }
+        if let Some(found) = one(gpu, wanted, None, run)? {
+            rate = wanted.flops() as f64 / found.seconds;
+            run.figures.push(figure(&wanted, &found, ""));
+            measured.push((wanted, found));
+        }
+    }
+    // The most expensive first, since their tiles matter most.
+    for (wanted, default) in measured.into_iter().rev() {
+        let mut best = None;
+        for tile in Target::of(gpu, 1).tiles(&wanted).filter(|tile| *tile != default.tile) {
+            if Instant::now() + Duration::from_secs_f64(4.0 * default.seconds) + EACH > deadline {
+                return Ok(());
+            }
+            let found = one(gpu, wanted, Some(tile), run)?;
+            best = found.into_iter().chain(best).min_by(|a: &Found, b| a.seconds.total_cmp(&b.seconds));
+        }
+        if let Some(best) = best.filter(|best| best.seconds < default.seconds) {
+            run.figures.push(figure(&wanted, &best, ", tuned"));
+        }
+    }
+    Ok(())
+}
+
+/// Every tile of some products, for whoever works on tiles.
+pub fn every_tile(gpu: &Gpu, run: &mut Run) -> Result<()> {
+    let layer = LAYER.map(|(rows, inner, columns, ta, tb)| product(rows, inner, columns, ta, tb));
+    let deep = [(4096, 784, 1000), (128, 784, 1000), (16, 128, 64), (1000, 128, 784), (300, 150, 784)];
+    let deep = deep.map(|(rows, inner, columns)| product(rows, inner, columns, rows == 1000, false));
+    let square = [4096, 1024, 512].into_iter().flat_map(|n| FLAGS.map(|(ta, tb)| product(n, n, n, ta, tb)));
+    for wanted in square.chain(layer).chain(deep) {
+        let mut found = Vec::new();
+        for tile in Target::of(gpu, 1).tiles(&wanted) {
+            found.extend(one(gpu, wanted, Some(tile), run)?);
+        }
+        found.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        for found in found {
+            println!(
+                "{:<24} {:<36} {:>12} microseconds {:>10} Gflop/s",
+                wanted.to_string(),
+                found.tile.to_string(),
+                number(found.seconds * 1e6),
+                number(wanted.flops() as f64 / found.seconds / 1e9)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn figure(product: &Product, found: &Found, more: &str) -> Figure {
+    let rate = product.flops() as f64 / found.seconds / 1e9;
+    Figure::more(GROUP, format!("{product}{more}"), rate, "Gflop/s")
+        .took(found.seconds, product.flops(), found.bytes)
+        .note(found.tile.to_string())
+}
+
+/// Seconds of one product with a tile, or with that of the table of defaults; nothing where memory is short, which is said.
+fn one(gpu: &Gpu, product: Product, tile: Option<Tile>, run: &mut Run) -> Result<Option<Found>> {
+    match timed(gpu, product, tile) {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ (Error::Limit { .. } | Error::Device { .. })) => {
+            run.left_out.push((product.to_string(), error.to_string()));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
