@@ -1,8 +1,9 @@
-"""The workloads of this crate in PyTorch, eager, for orientation: on CUDA where there is one, else on the CPU's threads.
+"""The workloads of this crate in PyTorch: on CUDA where there is one, else on the CPU's threads, for orientation.
 
-    python benches/peers/pytorch.py [--only WORKLOAD,...] [--rounds N] [--threads N] [--json]
+    python benches/peers/pytorch.py [--only WORKLOAD,...] [--modes eager,graphs,compiled] [--rounds N] [--threads N] [--json]
 
-Shapes, objectives and optimizer are those of src/workload.rs; weights and data are drawn here.
+Shapes, objectives and optimizer are those of src/workload.rs; weights and data are drawn here. Modes are for training
+steps, and are taken in turns: graphs records a step once and replays it (CUDA only), compiled is torch.compile.
 """
 
 import argparse
@@ -20,7 +21,9 @@ def products():
     for m, k, n in (256, 512, 784), (1024, 1024, 1024):
         for flags in "nn", "nt", "tn", "tt":
             yield f"matmul-{m}x{k}x{n}-{flags}", (m, k, n, flags)
-    for batch in 16, 64, 256, 1024:
+    for n in 2048, 4096:
+        yield f"matmul-{n}x{n}x{n}-nn", (n, n, n, "nn")
+    for batch in 16, 64, 150, 256, 1024:
         yield f"matmul-{batch}x784x300-nn", (batch, 784, 300, "nn")
         yield f"matmul-{batch}x300x784-nt", (batch, 300, 784, "nt")
         yield f"matmul-784x{batch}x300-tn", (784, batch, 300, "tn")
@@ -30,6 +33,7 @@ MODELS = {
     "train-784": ([784, 300, 150], 150, "plain"),
     "train-small": ([128, 64, 32], 16, "plain"),
     "train-deep": ([784, 1000, 500, 250, 30], 128, "plain"),
+    "train-deep-4096": ([784, 1000, 500, 250, 30], 4096, "plain"),
     "contractive": ([784, 256], 128, "contractive"),
     "denoising": ([784, 256], 128, "denoising"),
     "vae": ([784, 256], 128, "vae"),
@@ -40,15 +44,15 @@ def wanted(name, only):
     return not only or any(name == o or name.startswith(o + "-") for o in only)
 
 
-def product(torch, device, m, k, n, flags):
+def product(torch, device, m, k, n, flags, dtype):
     a = torch.rand([k, m] if flags[0] == "t" else [m, k], device=device) - 0.5
     b = torch.rand([n, k] if flags[1] == "t" else [k, n], device=device) - 0.5
-    a, b = (x.t() if flag == "t" else x for x, flag in zip((a, b), flags))
-    out = torch.empty([m, n], device=device)
+    a, b = (x.to(dtype).t() if flag == "t" else x.to(dtype) for x, flag in zip((a, b), flags))
+    out = torch.empty([m, n], device=device, dtype=dtype)
     return lambda: torch.matmul(a, b, out=out)
 
 
-def training(torch, device, widths, batch, system):
+def training(torch, device, widths, batch, system, mode="eager"):
     from torch import nn
     from torch.nn import functional as f
 
@@ -68,7 +72,7 @@ def training(torch, device, widths, batch, system):
     if system == "vae":
         net["log_variance"] = nn.Linear(*widths)
     net.to(device)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, capturable=mode == "graphs")
     batches = [torch.rand(batch, widths[0], device=device) * 0.8 + 0.1 for _ in range(BATCHES)]
     step = 0
 
@@ -88,6 +92,9 @@ def training(torch, device, widths, batch, system):
         bernoulli = f.binary_cross_entropy_with_logits(logits, x, reduction="sum") / batch
         return bernoulli + 0.5 * (gamma.exp() + mean.square() - 1 - gamma).sum() / batch
 
+    if mode == "compiled":
+        loss = torch.compile(loss)
+
     def take():
         nonlocal step
         optimizer.zero_grad()
@@ -95,7 +102,33 @@ def training(torch, device, widths, batch, system):
         optimizer.step()
         step += 1
 
-    return take
+    if mode != "graphs":
+        return take
+    # A graph reads its batch from one place, into which the next one is copied.
+    given = batches[0].clone()
+
+    def recorded():
+        optimizer.zero_grad(set_to_none=False)
+        loss(given).backward()
+        optimizer.step()
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            recorded()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        recorded()
+
+    def replay():
+        nonlocal step
+        given.copy_(batches[step % BATCHES])
+        graph.replay()
+        step += 1
+
+    return replay
 
 
 def encoding(torch, device):
@@ -111,23 +144,29 @@ def encoding(torch, device):
     return take
 
 
-def measure(wait, take, rounds):
-    def run(steps):
+def measure(wait, takes, rounds):
+    """Seconds a step of each of some programs, round by round, in turns."""
+
+    def run(take, steps):
         begun = time.perf_counter()
         for _ in range(steps):
             take()
         wait()
         return (time.perf_counter() - begun) / steps
 
-    run(20 if run(1) < 0.1 else 1)
-    pace = run(5 if run(1) < 0.1 else 1)
-    steps = max(1, int(0.15 / pace) + 1)
-    return [run(steps) for _ in range(rounds)]
+    counts = []
+    for take in takes:
+        run(take, 20 if run(take, 1) < 0.1 else 1)
+        pace = run(take, 5 if run(take, 1) < 0.1 else 1)
+        counts.append(max(1, int(0.15 / pace) + 1))
+    rounds = [[run(take, steps) for take, steps in zip(takes, counts)] for _ in range(rounds)]
+    return list(zip(*rounds))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", type=lambda s: s.split(","), default=[])
+    parser.add_argument("--modes", type=lambda s: s.split(","), default=["eager"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true")
@@ -158,14 +197,21 @@ def main():
 
     for workload, (m, k, n, flags) in products():
         if wanted(workload, options.only):
-            seconds = measure(wait, product(torch, device, m, k, n, flags), options.rounds)
-            report(workload, "GFLOP/s", 2e-9 * m * k * n / statistics.median(seconds), seconds)
+            kinds = {"": torch.float32}
+            if device.type == "cuda":
+                kinds["-f16"] = torch.float16
+            takes = [product(torch, device, m, k, n, flags, dtype) for dtype in kinds.values()]
+            for kind, seconds in zip(kinds, measure(wait, takes, options.rounds)):
+                report(workload + kind, "GFLOP/s", 2e-9 * m * k * n / statistics.median(seconds), seconds)
     for workload, model in MODELS.items():
         if wanted(workload, options.only):
-            seconds = measure(wait, training(torch, device, *model), options.rounds)
-            report(workload, "ms/step", 1e3 * statistics.median(seconds), seconds)
+            modes = [mode for mode in options.modes if mode != "graphs" or device.type == "cuda"]
+            takes = [training(torch, device, *model, mode) for mode in modes]
+            for mode, seconds in zip(modes, measure(wait, takes, options.rounds)):
+                name = workload if mode == "eager" else f"{workload}, {mode}"
+                report(name, "ms/step", 1e3 * statistics.median(seconds), seconds)
     if wanted("encode", options.only):
-        seconds = measure(wait, encoding(torch, device), options.rounds)
+        [seconds] = measure(wait, [encoding(torch, device)], options.rounds)
         report("encode", "rows/s", ENCODED / statistics.median(seconds), seconds)
     if wanted("first-step", options.only):
         seconds = []
