@@ -98,35 +98,33 @@ fn cost(gpu: &Gpu, session: &Session, rows: usize) -> Result<Cost> {
     Ok([step.cost(), update.cost()].into_iter().sum())
 }
 
-/// Seconds of a step in a run as users start it, once its first reports have come.
+/// Seconds of a step in a run as users start it, once its first reports have come: the least over intervals of some
+/// length, until for a while none was shorter. A GPU that had nothing to do takes a second or two to reach its clock.
 fn seconds(session: &mut Session, data: &Data, time: Duration) -> Result<f64> {
     let begun = Instant::now();
-    let mut from: Option<(u64, Instant)> = None;
-    let mut best = f64::MAX;
-    let (mut reports, mut intervals) = (0, 0);
-    for progress in session.fit_iter(data.clone())? {
+    let (mut from, mut least, mut settled): (Option<(u64, Instant)>, f64, Instant) = (None, f64::MAX, begun);
+    for (report, progress) in session.fit_iter(data.clone())?.enumerate() {
         let (step, now) = (progress?.step, Instant::now());
-        reports += 1;
-        // Submits grow with the reports, and faster kernels come after the first.
-        if reports < 3 || (reports < 6 && begun.elapsed() < time / 2) {
+        let Some((first, since)) = from else {
+            // Faster kernels come after the first report.
+            from = (report >= 2).then_some((step, now));
+            settled = now;
             continue;
-        }
-        match from {
-            None => from = Some((step, now)),
-            // Intervals of some length, of which the shortest is the least disturbed.
-            Some((first, since)) if now - since > time / 8 => {
-                best = best.min((now - since).as_secs_f64() / (step - first) as f64);
-                from = Some((step, now));
-                intervals += 1;
+        };
+        if now - since > time / 10 {
+            let each = (now - since).as_secs_f64() / (step - first) as f64;
+            if each < 0.98 * least {
+                settled = now;
             }
-            Some(_) => {}
+            least = least.min(each);
+            from = Some((step, now));
         }
-        // Into the first ones fall kernels that are compiled on the way.
-        if begun.elapsed() > time && intervals >= 4 {
+        let enough = begun.elapsed() > time && settled.elapsed() > (time / 4).max(Duration::from_millis(400));
+        if least < f64::MAX && (enough || begun.elapsed() > 3 * time + Duration::from_secs(2)) {
             break;
         }
     }
-    Ok(best)
+    Ok(least)
 }
 
 /// From nothing to the end of the first step of 784-300-150: the device, the kernels, the data.
