@@ -2,8 +2,11 @@
 
 use super::expr::{Compare, Expr, Kind};
 use super::node::{Graph, NodeId, Op, Over, Reduction};
-use super::shape::Shape;
+use super::shape::{Shape, product};
 use crate::error::{Error, Result};
+
+/// The most cotangents that a product takes one after the other: each is a product of its own.
+const APART: usize = 4096;
 
 impl Graph {
     /// The gradient of a scalar with respect to each node in `wrt`.
@@ -24,11 +27,15 @@ impl Graph {
     ///
     /// A cotangent may have further leading dimensions, and every result has them too: `[k, k]` ones on the diagonal
     /// ([`Graph::identity`]) give the whole Jacobian `[k, n]` of a `[k]` by an `[n]` for every row of the batch. With
-    /// them it need not be batched where it is the same for every row.
+    /// them it need not be batched where it is the same for every row. All of them meet the same random draws: those
+    /// that `of` was computed with.
+    ///
+    /// A product whose left factor alone depends on `wrt` takes all cotangents at once; one whose left factor is
+    /// transposed, or whose right one depends on `wrt`, takes them one after the other.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `cotangent` does not end in the shape of `of`, or where further dimensions would meet a
-    /// product whose right factor depends on `wrt`; [`Error::Node`].
+    /// [`Error::Shape`] where `cotangent` does not end in the shape of `of`; [`Error::Limit`] where more than 4,096
+    /// cotangents would have to go through a product one after the other; [`Error::Node`].
     pub fn vjp(&mut self, of: NodeId, cotangent: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
         self.has("gradient", &[of, cotangent])?;
         self.has("gradient", wrt)?;
@@ -104,11 +111,11 @@ impl Graph {
                 };
                 shares.push((input, share));
             }
+            // The rows of a result would have to lie in another order.
+            Op::MatMul { b, ta, .. } if !extra.is_empty() && (ta || active[b.0]) => {
+                return self.shares_apart(id, g, active, extra);
+            }
             Op::MatMul { a, b, ta, tb } => {
-                if !extra.is_empty() && (ta || active[b.0]) {
-                    let op = format!("several vector-Jacobian products through {}", self.describe(id));
-                    return Err(Error::shape(op, self.shape(g), "a product whose left factor alone depends on them"));
-                }
                 // C = op(A) op(B), so dA and dB are again products of G with the other factor. A product is a matrix;
                 // the factor may have been seen as one.
                 if active[a.0] {
@@ -148,16 +155,88 @@ impl Graph {
         if let Some(factor) = slope.as_const().filter(|_| self.shape(input) == self.shape(id)) {
             return if factor == 1.0 { Ok(g) } else { self.map([g], |[g]| g * factor) };
         }
-        let output = Expr::input(inputs.len() + 1);
-        let expr = Expr::input(0) * slope.substitute(&|i| Expr::input(i + 1), Some(&output));
+        let mut read = [inputs, &[id]].concat();
+        let mut slope = slope.clone();
+        if slope.is_random() && !extra.is_empty() {
+            // What a map drew belongs to its own elements; computed there, it is the same for every cotangent.
+            let own = slope.substitute(&Expr::input, Some(&Expr::input(inputs.len())));
+            read = vec![self.map_to(own, &read, self.shape(id).clone())?];
+            slope = Expr::input(0);
+        }
+        let expr = Expr::input(0) * slope.substitute(&|i| Expr::input(i + 1), Some(&Expr::input(read.len())));
         debug_assert!(!expr.any(&|k| *k == Kind::Output));
-        let mut read = vec![g];
-        read.extend_from_slice(inputs);
-        read.push(id);
-        let shape = extended(self.shape(id), extra);
-        let share = self.map_to(expr, &read, shape)?;
-        let target = extended(self.shape(input), extra);
-        self.sum_to(share, &target)
+        read.insert(0, g);
+        let space = extended(self.shape(id), extra);
+        let share = self.map_to(expr, &read, space)?;
+        // Dimensions that the input lacks lie between the further ones and its own.
+        let Shape { batched, dims } = self.shape(input).clone();
+        let rank = if extra.is_empty() { dims.len() } else { self.shape(id).dims.len() };
+        let lacking = vec![1; rank.saturating_sub(dims.len())];
+        let aligned = Shape { batched, dims: [extra, &lacking, &dims].concat() };
+        let share = self.sum_to(share, &aligned)?;
+        self.view(share, Shape { batched, dims: [extra, &dims].concat() })
+    }
+
+    /// As [`Graph::shares`] for a node that several cotangents cannot go through at once: one after the other.
+    fn shares_apart(
+        &mut self,
+        id: NodeId,
+        g: NodeId,
+        active: &[bool],
+        extra: &[usize],
+    ) -> Result<Vec<(NodeId, NodeId)>> {
+        let (shape, batched) = (self.shape(id).clone(), self.shape(g).batched);
+        let (count, size) = (product(extra), shape.elements(1));
+        if count > APART {
+            let what = format!("cotangents through {}", self.describe(id));
+            let limit = "cotangents that go through a product one after the other";
+            return Err(Error::Limit { what, needs: count as u64, allowed: APART as u64, limit });
+        }
+        let flat = self.view(g, Shape { batched, dims: vec![count.saturating_mul(size)] })?;
+        let mut inputs: Vec<NodeId> = Vec::new();
+        let mut parts: Vec<Vec<NodeId>> = Vec::new();
+        for i in 0..count {
+            let one = self.slice(flat, i.saturating_mul(size), size)?;
+            let mut one = self.view(one, Shape { batched, ..shape.clone() })?;
+            if batched != shape.batched {
+                one = self.map_to(Expr::input(0), &[one], shape.clone())?;
+            }
+            let shares = self.shares(id, one, active, &[])?;
+            inputs = shares.iter().map(|(input, _)| *input).collect();
+            parts.push(shares.into_iter().map(|(_, share)| share).collect());
+        }
+        let mut shares = Vec::with_capacity(inputs.len());
+        for (at, &input) in inputs.iter().enumerate() {
+            let each: Vec<NodeId> = parts.iter().map(|shares| shares[at]).collect();
+            shares.push((input, self.stacked(&each, extra)?));
+        }
+        Ok(shares)
+    }
+
+    /// Tensors of one shape behind one another, which gives them the `extra` dimensions in front.
+    fn stacked(&mut self, each: &[NodeId], extra: &[usize]) -> Result<NodeId> {
+        let shape = self.shape(each[0]).clone();
+        let size = shape.elements(1);
+        let flat = |width: usize| Shape { batched: shape.batched, dims: vec![width] };
+        let mut rows: Vec<(NodeId, usize)> = Vec::with_capacity(each.len());
+        for &one in each {
+            rows.push((self.view(one, flat(size))?, size));
+        }
+        // In pairs, so that few nodes are as wide as the result.
+        while rows.len() > 1 {
+            let mut wider = Vec::with_capacity(rows.len().div_ceil(2));
+            for pair in rows.chunks(2) {
+                let &[(left, before), (right, behind)] = pair else {
+                    wider.extend_from_slice(pair);
+                    continue;
+                };
+                let width = before.saturating_add(behind);
+                let (left, right) = (self.pad(left, 0, width)?, self.pad(right, before, width)?);
+                wider.push((self.map([left, right], |[l, r]| l + r)?, width));
+            }
+            rows = wider;
+        }
+        self.view(rows[0].0, extended(&shape, extra))
     }
 }
 
@@ -172,8 +251,9 @@ fn kept(from: &Shape, over: Over) -> Shape {
     let each = |(i, &d): (usize, &usize)| match over {
         Over::Columns if i == columns => 1,
         Over::Rows | Over::Blocks if i != columns => 1,
+        Over::Inner if i + 1 == columns => 1,
         _ => d,
     };
-    let batched = from.batched && matches!(over, Over::Columns | Over::Blocks);
+    let batched = from.batched && matches!(over, Over::Columns | Over::Blocks | Over::Inner);
     Shape { batched, dims: from.dims.iter().enumerate().map(each).collect() }
 }

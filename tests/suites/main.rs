@@ -5,6 +5,8 @@ mod common;
 
 mod activations;
 mod checkpoint;
+mod contraction;
+mod cotangents;
 mod data;
 mod golden;
 mod gradients;
