@@ -187,8 +187,13 @@ fn adam(g: &mut Graph, p: NodeId, gradient: NodeId, table: [NodeId; 3], numbers:
 
 /// The factor that brings the norm of all gradients down to `limit`.
 fn clip_scale(g: &mut Graph, gradient: NodeId, limit: f64) -> Result<NodeId> {
-    let square = g.map([gradient], |[g]| g.square())?;
+    // Gradients whose own squares overflow halt the run, so that each is below 2^64 here. Divided by the power of two above
+    // the root of their number, the sum of their squares cannot overflow either; no digit changes, and what is too small to
+    // have a square then is far below the margin.
+    let count = g.shape(gradient).elements(1) as f64;
+    let unit = 2f64.powf((0.5 * count.log2()).ceil());
+    let square = g.map([gradient], |[g]| (g * (1.0 / unit)).square())?;
     let columns = g.sum(Over::Rows, square);
     let sum = g.sum_all(columns);
-    g.map([sum], |[s]| (limit / (s.sqrt() + CLIP_MARGIN)).min(1.0))
+    g.map([sum], |[s]| (limit / (s.sqrt() * unit + CLIP_MARGIN)).min(1.0))
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+mod accuracy;
 mod activations;
 mod checkpoint;
 mod contraction;
