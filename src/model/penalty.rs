@@ -8,7 +8,7 @@ use super::build::Pass;
 use super::jacobian::{self, Mapping, Method};
 use super::{Activation, Corruption, Spec};
 use crate::error::{Error, Result, not_negative, positive};
-use crate::graph::{Expr, Graph, NodeId, Over};
+use crate::graph::{Compare, Expr, Graph, NodeId, Over};
 
 /// A term of the objective beside the loss. Sparsity penalties are sums over units; they act on the output h of the
 /// encoder layer `layer` (counted from 0), or on the code where none is given.
@@ -113,14 +113,14 @@ impl Penalty {
         }
     }
 
-    /// The cost of a unit's mean activity q, for the penalties that are a sum of such: without λ.
+    /// The cost of a unit's mean activity q, for the penalties that are a sum of such: without λ. Never negative.
     pub fn of_mean(&self, q: &Expr) -> Option<Expr> {
-        // A saturated unit has a mean of exactly 0 or 1 in f32: its cost is large, not infinite.
-        let log = |q: Expr| q.max(1e-30).log();
         match *self {
             Penalty::KlSparsity { rho, .. } => {
-                let entropy = -rho * rho.ln() - (1.0 - rho) * (1.0 - rho).ln();
-                Some(-rho * log(q.clone()) - (1.0 - rho) * log(1.0 - q) - entropy)
+                let off = q - rho;
+                let active = excess(&off / rho, q / rho);
+                let idle = excess(-off / (1.0 - rho), (1.0 - q) / (1.0 - rho));
+                Some(rho * active + (1.0 - rho) * idle)
             }
             Penalty::SquaredSparsity { rho, .. } => Some((q - rho).square()),
             _ => None,
@@ -189,4 +189,20 @@ impl Penalty {
             _ => Ok(()),
         }
     }
+}
+
+/// x − log(1 + x), where `ratio` is 1 + x: what −log(q/p) is above its tangent at q = p, for x = (q − p)/p. In the sum of
+/// two such, weighted by p and 1 − p, the tangents cancel; what is left is accurate however near q is to p.
+fn excess(x: Expr, ratio: Expr) -> Expr {
+    // log(1 + x) is twice the series of atanh(s) for s = x/(2 + x), and x − 2 s is x s.
+    let s = &x / (2.0 + &x);
+    let z = s.square();
+    let mut series = Expr::constant(0.0);
+    for odd in [11.0, 9.0, 7.0, 5.0, 3.0] {
+        series = 1.0 / odd + &z * series;
+    }
+    let near = &x * &s - 2.0 * s * z * series;
+    // A saturated unit has a mean of exactly 0 or 1 in f32: its cost is large, not infinite.
+    let far = &x - ratio.max(1e-30).log();
+    x.abs().select(Compare::Less, &0.35.into(), near, far)
 }

@@ -2,10 +2,10 @@
 //! a class where several come out equal.
 
 use crate::common::{both, gpu, values};
-use strait::graph::{Arena, Graph, Layout, Shape, Sink, Tensor};
+use strait::graph::{Arena, Graph, Layout, Over, Shape, Sink, Tensor};
 use strait::plan::Target;
-use strait::reference::Environment;
-use strait::Optimizer;
+use strait::reference::{Environment, evaluate};
+use strait::{Optimizer, Penalty};
 
 /// Clips gradients on the GPU and in the interpreter by a step of plain descent with learning rate 1 from 0, and returns
 /// what both subtract.
@@ -43,6 +43,79 @@ fn clipping_neither_overflows_nor_loses_small_gradients() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// Kullback-Leibler of two coins in f64, where q is so far from ρ that nothing cancels; near ρ by the first terms of its
+/// series in d = q − ρ: Σ over n of (−d)^n/n (1/ρ^(n−1) + (−1)^n/(1 − ρ)^(n−1)).
+fn divergence(q: f64, rho: f64) -> f64 {
+    let d = q - rho;
+    if d.abs() > 0.02 * rho.min(1.0 - rho) {
+        return rho * (rho / q).ln() + (1.0 - rho) * ((1.0 - rho) / (1.0 - q)).ln();
+    }
+    let term = |n: i32| (-d).powi(n) / f64::from(n) * (rho.powi(1 - n) + (-1f64).powi(n) * (1.0 - rho).powi(1 - n));
+    (2..12).map(term).sum()
+}
+
+#[test]
+fn the_cost_of_a_mean_activity_is_accurate_near_its_optimum() {
+    for rho in [0.2, 0.05, 0.5, 0.9, 0.001] {
+        let penalty = Penalty::KlSparsity { weight: 1.0, rho, layer: None };
+        let offsets = [0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.2, 0.3, 0.34, 0.35, 0.36, 0.5, 0.8, 0.99];
+        let signed = offsets.iter().flat_map(|&d| [d, -d]);
+        let mut means: Vec<f32> = signed.map(|d| (rho * (1.0 + d)) as f32).filter(|&q| q < 0.999).collect();
+        means.extend(signed_towards_one(rho));
+        let mut g = Graph::new(vec![], vec![]);
+        let q = g.input(0, means.len());
+        let each = g.map([q], |[q]| penalty.of_mean(&q).unwrap()).unwrap();
+        let sum = g.sum(Over::Columns, each);
+        let ones = g.fill(1.0, Shape::batched(&[1]));
+        let slope = g.vjp(sum, ones, &[q]).unwrap()[0];
+        g.sink(Sink::Output(0), each);
+        g.sink(Sink::Output(1), slope);
+        let env = Environment { rows: 1, inputs: vec![means.clone()], ..Environment::default() };
+        // ρ is a number of f32 in a kernel.
+        let narrow = f64::from(rho as f32);
+        for (sink, found, interpreted) in both(&gpu(), &g, Target::of(&gpu(), 1), &env) {
+            for (who, found) in [("GPU", found), ("interpreter", interpreted)] {
+                for (&q, found) in means.iter().zip(found) {
+                    let (q, found) = (f64::from(q), f64::from(found));
+                    let expected = match sink {
+                        Sink::Output(0) => divergence(q, narrow),
+                        _ => (q - narrow) / (q * (1.0 - q)),
+                    };
+                    assert!(sink != Sink::Output(0) || found >= 0.0, "ρ {rho}, q {q}, {who}: {found:e} is negative");
+                    assert!(
+                        (found - expected).abs() <= 2e-5 * expected.abs() + 1e-14,
+                        "ρ {rho}, q {q}, {sink:?}, {who}: {found:e} where {expected:e} is right"
+                    );
+                }
+            }
+        }
+        let wide = Environment { rows: 1, inputs: vec![vec![rho; means.len()]], ..Environment::default() };
+        let found = evaluate(&g, &wide).unwrap();
+        assert!(found[&each].iter().all(|&v: &f64| (0.0..1e-30).contains(&v)), "{:?}", found[&each]);
+    }
+}
+
+/// Means between ρ and 1.
+fn signed_towards_one(rho: f64) -> Vec<f32> {
+    [0.3, 0.34, 0.36, 0.7, 0.99].iter().map(|part| (rho + part * (1.0 - rho)) as f32).collect()
+}
+
+/// A unit that is always on or always off has a large cost, and a finite one.
+#[test]
+fn a_saturated_unit_costs_much_but_not_without_end() {
+    let penalty = Penalty::KlSparsity { weight: 1.0, rho: 0.2, layer: None };
+    let mut g = Graph::new(vec![], vec![]);
+    let q = g.input(0, 2);
+    let each = g.map([q], |[q]| penalty.of_mean(&q).unwrap()).unwrap();
+    g.sink(Sink::Output(0), each);
+    let env = Environment { rows: 1, inputs: vec![vec![0.0, 1.0]], ..Environment::default() };
+    for (_, found, interpreted) in both(&gpu(), &g, Target::of(&gpu(), 1), &env) {
+        for v in found.iter().chain(&interpreted) {
+            assert!(v.is_finite() && *v > 10.0, "{v}");
         }
     }
 }
