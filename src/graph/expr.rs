@@ -3,10 +3,20 @@
 //! The same expression is printed as WGSL, evaluated on the CPU in f32 and f64, and differentiated, as often as one
 //! likes: activations, losses, penalties and corruptions are nothing but functions that build one.
 
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::ops;
 use std::sync::Arc;
 
 use super::function::Function;
+use super::real::Real;
+use crate::error::{Error, Result};
+
+/// How deep operations may be nested, so that walking through them needs no more stack than a thread has.
+const DEEPEST: u16 = 512;
+
+/// The most different operations in one expression: a kernel of more would take minutes to compile.
+const LARGEST: usize = 4096;
 
 /// A two-argument operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +54,15 @@ pub enum Compare {
 impl Compare {
     /// Every one, for the suites that test them all.
     pub const ALL: [Compare; 3] = [Compare::Less, Compare::LessEqual, Compare::Equal];
+
+    /// Whether it holds for two numbers.
+    pub(crate) fn holds<R: Real>(self, a: R, b: R) -> bool {
+        match self {
+            Compare::Less => a < b,
+            Compare::LessEqual => a <= b,
+            Compare::Equal => a == b,
+        }
+    }
 }
 
 /// What a random draw is distributed like. Draws depend on (seed, stream, step, row, column) alone.
@@ -55,9 +74,12 @@ pub enum Distribution {
     Normal,
 }
 
-/// A scalar expression over the inputs of a map.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Expr(pub(crate) Arc<Kind>);
+/// A scalar expression over the inputs of a map. Clones share their parts, and what is shared is computed once.
+///
+/// At most 512 operations deep; what is nested deeper, or has more than 4,096 different parts, is refused by the graph it is
+/// given to.
+#[derive(Clone)]
+pub struct Expr(pub(crate) Arc<Kind>, u16);
 
 /// The forms of an expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,39 +104,69 @@ pub(crate) enum Kind {
         argument: Expr,
         slope: Expr,
     },
+    /// What was nested too deep.
+    Excess,
 }
 
 impl Expr {
+    /// The only way to make one, so that none is too deep.
+    fn new(kind: Kind) -> Expr {
+        let depth = match &kind {
+            Kind::Through { value, argument, slope } => value.1.max(argument.1).max(slope.1),
+            Kind::Unary(_, a) | Kind::Half(a) => a.1,
+            Kind::Binary(_, a, b) => a.1.max(b.1),
+            Kind::Select(_, [a, b, t, o]) => a.1.max(b.1).max(t.1).max(o.1),
+            Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) => 0,
+            Kind::Excess => DEEPEST,
+        };
+        // What is made of something too deep is so too.
+        match depth < DEEPEST {
+            true => Expr(Arc::new(kind), depth + 1),
+            false => Expr(Arc::new(Kind::Excess), DEEPEST),
+        }
+    }
+
+    /// Fails where the expression is too deep or too large for a kernel.
+    pub(crate) fn check(&self) -> Result<()> {
+        if *self.0 == Kind::Excess {
+            return Err(Error::spec("an expression (operations nested)", "more", format!("at most {DEEPEST}")));
+        }
+        match self.ordered().len() {
+            0..=LARGEST => Ok(()),
+            size => Err(Error::spec("an expression (operations)", size, format!("at most {LARGEST}"))),
+        }
+    }
+
     /// The element of the i-th input.
     pub fn input(i: usize) -> Expr {
-        Expr(Arc::new(Kind::Input(i)))
+        Expr::new(Kind::Input(i))
     }
 
     /// A constant.
     pub fn constant(value: f64) -> Expr {
-        Expr(Arc::new(Kind::Const(value)))
+        Expr::new(Kind::Const(value))
     }
 
     /// The number of rows in the current batch, for means over it.
     pub fn rows() -> Expr {
-        Expr(Arc::new(Kind::Rows))
+        Expr::new(Kind::Rows)
     }
 
     /// The expression's own value; see [`Expr::through_output`].
     fn output() -> Expr {
-        Expr(Arc::new(Kind::Output))
+        Expr::new(Kind::Output)
     }
 
     /// A fresh random draw for every element and step; `stream` keeps draws of different places apart.
     pub fn random(distribution: Distribution, stream: u32) -> Expr {
-        Expr(Arc::new(Kind::Random(distribution, stream)))
+        Expr::new(Kind::Random(distribution, stream))
     }
 
     /// `value`, declared to be a function of `argument` with a derivative that can be had from the value itself.
     /// Then backward passes need not keep the argument.
     pub fn through_output(value: Expr, argument: &Expr, slope: impl FnOnce(&Expr) -> Expr) -> Expr {
         let slope = slope(&Expr::output());
-        Expr(Arc::new(Kind::Through { value, argument: argument.clone(), slope }))
+        Expr::new(Kind::Through { value, argument: argument.clone(), slope })
     }
 
     /// `value`, which derivatives take for a constant.
@@ -127,13 +179,13 @@ impl Expr {
         if let Some(v) = self.as_const() {
             return Expr::constant(f.eval(v));
         }
-        Expr(Arc::new(Kind::Unary(f, self.clone())))
+        Expr::new(Kind::Unary(f, self.clone()))
     }
 
     /// The value rounded to half precision, to the nearest, even where two are: a number of 16 bits, infinite from
     /// 65,520 on. Derivatives take it for the value itself.
     pub fn half(&self) -> Expr {
-        Expr(Arc::new(Kind::Half(self.clone())))
+        Expr::new(Kind::Half(self.clone()))
     }
 
     /// `if self (compare) other { then } else { otherwise }`.
@@ -142,7 +194,7 @@ impl Expr {
         if then == otherwise {
             return then;
         }
-        Expr(Arc::new(Kind::Select(compare, [self.clone(), other.clone(), then, otherwise])))
+        Expr::new(Kind::Select(compare, [self.clone(), other.clone(), then, otherwise]))
     }
 
     /// `if self > 0 { then } else { otherwise }`.
@@ -232,11 +284,22 @@ impl Expr {
     pub(crate) fn parts(&self) -> Vec<&Expr> {
         match &*self.0 {
             Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) => vec![],
+            Kind::Excess => vec![],
             Kind::Unary(_, a) | Kind::Half(a) => vec![a],
             Kind::Binary(_, a, b) => vec![a, b],
             Kind::Select(_, parts) => parts.iter().collect(),
             Kind::Through { value, .. } => vec![value],
         }
+    }
+
+    /// How deep operations are nested.
+    pub(crate) fn depth(&self) -> u16 {
+        self.1
+    }
+
+    /// What tells a shared part from others.
+    pub(crate) fn identity(&self) -> *const Kind {
+        Arc::as_ptr(&self.0)
     }
 
     /// The expression with other direct parts, in the order of [`Expr::parts`]; a `Through` becomes its value.
@@ -251,9 +314,35 @@ impl Expr {
         }
     }
 
+    /// Every part once, parts before what is made of them and the expression last, each with the places of its direct
+    /// parts in that order.
+    pub(crate) fn ordered(&self) -> Vec<(&Expr, Vec<usize>)> {
+        let (mut order, mut places) = (Vec::new(), HashMap::new());
+        self.place(&mut order, &mut places);
+        order
+    }
+
+    fn place<'a>(&'a self, order: &mut Vec<(&'a Expr, Vec<usize>)>, places: &mut HashMap<*const Kind, usize>) -> usize {
+        if let Some(&at) = places.get(&self.identity()) {
+            return at;
+        }
+        let parts = self.parts().into_iter().map(|part| part.place(order, places)).collect();
+        order.push((self, parts));
+        places.insert(self.identity(), order.len() - 1);
+        order.len() - 1
+    }
+
     /// Which of the first `count` inputs the value depends on.
     pub(crate) fn used(&self, count: usize) -> Vec<usize> {
-        (0..count).filter(|&i| self.any(&|k| *k == Kind::Input(i))).collect()
+        let mut used = vec![false; count];
+        for (part, _) in self.ordered() {
+            if let Kind::Input(i) = *part.0
+                && i < count
+            {
+                used[i] = true;
+            }
+        }
+        (0..count).filter(|&i| used[i]).collect()
     }
 
     /// The expression over those inputs alone that it uses, with these.
@@ -265,26 +354,45 @@ impl Expr {
 
     /// Whether `test` holds for the expression or any part of it.
     pub(crate) fn any(&self, test: &dyn Fn(&Kind) -> bool) -> bool {
-        test(&self.0) || self.parts().into_iter().any(|p| p.any(test))
+        self.ordered().into_iter().any(|(part, _)| test(&part.0))
     }
 
     /// Whether it names none but the first `count` inputs.
     pub(crate) fn reads_below(&self, count: usize) -> bool {
+        self.reads_only(count, &mut HashSet::new())
+    }
+
+    fn reads_only(&self, count: usize, seen: &mut HashSet<*const Kind>) -> bool {
+        if !seen.insert(self.identity()) {
+            return true;
+        }
         let own = match &*self.0 {
             Kind::Input(i) => *i < count,
-            Kind::Through { argument, .. } => argument.reads_below(count),
+            Kind::Through { argument, .. } => argument.reads_only(count, seen),
             _ => true,
         };
-        own && self.parts().into_iter().all(|p| p.reads_below(count))
+        own && self.parts().into_iter().all(|part| part.reads_only(count, seen))
     }
 
     /// The expression with every input replaced by `input(i)` and `Output` by `output`.
     pub(crate) fn substitute(&self, input: &dyn Fn(usize) -> Expr, output: Option<&Expr>) -> Expr {
-        let sub = |e: &Expr| e.substitute(input, output);
-        match &*self.0 {
+        self.replace(input, output, &mut HashMap::new())
+    }
+
+    fn replace(
+        &self,
+        input: &dyn Fn(usize) -> Expr,
+        output: Option<&Expr>,
+        done: &mut HashMap<*const Kind, Expr>,
+    ) -> Expr {
+        if let Some(replaced) = done.get(&self.identity()) {
+            return replaced.clone();
+        }
+        let mut sub = |e: &Expr| e.replace(input, output, done);
+        let replaced = match &*self.0 {
             Kind::Input(i) => input(*i),
             Kind::Output => output.unwrap_or(self).clone(),
-            Kind::Const(_) | Kind::Rows | Kind::Random(..) => self.clone(),
+            Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Excess => self.clone(),
             Kind::Unary(f, a) => sub(a).apply(*f),
             Kind::Half(a) => sub(a).half(),
             Kind::Binary(op, a, b) => binary(*op, sub(a), sub(b)),
@@ -292,25 +400,35 @@ impl Expr {
             // The slope speaks of its own output, not of the one that is being replaced.
             Kind::Through { value, argument, slope } => {
                 let slope = slope.clone();
-                Expr(Arc::new(Kind::Through { value: sub(value), argument: sub(argument), slope }))
+                Expr::new(Kind::Through { value: sub(value), argument: sub(argument), slope })
             }
-        }
+        };
+        done.insert(self.identity(), replaced.clone());
+        replaced
     }
 
     /// The derivative with respect to the i-th input. Where the outermost operation allows it, the result is written
     /// in terms of [`Kind::Output`], the value of `self`.
     pub(crate) fn derivative(&self, i: usize) -> Expr {
-        self.derive(i, &Expr::output())
+        self.derive(i, &Expr::output(), &mut HashMap::new())
     }
 
-    /// `value` is what may stand for the value of `self`.
-    fn derive(&self, i: usize, value: &Expr) -> Expr {
+    /// `value` is what may stand for the value of `self`; `done` are derivatives of parts.
+    fn derive(&self, i: usize, value: &Expr, done: &mut HashMap<*const Kind, Expr>) -> Expr {
         // Below the root an expression is its own value.
-        let inner = |e: &Expr| e.derive(i, e);
+        let mut inner = |e: &Expr| match done.get(&e.identity()) {
+            Some(derivative) => derivative.clone(),
+            None => {
+                let derivative = e.derive(i, e, done);
+                done.insert(e.identity(), derivative.clone());
+                derivative
+            }
+        };
         let zero = || Expr::constant(0.0);
         match &*self.0 {
             Kind::Input(j) => Expr::constant(if *j == i { 1.0 } else { 0.0 }),
             Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Output => zero(),
+            Kind::Excess => self.clone(),
             Kind::Unary(f, a) => match inner(a) {
                 d if d.is_zero() => d,
                 d => f.derivative(a, value) * d,
@@ -341,8 +459,57 @@ impl Expr {
         self.any(&|k| matches!(k, Kind::Random(..)))
     }
 
+    /// `seen` are pairs that are the same, or are being compared.
+    fn same(&self, other: &Expr, seen: &mut HashSet<[*const Kind; 2]>) -> bool {
+        if Arc::ptr_eq(&self.0, &other.0) || !seen.insert([self.identity(), other.identity()]) {
+            return true;
+        }
+        let mut all = |parts: &[[&Expr; 2]]| parts.iter().all(|[a, b]| a.same(b, seen));
+        match (&*self.0, &*other.0) {
+            (Kind::Input(i), Kind::Input(j)) => i == j,
+            (Kind::Const(v), Kind::Const(w)) => v == w,
+            (Kind::Random(d, i), Kind::Random(e, j)) => (d, i) == (e, j),
+            (Kind::Output, Kind::Output) | (Kind::Rows, Kind::Rows) => true,
+            (Kind::Unary(f, a), Kind::Unary(g, b)) => f == g && all(&[[a, b]]),
+            (Kind::Half(a), Kind::Half(b)) => all(&[[a, b]]),
+            (Kind::Binary(op, a, b), Kind::Binary(other, c, d)) => op == other && all(&[[a, c], [b, d]]),
+            (Kind::Select(c, [a, b, t, o]), Kind::Select(d, [e, f, u, p])) => {
+                c == d && all(&[[a, e], [b, f], [t, u], [o, p]])
+            }
+            (Kind::Through { value, argument, slope }, Kind::Through { value: v, argument: a, slope: s }) => {
+                all(&[[value, v], [argument, a], [slope, s]])
+            }
+            _ => false,
+        }
+    }
+
     fn is_zero(&self) -> bool {
         self.as_const() == Some(0.0)
+    }
+}
+
+impl PartialEq for Expr {
+    /// Whether both are made of the same operations.
+    fn eq(&self, other: &Expr) -> bool {
+        self.same(other, &mut HashSet::new())
+    }
+}
+
+impl fmt::Debug for Expr {
+    /// Every part once, in the order in which they are computed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = f.debug_list();
+        for (part, of) in self.ordered() {
+            match &*part.0 {
+                Kind::Unary(function, _) => parts.entry(&format_args!("{function:?} {of:?}")),
+                Kind::Half(_) => parts.entry(&format_args!("Half {of:?}")),
+                Kind::Binary(op, ..) => parts.entry(&format_args!("{op:?} {of:?}")),
+                Kind::Select(compare, _) => parts.entry(&format_args!("Select {compare:?} {of:?}")),
+                Kind::Through { .. } => parts.entry(&format_args!("Through {of:?}")),
+                leaf => parts.entry(leaf),
+            };
+        }
+        parts.finish()
     }
 }
 
@@ -355,11 +522,11 @@ fn binary(op: Binary, a: Expr, b: Expr) -> Expr {
         (Binary::Mul | Binary::Div, Some(0.0), _) | (Binary::Mul, _, Some(0.0)) => return Expr::constant(0.0),
         _ => {}
     }
-    Expr(Arc::new(Kind::Binary(op, a, b)))
+    Expr::new(Kind::Binary(op, a, b))
 }
 
 /// The operation itself, for any number type.
-pub(crate) fn eval_binary<R: super::Real>(op: Binary, a: R, b: R) -> R {
+pub(crate) fn eval_binary<R: Real>(op: Binary, a: R, b: R) -> R {
     match op {
         Binary::Add => a + b,
         Binary::Sub => a - b,

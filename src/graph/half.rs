@@ -20,8 +20,7 @@ impl Graph {
         let factors = |node: &Node| if let Op::MatMul { a, b, .. } = node.op { vec![a, b] } else { vec![] };
         let rounded: BTreeSet<NodeId> =
             self.nodes().flat_map(|(_, node)| factors(node)).map(base).filter(|&id| computed(id)).collect();
-        let mut half = self.clone();
-        half.nodes.clear();
+        let mut half = self.without_nodes();
         // What sinks keep of every node, what others read of it, and what products read where that is something else.
         let (mut kept, mut read, mut beside) = (vec![], Vec::<NodeId>::new(), BTreeMap::new());
         for (id, node) in self.nodes() {

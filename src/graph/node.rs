@@ -1,9 +1,15 @@
 //! The graph itself: its kinds of node and the functions that add them, each with its shape rule.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::expr::{Expr, Kind};
 use super::layout::Layout;
 use super::shape::{Access, Shape, product};
 use crate::error::{Error, Result};
+
+/// What is read through is not nested deeper, so that chains of such maps do not become one expression.
+const SHALLOW: u16 = 64;
 
 /// A node of a [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,6 +126,27 @@ pub enum Op {
 }
 
 impl Op {
+    /// A number that differs for most operations and shapes that are not the same.
+    fn hashed(&self, shape: &Shape) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        shape.hash(&mut hasher);
+        std::mem::discriminant(self).hash(&mut hasher);
+        match self {
+            Op::Input(i) | Op::Param(i) | Op::Constant(i) | Op::Table(i) => i.hash(&mut hasher),
+            Op::Gather { shuffled } => shuffled.hash(&mut hasher),
+            Op::Arena(arena) => arena.hash(&mut hasher),
+            // Zeros of both signs are the same.
+            Op::Fill(value) => (value + 0.0).to_bits().hash(&mut hasher),
+            Op::Map { expr, inputs } => (inputs, expr.depth()).hash(&mut hasher),
+            Op::Reduce { op, over, input } => (op, over, input).hash(&mut hasher),
+            Op::MatMul { a, b, ta, tb } => (a, b, ta, tb).hash(&mut hasher),
+            Op::Columns { input, offset } => (input, offset).hash(&mut hasher),
+            Op::View(input) => input.hash(&mut hasher),
+            Op::Identity => {}
+        }
+        hasher.finish()
+    }
+
     /// Whether both compute the same. Inputs are compared first: they differ sooner than expressions do.
     fn same(&self, other: &Op) -> bool {
         match (self, other) {
@@ -197,9 +224,17 @@ pub struct Graph {
     pub(crate) constants: Vec<Tensor>,
     pub(crate) terms: Vec<String>,
     scope: String,
+    /// Nodes by a hash of what they are, as far as they have been looked at.
+    index: HashMap<u64, Vec<usize>>,
+    indexed: usize,
 }
 
 impl Graph {
+    /// The same graph before any node.
+    pub(crate) fn without_nodes(&self) -> Graph {
+        Graph { nodes: vec![], index: HashMap::new(), indexed: 0, ..self.clone() }
+    }
+
     /// An empty graph over the given trainable and frozen tensors.
     pub fn new(params: Vec<Tensor>, constants: Vec<Tensor>) -> Graph {
         Graph { params, constants, ..Graph::default() }
@@ -265,8 +300,15 @@ impl Graph {
     /// Adds a node, unless the same one is there already. What reads a node that is not there is not added and has the
     /// number of the missing one, so that [`Graph::check`] or whoever returns a result refuses it.
     fn push(&mut self, op: Op, shape: Shape) -> NodeId {
-        let same = |node: &Node| node.shape == shape && node.op.same(&op);
-        if let Some(at) = self.nodes.iter().position(same) {
+        // Passes may have added nodes past this function.
+        for at in self.indexed..self.nodes.len() {
+            let node = &self.nodes[at];
+            self.index.entry(node.op.hashed(&node.shape)).or_default().push(at);
+        }
+        self.indexed = self.nodes.len();
+        let alike = self.index.get(&op.hashed(&shape)).map_or(&[][..], Vec::as_slice);
+        let same = |at: &&usize| self.nodes.get(**at).is_some_and(|node| node.shape == shape && node.op.same(&op));
+        if let Some(&at) = alike.iter().find(same) {
             return NodeId(at);
         }
         let node = Node { op, shape, name: self.scope.clone() };
@@ -334,6 +376,9 @@ impl Graph {
     }
 
     /// A map by its expression.
+    ///
+    /// # Errors
+    /// As [`Graph::map_to`]; [`Error::Shape`] where the inputs have no common shape.
     pub fn map_expr(&mut self, expr: Expr, inputs: &[NodeId]) -> Result<NodeId> {
         let mut shape = Shape::scalar();
         for &input in inputs {
@@ -346,8 +391,13 @@ impl Graph {
     }
 
     /// A map whose inputs are repeated to fill `shape`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where an input cannot be repeated so, or where the expression names more inputs than there are;
+    /// [`Error::Spec`] where it is nested too deep or too large for a kernel, see [`Expr`]; [`Error::Node`].
     pub fn map_to(&mut self, expr: Expr, inputs: &[NodeId], shape: Shape) -> Result<NodeId> {
         self.has("map", inputs)?;
+        expr.check()?;
         if !expr.reads_below(inputs.len()) {
             return Err(Error::shape("map", "its expression", format!("{} inputs", inputs.len())));
         }
@@ -361,8 +411,9 @@ impl Graph {
             }
             Expr::input(at)
         };
+        let used = expr.used(inputs.len());
         for (i, &input) in inputs.iter().enumerate() {
-            if !expr.any(&|k| *k == Kind::Input(i)) {
+            if used.binary_search(&i).is_err() {
                 parts.push(Expr::constant(0.0));
                 continue;
             }
@@ -385,6 +436,7 @@ impl Graph {
                 return Err(Error::shape(format!("map reading {}", self.describe(input)), self.shape(input), &shape));
             }
         }
+        expr.check()?;
         // Substitution may have folded an input away.
         let (expr, inputs) = expr.compact(&flat);
         Ok(self.push(Op::Map { expr, inputs }, shape))
@@ -394,7 +446,9 @@ impl Graph {
     /// wherever it is read. One tensor at most, so that whoever reads maps does not come to read ever more tensors.
     fn reads_through(&self, node: &Node, space: &Shape) -> bool {
         let Op::Map { expr, inputs } = &node.op else { return false };
-        !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Half(_) | Kind::Random(..)))
+        expr.depth() < SHALLOW
+            && !expr.is_random()
+            && !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Half(_)))
             && inputs.len() <= 1
             && inputs.iter().all(|&i| *self.shape(i) != node.shape && Access::new(self.shape(i), space).is_some())
     }

@@ -579,39 +579,44 @@ impl<'a> Body<'a> {
     }
 
     fn expr(&mut self, expr: &Expr, inputs: &[String]) -> Result<String> {
-        let text = match &*expr.0 {
-            Kind::Input(i) => return Ok(inputs[*i].clone()),
-            Kind::Through { value, .. } => return self.expr(value, inputs),
-            Kind::Output => return Err(Error::Internal("an output outside a derivative".into())),
-            Kind::Const(v) => return Ok(format!("T({})", literal(*v)?)),
-            Kind::Rows => "T(f32(state.rows))".into(),
-            Kind::Unary(f, a) => call(*f, &self.expr(a, inputs)?),
-            Kind::Half(a) => format!("half_({})", self.expr(a, inputs)?),
-            Kind::Binary(op, a, b) => {
-                let (a, b) = (self.expr(a, inputs)?, self.expr(b, inputs)?);
-                match op {
-                    Binary::Add => format!("{a} + {b}"),
-                    Binary::Sub => format!("{a} - {b}"),
-                    Binary::Mul => format!("{a} * {b}"),
-                    Binary::Div => format!("{a} / {b}"),
-                    Binary::Max => format!("max({a}, {b})"),
-                    Binary::Min => format!("min({a}, {b})"),
+        let mut names: Vec<String> = Vec::new();
+        for (part, of) in expr.ordered() {
+            let name = |i: usize| names[of[i]].as_str();
+            let text = match &*part.0 {
+                Kind::Input(i) => Err(inputs[*i].clone()),
+                Kind::Through { .. } => Err(name(0).to_string()),
+                Kind::Output => return Err(Error::Internal("an output outside a derivative".into())),
+                Kind::Excess => return Err(Error::Internal("an expression that is too deep".into())),
+                Kind::Const(v) => Err(format!("T({})", literal(*v)?)),
+                Kind::Rows => Ok("T(f32(state.rows))".into()),
+                Kind::Unary(f, _) => Ok(call(*f, name(0))),
+                Kind::Half(_) => Ok(format!("half_({})", name(0))),
+                Kind::Binary(op, ..) => {
+                    let (a, b) = (name(0), name(1));
+                    Ok(match op {
+                        Binary::Add => format!("{a} + {b}"),
+                        Binary::Sub => format!("{a} - {b}"),
+                        Binary::Mul => format!("{a} * {b}"),
+                        Binary::Div => format!("{a} / {b}"),
+                        Binary::Max => format!("max({a}, {b})"),
+                        Binary::Min => format!("min({a}, {b})"),
+                    })
                 }
-            }
-            Kind::Select(compare, [a, b, then, otherwise]) => {
-                let sign = match compare {
-                    Compare::Less => "<",
-                    Compare::LessEqual => "<=",
-                    Compare::Equal => "==",
-                };
-                let (a, b) = (self.expr(a, inputs)?, self.expr(b, inputs)?);
-                let (then, otherwise) = (self.expr(then, inputs)?, self.expr(otherwise, inputs)?);
-                format!("select({otherwise}, {then}, {a} {sign} {b})")
-            }
-            Kind::Random(Distribution::Uniform, stream) => format!("random_uniform(row, c, {stream}u)"),
-            Kind::Random(Distribution::Normal, stream) => format!("random_normal(row, c, {stream}u)"),
-        };
-        Ok(self.line(text))
+                Kind::Select(compare, _) => {
+                    let sign = match compare {
+                        Compare::Less => "<",
+                        Compare::LessEqual => "<=",
+                        Compare::Equal => "==",
+                    };
+                    Ok(format!("select({}, {}, {} {sign} {})", name(3), name(2), name(0), name(1)))
+                }
+                Kind::Random(Distribution::Uniform, stream) => Ok(format!("random_uniform(row, c, {stream}u)")),
+                Kind::Random(Distribution::Normal, stream) => Ok(format!("random_normal(row, c, {stream}u)")),
+            };
+            // What has a name already, or is a number, needs no line.
+            names.push(text.map_or_else(|name| name, |text| self.line(text)));
+        }
+        names.pop().ok_or_else(|| Error::Internal("an expression without parts".into()))
     }
 }
 

@@ -2,17 +2,18 @@
 //!
 //! Only plans do that. In the graph an expression stays whole, with the derivative that was declared for it.
 
+use std::collections::HashMap;
+
 use super::Target;
 use super::fuse::{Group, bindings};
-use crate::graph::{Expr, Graph, Node, NodeId, Op};
+use crate::graph::{Expr, Graph, Kind, Node, NodeId, Op};
 
 /// The graph without maps that are too wide for the target.
 pub(super) fn split(graph: &Graph, target: &Target) -> Graph {
     let limit = target.limits.storage_buffers;
     // Beside what it reads, a dispatch binds the result and, for an update, the flags.
     let most = limit.saturating_sub(2);
-    let mut narrow = graph.clone();
-    narrow.nodes.clear();
+    let mut narrow = graph.without_nodes();
     let mut moved: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.nodes() {
         let mut node = node.moved(|i| moved[i.0]);
@@ -21,7 +22,8 @@ pub(super) fn split(graph: &Graph, target: &Target) -> Graph {
             && inputs.len() > most
             && bindings(graph, &alone, Some(id)) > limit
         {
-            let mut parts = Parts { graph: &mut narrow, like: &node, inputs: inputs.clone(), most };
+            let (inputs, done) = (inputs.clone(), HashMap::new());
+            let mut parts = Parts { graph: &mut narrow, like: &node, inputs, most, done };
             let expr = parts.narrow(expr);
             let (expr, inputs) = expr.compact(&parts.inputs);
             node.op = Op::Map { expr, inputs };
@@ -40,6 +42,8 @@ struct Parts<'a> {
     /// What it reads, and then its parts.
     inputs: Vec<NodeId>,
     most: usize,
+    /// What became of parts that are shared, with those parts, so that no other can have their identity.
+    done: HashMap<*const Kind, (Expr, Expr)>,
 }
 
 impl Parts<'_> {
@@ -49,6 +53,9 @@ impl Parts<'_> {
 
     /// The same value from no more inputs than allowed, as far as there are parts to compute apart: the widest first.
     fn narrow(&mut self, expr: &Expr) -> Expr {
+        if let Some((_, narrow)) = self.done.get(&expr.identity()) {
+            return narrow.clone();
+        }
         let mut parts: Vec<Expr> = expr.parts().into_iter().cloned().collect();
         let mut left: Vec<usize> = (0..parts.len()).collect();
         let mut narrow = expr.clone();
@@ -57,9 +64,12 @@ impl Parts<'_> {
             left.retain(|&i| i != widest);
             let part = self.narrow(&parts[widest]);
             // An only part is no narrower apart.
-            parts[widest] = if parts.len() > 1 { self.apart(part) } else { part };
+            let part = if parts.len() > 1 { self.apart(part) } else { part };
+            let shared = parts[widest].identity();
+            parts.iter_mut().filter(|other| other.identity() == shared).for_each(|other| *other = part.clone());
             narrow = expr.with_parts(&parts);
         }
+        self.done.insert(expr.identity(), (expr.clone(), narrow.clone()));
         narrow
     }
 

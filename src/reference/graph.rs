@@ -128,7 +128,9 @@ fn gather<R: Real>(env: &Environment<R>, columns: usize, shuffled: bool) -> Opti
 
 fn map<R: Real>(expr: &Expr, read: &[(&Vec<R>, Access, usize)], shape: &Shape, env: &Environment<R>) -> Vec<R> {
     let columns = shape.columns();
+    let order = expr.ordered();
     let mut out = Vec::with_capacity(shape.elements(env.rows));
+    let mut values = Vec::with_capacity(order.len());
     for row in 0..shape.matrix_rows(env.rows) {
         for column in 0..columns {
             let input = |i: usize| {
@@ -142,40 +144,48 @@ fn map<R: Real>(expr: &Expr, read: &[(&Vec<R>, Access, usize)], shape: &Shape, e
                     Distribution::Normal => draw.normal(row, column),
                 }
             };
-            out.push(eval_expr(expr, &input, env.rows, &draw));
+            let element = Element { input: &input, rows: env.rows, draw: &draw };
+            out.push(eval_ordered(&order, &element, &mut values));
         }
     }
     out
 }
 
+/// What an expression is evaluated for: one element.
+pub struct Element<'a, R> {
+    /// The element of the i-th input.
+    pub input: &'a dyn Fn(usize) -> R,
+    /// Rows in the batch.
+    pub rows: usize,
+    /// A random draw for the element.
+    pub draw: &'a dyn Fn(Distribution, u32) -> f64,
+}
+
 /// Evaluates an expression for one element.
-pub fn eval_expr<R: Real>(
-    expr: &Expr,
-    input: &dyn Fn(usize) -> R,
-    rows: usize,
-    draw: &dyn Fn(Distribution, u32) -> f64,
-) -> R {
-    let eval = |e: &Expr| eval_expr(e, input, rows, draw);
-    match &*expr.0 {
-        Kind::Input(i) => input(*i),
-        Kind::Output => R::NAN,
-        Kind::Const(v) => R::of(*v),
-        Kind::Rows => R::of(rows as f64),
-        Kind::Unary(f, a) => f.eval(eval(a)),
-        Kind::Half(a) => eval(a).half(),
-        Kind::Binary(op, a, b) => eval_binary(*op, eval(a), eval(b)),
-        Kind::Select(compare, [a, b, then, otherwise]) => {
-            let (a, b) = (eval(a), eval(b));
-            let holds = match compare {
-                crate::graph::Compare::Less => a < b,
-                crate::graph::Compare::LessEqual => a <= b,
-                crate::graph::Compare::Equal => a == b,
-            };
-            eval(if holds { then } else { otherwise })
-        }
-        Kind::Random(distribution, stream) => R::of(draw(*distribution, *stream)),
-        Kind::Through { value, .. } => eval(value),
+pub fn eval_expr<R: Real>(expr: &Expr, element: &Element<R>) -> R {
+    eval_ordered(&expr.ordered(), element, &mut Vec::new())
+}
+
+/// Evaluates the parts of an expression one after the other; `values` is room for theirs.
+fn eval_ordered<R: Real>(order: &[(&Expr, Vec<usize>)], element: &Element<R>, values: &mut Vec<R>) -> R {
+    values.clear();
+    for (part, of) in order {
+        let at = |i: usize| values[of[i]];
+        let value = match &*part.0 {
+            Kind::Input(i) => (element.input)(*i),
+            Kind::Output | Kind::Excess => R::NAN,
+            Kind::Const(v) => R::of(*v),
+            Kind::Rows => R::of(element.rows as f64),
+            Kind::Unary(f, _) => f.eval(at(0)),
+            Kind::Half(_) => at(0).half(),
+            Kind::Binary(op, ..) => eval_binary(*op, at(0), at(1)),
+            Kind::Select(compare, _) => at(if compare.holds(at(0), at(1)) { 2 } else { 3 }),
+            Kind::Random(distribution, stream) => R::of((element.draw)(*distribution, *stream)),
+            Kind::Through { .. } => at(0),
+        };
+        values.push(value);
     }
+    values.last().copied().unwrap_or(R::NAN)
 }
 
 fn columns<R: Real>(input: &[R], from: usize, offset: isize, width: usize) -> Vec<R> {

@@ -3,5 +3,5 @@
 mod graph;
 mod recording;
 
-pub use graph::{Environment, Values, eval_expr, evaluate, evaluate_node};
+pub use graph::{Element, Environment, Values, eval_expr, evaluate, evaluate_node};
 pub use recording::{Results, replay};

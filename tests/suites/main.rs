@@ -9,6 +9,7 @@ mod checkpoint;
 mod contraction;
 mod cotangents;
 mod data;
+mod expressions;
 mod golden;
 mod gradients;
 mod graph;
