@@ -98,6 +98,8 @@ pub(crate) enum Kind {
     /// `if a (compare) b { then } else { otherwise }`
     Select(Compare, [Expr; 4]),
     Random(Distribution, u32),
+    /// The element's own column.
+    Column,
     /// `value`, a function of `argument` whose derivative is `slope`, written in terms of `Output`.
     Through {
         value: Expr,
@@ -116,7 +118,7 @@ impl Expr {
             Kind::Unary(_, a) | Kind::Half(a) => a.1,
             Kind::Binary(_, a, b) => a.1.max(b.1),
             Kind::Select(_, [a, b, t, o]) => a.1.max(b.1).max(t.1).max(o.1),
-            Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) => 0,
+            Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Column => 0,
             Kind::Excess => DEEPEST,
         };
         // What is made of something too deep is so too.
@@ -160,6 +162,11 @@ impl Expr {
     /// A fresh random draw for every element and step; `stream` keeps draws of different places apart.
     pub fn random(distribution: Distribution, stream: u32) -> Expr {
         Expr::new(Kind::Random(distribution, stream))
+    }
+
+    /// The column of the element that is computed, counted from 0: exact below 2^24.
+    pub fn column() -> Expr {
+        Expr::new(Kind::Column)
     }
 
     /// `value`, declared to be a function of `argument` with a derivative that can be had from the value itself.
@@ -284,7 +291,7 @@ impl Expr {
     pub(crate) fn parts(&self) -> Vec<&Expr> {
         match &*self.0 {
             Kind::Input(_) | Kind::Output | Kind::Const(_) | Kind::Rows | Kind::Random(..) => vec![],
-            Kind::Excess => vec![],
+            Kind::Column | Kind::Excess => vec![],
             Kind::Unary(_, a) | Kind::Half(a) => vec![a],
             Kind::Binary(_, a, b) => vec![a, b],
             Kind::Select(_, parts) => parts.iter().collect(),
@@ -392,7 +399,7 @@ impl Expr {
         let replaced = match &*self.0 {
             Kind::Input(i) => input(*i),
             Kind::Output => output.unwrap_or(self).clone(),
-            Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Excess => self.clone(),
+            Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Column | Kind::Excess => self.clone(),
             Kind::Unary(f, a) => sub(a).apply(*f),
             Kind::Half(a) => sub(a).half(),
             Kind::Binary(op, a, b) => binary(*op, sub(a), sub(b)),
@@ -427,7 +434,7 @@ impl Expr {
         let zero = || Expr::constant(0.0);
         match &*self.0 {
             Kind::Input(j) => Expr::constant(if *j == i { 1.0 } else { 0.0 }),
-            Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Output => zero(),
+            Kind::Const(_) | Kind::Rows | Kind::Random(..) | Kind::Column | Kind::Output => zero(),
             Kind::Excess => self.clone(),
             Kind::Unary(f, a) => match inner(a) {
                 d if d.is_zero() => d,
@@ -455,8 +462,8 @@ impl Expr {
     }
 
     /// Whether the value differs from element to element without any input.
-    pub(crate) fn is_random(&self) -> bool {
-        self.any(&|k| matches!(k, Kind::Random(..)))
+    pub(crate) fn is_placed(&self) -> bool {
+        self.any(&|k| matches!(k, Kind::Random(..) | Kind::Column))
     }
 
     /// `seen` are pairs that are the same, or are being compared.
@@ -469,7 +476,7 @@ impl Expr {
             (Kind::Input(i), Kind::Input(j)) => i == j,
             (Kind::Const(v), Kind::Const(w)) => v == w,
             (Kind::Random(d, i), Kind::Random(e, j)) => (d, i) == (e, j),
-            (Kind::Output, Kind::Output) | (Kind::Rows, Kind::Rows) => true,
+            (Kind::Output, Kind::Output) | (Kind::Rows, Kind::Rows) | (Kind::Column, Kind::Column) => true,
             (Kind::Unary(f, a), Kind::Unary(g, b)) => f == g && all(&[[a, b]]),
             (Kind::Half(a), Kind::Half(b)) => all(&[[a, b]]),
             (Kind::Binary(op, a, b), Kind::Binary(other, c, d)) => op == other && all(&[[a, c], [b, d]]),

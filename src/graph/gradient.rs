@@ -157,7 +157,7 @@ impl Graph {
         }
         let mut read = [inputs, &[id]].concat();
         let mut slope = slope.clone();
-        if slope.is_random() && !extra.is_empty() {
+        if slope.is_placed() && !extra.is_empty() {
             // What a map drew belongs to its own elements; computed there, it is the same for every cotangent.
             let own = slope.substitute(&Expr::input, Some(&Expr::input(inputs.len())));
             read = vec![self.map_to(own, &read, self.shape(id).clone())?];

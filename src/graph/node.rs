@@ -447,7 +447,7 @@ impl Graph {
     fn reads_through(&self, node: &Node, space: &Shape) -> bool {
         let Op::Map { expr, inputs } = &node.op else { return false };
         expr.depth() < SHALLOW
-            && !expr.is_random()
+            && !expr.is_placed()
             && !expr.any(&|k| matches!(k, Kind::Unary(..) | Kind::Half(_)))
             && inputs.len() <= 1
             && inputs.iter().all(|&i| *self.shape(i) != node.shape && Access::new(self.shape(i), space).is_some())
@@ -548,7 +548,7 @@ impl Graph {
         // What reads no tensor has no memory to be seen in another shape.
         match self.node(input).op.clone() {
             op @ Op::Fill(_) => self.push(op, shape),
-            Op::Map { expr, inputs } if inputs.is_empty() && !expr.is_random() => {
+            Op::Map { expr, inputs } if inputs.is_empty() && !expr.is_placed() => {
                 self.push(Op::Map { expr, inputs }, shape)
             }
             _ => self.push(Op::View(input), shape),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, positive};
-use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Shape};
+use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, Shape};
 
 /// The loss of a reconstruction r (or of logits z) for a target x. All but `Mse` are sums over features, mean over the
 /// batch; those from `Bernoulli` on are negative log-likelihoods −log p(x|h).
@@ -167,7 +167,7 @@ impl Loss {
         match (self, decoded.logits, decoded.log_sigma) {
             (Loss::Bernoulli, ..) => {
                 let draw = Expr::random(Distribution::Uniform, stream);
-                g.map([mean], |[p]| draw.select(crate::graph::Compare::Less, &p, 1.0, 0.0))
+                g.map([mean], |[p]| draw.select(Compare::Less, &p, 1.0, 0.0))
             }
             (Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
                 let chosen = choice(g, logits, stream + 1)?;
@@ -250,7 +250,7 @@ fn blocks(g: &mut Graph, rows: NodeId, classes: usize) -> Result<NodeId> {
 
 /// log Σ exp over columns, free of overflow.
 fn log_sum_exp(g: &mut Graph, z: NodeId) -> Result<NodeId> {
-    let largest = g.reduce(crate::graph::Reduction::Max, Over::Columns, z);
+    let largest = g.reduce(Reduction::Max, Over::Columns, z);
     // Any constant would do in its place, so nothing flows through it.
     let largest = g.map([largest], |[m]| Expr::detached(m))?;
     let shifted = g.map([z, largest], |[z, m]| (z - m).exp())?;
@@ -264,14 +264,19 @@ fn softmax(g: &mut Graph, z: NodeId) -> Result<NodeId> {
 }
 
 /// 1 at a class drawn with the probabilities that the logits stand for, 0 elsewhere: the largest of logits plus Gumbel
-/// noise (Gumbel, 1954).
+/// noise (Gumbel, 1954), the first of them where several are.
 fn choice(g: &mut Graph, logits: NodeId, stream: u32) -> Result<NodeId> {
     let uniform = Expr::random(Distribution::Uniform, stream);
     // A draw is a multiple of 2^-24 below 1; 0 has no logarithm.
     let noise = -(-(uniform.max(2f64.powi(-25))).log()).log();
     let noisy = g.map([logits], |[z]| z + noise)?;
-    let largest = g.reduce(crate::graph::Reduction::Max, Over::Columns, noisy);
-    g.map([noisy, largest], |[z, m]| z.select(crate::graph::Compare::Equal, &m, 1.0, 0.0))
+    let largest = g.reduce(Reduction::Max, Over::Columns, noisy);
+    // Counted from behind, so that the largest number is the first class.
+    let number = g.shape(logits).columns() as f64 - Expr::column();
+    let each = g.map([noisy, largest], |[z, m]| z.select(Compare::Equal, &m, &number, 0.0))?;
+    let first = g.reduce(Reduction::Max, Over::Columns, each);
+    let shape = g.shape(logits).clone();
+    g.map_to(number.select(Compare::Equal, &Expr::input(0), 1.0, 0.0), &[first], shape)
 }
 
 /// −log Σ_k π_k N(x; r_k, σ_k² I).

@@ -612,6 +612,7 @@ impl<'a> Body<'a> {
                 }
                 Kind::Random(Distribution::Uniform, stream) => Ok(format!("random_uniform(row, c, {stream}u)")),
                 Kind::Random(Distribution::Normal, stream) => Ok(format!("random_normal(row, c, {stream}u)")),
+                Kind::Column => Ok("T(vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u))".into()),
             };
             // What has a name already, or is a number, needs no line.
             names.push(text.map_or_else(|name| name, |text| self.line(text)));

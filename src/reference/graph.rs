@@ -144,7 +144,7 @@ fn map<R: Real>(expr: &Expr, read: &[(&Vec<R>, Access, usize)], shape: &Shape, e
                     Distribution::Normal => draw.normal(row, column),
                 }
             };
-            let element = Element { input: &input, rows: env.rows, draw: &draw };
+            let element = Element { input: &input, rows: env.rows, column, draw: &draw };
             out.push(eval_ordered(&order, &element, &mut values));
         }
     }
@@ -157,6 +157,8 @@ pub struct Element<'a, R> {
     pub input: &'a dyn Fn(usize) -> R,
     /// Rows in the batch.
     pub rows: usize,
+    /// The element's column.
+    pub column: usize,
     /// A random draw for the element.
     pub draw: &'a dyn Fn(Distribution, u32) -> f64,
 }
@@ -176,6 +178,7 @@ fn eval_ordered<R: Real>(order: &[(&Expr, Vec<usize>)], element: &Element<R>, va
             Kind::Output | Kind::Excess => R::NAN,
             Kind::Const(v) => R::of(*v),
             Kind::Rows => R::of(element.rows as f64),
+            Kind::Column => R::of(element.column as f64),
             Kind::Unary(f, _) => f.eval(at(0)),
             Kind::Half(_) => at(0).half(),
             Kind::Binary(op, ..) => eval_binary(*op, at(0), at(1)),

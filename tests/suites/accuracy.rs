@@ -3,9 +3,10 @@
 
 use crate::common::{both, gpu, values};
 use strait::graph::{Arena, Graph, Layout, Over, Shape, Sink, Tensor};
+use strait::model::{Network, Purpose};
 use strait::plan::Target;
 use strait::reference::{Environment, evaluate};
-use strait::{Optimizer, Penalty};
+use strait::{Activation, Loss, Optimizer, Penalty, Spec};
 
 /// Clips gradients on the GPU and in the interpreter by a step of plain descent with learning rate 1 from 0, and returns
 /// what both subtract.
@@ -116,6 +117,52 @@ fn a_saturated_unit_costs_much_but_not_without_end() {
     for (_, found, interpreted) in both(&gpu(), &g, Target::of(&gpu(), 1), &env) {
         for v in found.iter().chain(&interpreted) {
             assert!(v.is_finite() && *v > 10.0, "{v}");
+        }
+    }
+}
+
+/// A draw of the model for each of 64 rows whose decoder gives what `bias` says, from the GPU and the interpreter.
+fn drawn(spec: &Spec, bias: impl Fn(&str) -> f32) -> [Vec<f32>; 2] {
+    let network = Network::new(spec).unwrap();
+    let graph = network.graph(Purpose::Resample, false).unwrap();
+    let value = |t: &Tensor| vec![bias(&t.name); t.shape.elements(1)];
+    let params = network.params().iter().map(value).collect();
+    let inputs = vec![vec![0.0; 64 * spec.input]];
+    let env = Environment { rows: 64, inputs, params, seed: 4, ..Environment::default() };
+    let (_, found, interpreted) = both(&gpu(), &graph, Target::of(&gpu(), 64), &env).remove(0);
+    [found, interpreted]
+}
+
+/// Beside large logits the noise is rounded so coarsely that classes come out equal in nearly every draw, or always.
+#[test]
+fn a_draw_of_a_class_is_one_class() {
+    for classes in [2, 5, 64, 1024] {
+        let spec = Spec::symmetric(&[3 * classes, 2], Activation::Identity).loss(Loss::Softmax { classes });
+        for (logit, always_first) in [(0.0, false), (1e6, false), (1e9, true)] {
+            for (draws, who) in drawn(&spec, |name| if name == "decoder.0.bias" { logit } else { 0.0 })
+                .iter()
+                .zip(["GPU", "interpreter"])
+            {
+                for draw in draws.chunks(classes) {
+                    let ones: Vec<usize> = (0..classes).filter(|&i| draw[i] == 1.0).collect();
+                    assert!(draw.iter().all(|&v| v == 0.0 || v == 1.0), "{who}: {draw:?}");
+                    assert_eq!(ones.len(), 1, "{who}: {classes} classes with logits {logit}: {ones:?} are drawn");
+                    assert!(!always_first || ones == [0], "{who}: {classes} equal classes, and {ones:?} is drawn");
+                }
+            }
+        }
+    }
+    // Of a mixture whose components have mean 1, a draw of two would be about 2.
+    let mixture = Spec::symmetric(&[4, 2], Activation::Identity).loss(Loss::Mixture { components: 33 });
+    for logit in [0.0, 1e6, 1e9] {
+        let bias = |name: &str| match name {
+            "mixture.logits.bias" => logit,
+            "mixture.log_sigma.bias" => -7.0,
+            "decoder.0.bias" => 1.0,
+            _ => 0.0,
+        };
+        for v in drawn(&mixture, bias).into_iter().flatten() {
+            assert!((v - 1.0).abs() < 0.01, "a draw of {v} where all components are 1, logits {logit}");
         }
     }
 }
