@@ -352,6 +352,30 @@ impl Expr {
         (0..count).filter(|&i| used[i]).collect()
     }
 
+    /// The value, where it follows from those inputs that are known. What is finite times 0 is 0.
+    pub(crate) fn known(&self, input: &dyn Fn(usize) -> Option<f64>) -> Option<f64> {
+        let mut values: Vec<Option<f64>> = Vec::new();
+        for (part, of) in self.ordered() {
+            let at = |i: usize| values[of[i]];
+            let value = match &*part.0 {
+                Kind::Input(i) => input(*i),
+                Kind::Const(v) => Some(*v),
+                Kind::Unary(f, _) => at(0).map(|v| f.eval(v)),
+                Kind::Half(_) => at(0).map(Real::half),
+                Kind::Binary(Binary::Mul, ..) if at(0) == Some(0.0) || at(1) == Some(0.0) => Some(0.0),
+                Kind::Binary(op, ..) => at(0).zip(at(1)).map(|(a, b)| eval_binary(*op, a, b)),
+                Kind::Select(compare, _) => match at(0).zip(at(1)) {
+                    Some((a, b)) => at(if compare.holds(a, b) { 2 } else { 3 }),
+                    None => at(2).filter(|_| at(2) == at(3)),
+                },
+                Kind::Through { .. } => at(0),
+                Kind::Output | Kind::Rows | Kind::Random(..) | Kind::Column | Kind::Excess => None,
+            };
+            values.push(value);
+        }
+        values.pop().flatten()
+    }
+
     /// The expression over those inputs alone that it uses, with these.
     pub(crate) fn compact<T: Copy>(&self, inputs: &[T]) -> (Expr, Vec<T>) {
         let used = self.used(inputs.len());

@@ -2,6 +2,7 @@
 //! dispatch can update them all.
 
 use super::node::Tensor;
+use super::real::Real;
 use super::shape::Shape;
 use crate::error::{Error, Result};
 
@@ -63,6 +64,19 @@ impl Layout {
             }
         }
         Ok(packed)
+    }
+
+    /// Sets everything in an arena that is no tensor's to zero: between tensors, behind the last, behind the ends of rows.
+    pub(crate) fn clear_padding<R: Real>(&self, tensors: &[Tensor], packed: &mut [R]) {
+        let mut end = 0;
+        for (tensor, &offset) in tensors.iter().zip(&self.offsets) {
+            let (start, columns, stride) = (offset as usize / 4, tensor.shape.columns(), tensor.shape.stride());
+            packed.get_mut(end..start).unwrap_or_default().fill(R::of(0.0));
+            end = start + tensor.shape.blocks() * stride;
+            let rows = packed.get_mut(start..end).unwrap_or_default();
+            rows.chunks_mut(stride).for_each(|row| row[columns..].fill(R::of(0.0)));
+        }
+        packed.get_mut(end..).unwrap_or_default().fill(R::of(0.0));
     }
 
     /// Tensors taken out of an arena, without padding.

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use super::choose::{ROUNDS, choose_tile, down, far, lanes, map, octets, product, reduced, steps, wide};
 use super::fuse::{Group, in_register, is_leaf, reduction, root};
+use super::padding::stays_zero;
 use super::slots::Places;
 use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Access, Binary, Compare, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Reduction, Shape};
-use crate::graph::{Function, Sink};
+use crate::graph::{Function, Layout, Sink};
 use crate::kernel::{self, Form, Part, Schedule, Source};
 
 /// How a storage range is declared.
@@ -342,7 +343,12 @@ impl Emitter<'_> {
         let mut stored = Vec::new();
         let mut stores = String::new();
         for id in group.anchor.iter().chain(&group.body).copied() {
-            let value = self.value(&mut body, id)?;
+            let mut value = self.value(&mut body, id)?;
+            if let (Some(Sink::Update(_)), false) = (self.places.sinks.get(&id), stays_zero(self.graph, id)) {
+                self.declare_tensors();
+                value = body.line(format!("select(T(), {value}, in_tensor(row * dims.quads + c))"));
+                body.values.insert(id, value.clone());
+            }
             if let Some(&place) = self.places.of.get(&id) {
                 self.store(&mut body, &mut stores, id, place, &value, target);
                 stored.push((id, place));
@@ -351,6 +357,27 @@ impl Emitter<'_> {
         body.lines.push_str(&stores);
         self.function("body", if group.anchor.is_some() { ", anchor: T" } else { "" }, &body.lines, None);
         Ok((stored, body.lines.lines().count()))
+    }
+
+    /// The function that tells which values of a quad of an arena are a tensor's, for updates whose padding is not zero of
+    /// itself.
+    fn declare_tensors(&mut self) {
+        if self.functions.contains("fn in_tensor(") {
+            return;
+        }
+        let mut lines = String::new();
+        let layout = Layout::new(&self.graph.params);
+        for (tensor, offset) in self.graph.params.iter().zip(&layout.offsets) {
+            let (columns, quads, start) = (tensor.shape.columns(), tensor.shape.stride() / 4, offset / 16);
+            let end = start + (tensor.shape.blocks() * quads) as u64;
+            let _ = writeln!(lines, "    if (at >= {start}u && at < {end}u) {{");
+            let _ = writeln!(lines, "        columns = {columns}u;\n        c = (at - {start}u) % {quads}u;\n    }}");
+        }
+        let kept = "vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(columns)";
+        let _ = write!(
+            self.functions,
+            "fn in_tensor(at: u32) -> vec4<bool> {{\n    var columns = 0u;\n    var c = 0u;\n{lines}    return {kept};\n}}\n"
+        );
     }
 
     fn function(&mut self, name: &str, extra: &str, lines: &str, result: Option<&str>) {

@@ -10,6 +10,7 @@ mod emit;
 mod explain;
 mod fuse;
 mod late;
+mod padding;
 mod slots;
 mod split;
 mod stage;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Real, Reduction, Shape};
+use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, Layout, NodeId, Op, Over, Real, Reduction, Shape};
 use crate::graph::{Sink, eval_binary};
 use crate::random::{Draw, permute};
 
@@ -80,7 +80,7 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
     let whole = |id: NodeId, v: &&Vec<R>| v.len() == graph.shape(id).elements(env.rows);
     let get = |id: NodeId| values.get(&id).filter(|v| whole(id, v)).ok_or_else(|| missing("an input"));
     let length = node.shape.elements(env.rows);
-    let value = match &node.op {
+    let mut value = match &node.op {
         Op::Input(i) => env.inputs.get(*i).cloned().ok_or_else(|| missing("the batch"))?,
         Op::Gather { shuffled } => gather(env, node.shape.columns(), *shuffled).ok_or_else(|| missing("a row"))?,
         Op::Param(i) => env.params.get(*i).cloned().ok_or_else(|| missing("the parameter"))?,
@@ -112,6 +112,9 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
     };
     if value.len() != length {
         return Err(missing(&format!("a value of length {length} (found {})", value.len())));
+    }
+    if graph.sinks().iter().any(|(sink, of)| *of == id && matches!(sink, Sink::Update(_))) {
+        Layout::new(&graph.params).clear_padding(&graph.params, &mut value);
     }
     Ok(value)
 }

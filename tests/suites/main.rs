@@ -28,3 +28,4 @@ mod theory;
 mod training;
 mod translate;
 mod tuning;
+mod updates;
