@@ -8,6 +8,16 @@ use crate::error::{Error, Result};
 /// The most cotangents that a product takes one after the other: each is a product of its own.
 const APART: usize = 4096;
 
+/// Where a backward pass starts.
+pub(crate) struct Seed {
+    /// The value that is differentiated.
+    pub of: NodeId,
+    /// What its slope is multiplied by, times 2^`power`.
+    pub cotangent: NodeId,
+    /// How many times too large the cotangent is, as a power of two.
+    pub power: i32,
+}
+
 impl Graph {
     /// The gradient of a scalar with respect to each node in `wrt`.
     ///
@@ -46,24 +56,34 @@ impl Graph {
             return Err(Error::shape(op, value, given));
         };
         let extra = given.dims[..further].to_vec();
-        let active = self.active(of, wrt);
-        let mut adjoint: Vec<Option<NodeId>> = vec![None; of.0 + 1];
-        adjoint[of.0] = Some(cotangent);
-        for at in (0..=of.0).rev() {
-            let Some(g) = adjoint[at].filter(|_| active[at]) else { continue };
-            for (input, share) in self.shares(NodeId(at), g, &active, &extra)? {
-                adjoint[input.0] = Some(match adjoint[input.0] {
-                    None => share,
-                    Some(sum) => self.map([sum, share], |[a, b]| a + b)?,
-                });
+        let found = self.backward(&[Seed { of, cotangent, power: 0 }], wrt, &extra)?;
+        Ok(found.into_iter().map(|(gradient, _)| gradient).collect())
+    }
+
+    /// The sum of what several values give by their cotangents, with respect to each node in `wrt`: how many times too large
+    /// it is, as a power of two, stands beside each. Where terms that are scaled differently meet, the smaller scale is that
+    /// of their sum.
+    pub(crate) fn backward(&mut self, seeds: &[Seed], wrt: &[NodeId], extra: &[usize]) -> Result<Vec<(NodeId, i32)>> {
+        let end = seeds.iter().map(|seed| seed.of.0 + 1).max().unwrap_or(0);
+        let active = self.active(end, wrt);
+        let mut adjoint: Vec<Option<(NodeId, i32)>> = vec![None; end];
+        for seed in seeds {
+            adjoint[seed.of.0] = Some(self.sum_of(adjoint[seed.of.0], (seed.cotangent, seed.power))?);
+        }
+        for at in (0..end).rev() {
+            let Some((g, power)) = adjoint[at].filter(|_| active[at]) else { continue };
+            for (input, share) in self.shares(NodeId(at), g, &active, extra)? {
+                adjoint[input.0] = Some(self.sum_of(adjoint[input.0], (share, power))?);
             }
         }
         let mut found = Vec::with_capacity(wrt.len());
         for &node in wrt {
-            let shape = extended(self.shape(node), &extra);
+            let shape = extended(self.shape(node), extra);
             let adjoint = match adjoint.get(node.0).copied().flatten() {
-                None => self.fill(0.0, shape),
-                Some(same) if *self.shape(same) != shape => self.map_to(Expr::input(0), &[same], shape)?,
+                None => (self.fill(0.0, shape), 0),
+                Some((same, power)) if *self.shape(same) != shape => {
+                    (self.map_to(Expr::input(0), &[same], shape)?, power)
+                }
                 Some(adjoint) => adjoint,
             };
             found.push(adjoint);
@@ -71,10 +91,18 @@ impl Graph {
         Ok(found)
     }
 
-    /// Which nodes up to `of` depend on one of `wrt`.
-    fn active(&self, of: NodeId, wrt: &[NodeId]) -> Vec<bool> {
-        let mut active = vec![false; of.0 + 1];
-        for (id, node) in self.nodes().take(of.0 + 1) {
+    /// Both adjoints of a node together.
+    fn sum_of(&mut self, sum: Option<(NodeId, i32)>, share: (NodeId, i32)) -> Result<(NodeId, i32)> {
+        let Some(sum) = sum else { return Ok(share) };
+        let power = sum.1.min(share.1);
+        let [a, b] = [sum.1, share.1].map(|own| 2f64.powi(power - own));
+        Ok((self.map([sum.0, share.0], |[x, y]| x * a + y * b)?, power))
+    }
+
+    /// Which of the first `end` nodes depend on one of `wrt`.
+    fn active(&self, end: usize, wrt: &[NodeId]) -> Vec<bool> {
+        let mut active = vec![false; end];
+        for (id, node) in self.nodes().take(end) {
             active[id.0] = wrt.contains(&id) || node.inputs().iter().any(|i| active[i.0]);
         }
         active

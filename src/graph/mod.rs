@@ -14,6 +14,7 @@ mod shape;
 pub use expr::{Binary, Compare, Distribution, Expr};
 pub(crate) use expr::{Kind, eval_binary};
 pub use function::Function;
+pub(crate) use gradient::Seed;
 pub use layout::Layout;
 pub use node::{Arena, Graph, Node, NodeId, Op, Over, Reduction, Sink, Tensor};
 pub use real::Real;

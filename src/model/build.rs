@@ -5,7 +5,7 @@ use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
 use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
 use crate::error::{Error, Result};
-use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Shape, Sink};
+use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Seed, Shape, Sink};
 
 /// Streams of random draws; two neighbours are one draw's own.
 mod stream {
@@ -49,6 +49,13 @@ pub(super) struct Builder<'a> {
     pub params: Vec<NodeId>,
     /// Whether noise is drawn: in training.
     pub noisy: bool,
+    /// The terms of the objective, each with about how steep it is.
+    pub slopes: Vec<(NodeId, f64)>,
+}
+
+/// The power of two that brings slopes of about this size near 1, where 16 bits hold what is much smaller or larger, too.
+fn power_for(slope: f64) -> i32 {
+    if slope > 0.0 { (-slope.log2().ceil()).clamp(-60.0, 60.0) as i32 } else { 0 }
 }
 
 impl Builder<'_> {
@@ -67,25 +74,33 @@ impl Builder<'_> {
         let total = self.objective(shuffled)?;
         self.g.set_scope("gradient");
         let params = self.params.clone();
-        let Some(scale) = self.loss_scale() else {
+        if self.spec.precision == Precision::F32 {
             for (i, gradient) in self.g.gradient(total, &params)?.into_iter().enumerate() {
                 self.g.sink(Sink::Gradient(i), gradient);
             }
             return Ok(());
-        };
-        let seed = self.g.map_to(scale.clone(), &[], Shape::scalar())?;
-        for (i, gradient) in self.g.vjp(total, seed, &params)?.into_iter().enumerate() {
-            let gradient = self.g.map([gradient], |[g]| g / &scale)?;
+        }
+        let mut seeds = Vec::with_capacity(self.slopes.len());
+        for (of, slope) in self.slopes.clone() {
+            let power = power_for(slope);
+            let cotangent = self.g.map_to(Expr::rows() * 2f64.powi(power), &[], Shape::scalar())?;
+            seeds.push(Seed { of, cotangent, power });
+        }
+        for (i, (gradient, power)) in self.g.backward(&seeds, &params, &[])?.into_iter().enumerate() {
+            let gradient = self.g.map([gradient], |[g]| g / (Expr::rows() * 2f64.powi(power)))?;
             self.g.sink(Sink::Gradient(i), gradient);
         }
         Ok(())
     }
 
-    /// What the backward pass is scaled by, in half precision: the slope of a mean over the batch (and over features)
-    /// would lie below what 16 bits hold.
-    fn loss_scale(&self) -> Option<Expr> {
-        let features = if self.spec.loss == Loss::Mse { self.spec.input } else { 1 };
-        (self.spec.precision == Precision::F16).then(|| Expr::rows() * features as f64)
+    /// How steep the loss of a row is in each output, for an output that is off by about 1.
+    fn steepness(&self) -> f64 {
+        let pass = match self.spec.loss {
+            Loss::Mse => 1.0 / self.spec.input as f64,
+            Loss::Gaussian { sigma, .. } => 1.0 / (sigma * sigma),
+            Loss::SquaredError | Loss::Bernoulli | Loss::Softmax { .. } | Loss::Mixture { .. } => 1.0,
+        };
+        pass / (1.0 + self.spec.walkback as f64)
     }
 
     /// The terms of the objective, reported apart, and their sum.
@@ -100,22 +115,22 @@ impl Builder<'_> {
         if self.noisy && self.spec.walkback > 0 {
             reconstruction = self.walkback(&pass, x, reconstruction)?;
         }
-        let mut total = self.term("reconstruction", reconstruction, None)?;
+        let mut total = self.term("reconstruction", reconstruction, self.steepness(), None)?;
         self.g.set_scope("code");
         match (self.spec.latent, pass.log_variance) {
             (Latent::Gaussian { beta }, Some(gamma)) => {
                 let rows = latent::divergence(&mut self.g, pass.code, gamma)?;
                 let mean = self.g.batch_mean(rows)?;
                 let kl = self.g.map([mean], |[kl]| beta * kl)?;
-                total = self.term("kl", kl, Some(total))?;
+                total = self.term("kl", kl, beta, Some(total))?;
             }
             (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
                 let each = self.g.map([pass.latent], |[h]| weight * h.abs())?;
                 let sparsity = self.g.batch_mean(each)?;
-                total = self.term("sparsity", sparsity, Some(total))?;
+                total = self.term("sparsity", sparsity, weight, Some(total))?;
                 let each = self.g.map([pass.latent, pass.code], |[h, f]| gamma * (h - f).square())?;
                 let prediction = self.g.batch_mean(each)?;
-                total = self.term("prediction", prediction, Some(total))?;
+                total = self.term("prediction", prediction, gamma, Some(total))?;
             }
             _ => {}
         }
@@ -125,7 +140,7 @@ impl Builder<'_> {
             let name = if alike > 1 { format!("{} (penalties[{i}])", penalty.name()) } else { penalty.name().into() };
             self.g.set_scope(&name);
             let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32)?;
-            total = self.term(&name, cost, Some(total))?;
+            total = self.term(&name, cost, penalty.weight(), Some(total))?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");
@@ -133,19 +148,20 @@ impl Builder<'_> {
             let rows = Loss::Softmax { classes: supervised.classes }.rows(&mut self.g, logits, labels)?;
             let mean = self.g.batch_mean(rows)?;
             let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
-            total = self.term("supervised", cost, Some(total))?;
+            total = self.term("supervised", cost, supervised.weight, Some(total))?;
         }
         if self.spec.weight_decay > 0.0 {
             self.g.set_scope("weight_decay");
             let decay = self.weight_decay()?;
-            total = self.term("weight_decay", decay, Some(total))?;
+            total = self.term("weight_decay", decay, self.spec.weight_decay, Some(total))?;
         }
         Ok(total)
     }
 
-    /// Reports a term and adds it to the others.
-    fn term(&mut self, name: &str, value: NodeId, others: Option<NodeId>) -> Result<NodeId> {
+    /// Reports a term and adds it to the others; `slope` is about how steep it is, for one row.
+    fn term(&mut self, name: &str, value: NodeId, slope: f64, others: Option<NodeId>) -> Result<NodeId> {
         self.g.term(name, value);
+        self.slopes.push((value, slope));
         match others {
             None => Ok(value),
             Some(others) => self.g.map([others, value], |[a, b]| a + b),

@@ -257,7 +257,7 @@ impl Network {
     fn builder(&self, noisy: bool) -> Result<Builder<'_>> {
         let mut g = Graph::new(self.params.clone(), self.constants.clone());
         let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
-        Ok(Builder { network: self, spec: &self.spec, g, params, noisy })
+        Ok(Builder { network: self, spec: &self.spec, g, params, noisy, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

@@ -67,8 +67,9 @@ pub enum Precision {
     F32,
     /// The factors of matrix products are rounded to half precision, and what is computed only for them lies in memory
     /// so; their sums, parameters, gradients, moments, losses and reductions stay in single precision ("Mixed precision
-    /// training", Micikevicius et al., 2017). The backward pass is scaled so that small slopes are not lost: by the rows
-    /// of the batch, and by the features where the loss is a mean over them. The device must have `SHADER_F16`.
+    /// training", Micikevicius et al., 2017). The backward pass is scaled so that small slopes are not lost and large ones
+    /// fit: by the rows of the batch, and for each term of the objective by a power of two that follows from the spec, from
+    /// its weight and from the features where the loss is a mean over them. The device must have `SHADER_F16`.
     F16,
 }
 

@@ -252,9 +252,9 @@ fn by_hand(spec: &Spec, network: &Network, data: &[f64], params: &[Vec<f64>]) ->
     let objective = model.objective(data, &mut drawn);
     let mut gradient = Vec::new();
     for (name, values) in names.iter().zip(params) {
-        for e in 0..values.len() {
+        for (e, value) in values.iter().enumerate() {
             let mut shifted = |by: f64| {
-                model.params.get_mut(name).expect("a parameter")[e] = values[e] + by;
+                model.params.get_mut(name).expect("a parameter")[e] = value + by;
                 model.objective(data, &mut drawn)
             };
             gradient.push((shifted(EPS) - shifted(-EPS)) / (2.0 * EPS));
@@ -328,10 +328,10 @@ fn every_pair_of_draws_and_contraction() {
 
 #[test]
 fn draws_and_contraction_on_the_gpu() {
-    for (system, spec) in systems(&[5, 4, 3]).into_iter().filter(|(name, _)| ["dropout", "all of them"].contains(name))
-    {
-        for (method, penalty) in penalties(2) {
-            check(&format!("{system}, contraction {method}"), &spec.clone().penalty(penalty), true);
+    let (_, spec) = systems(&[5, 4, 3]).pop().expect("all of them");
+    for (method, penalty) in penalties(2) {
+        if ["exact", "of the reconstruction, estimated"].contains(&method) {
+            check(&format!("contraction {method}"), &spec.clone().penalty(penalty), true);
         }
     }
 }

@@ -229,7 +229,7 @@ fn views_and_columns() {
     check("a scalar seen as a row", &[fixed(&[])], |g, x| g.view(x[0], fixed(&[1, 1])).unwrap());
     for leaf in [batched(&[5]), batched(&[2, 6]), fixed(&[3, 4])] {
         for (offset, width) in [(0, 3), (0, 9), (1, 3), (3, 5), (-1, 6), (-2, 3), (-3, 9), (7, 2)] {
-            check(&format!("{width} columns from {offset} on of {leaf}"), &[leaf.clone()], |g, x| {
+            check(&format!("{width} columns from {offset} on of {leaf}"), std::slice::from_ref(&leaf), |g, x| {
                 let y = g.map([x[0]], |[x]| x.exp()).unwrap();
                 g.columns(y, offset, width).unwrap()
             });
@@ -244,7 +244,7 @@ fn maps_that_draw() {
     let normal = || Expr::random(Distribution::Normal, 2);
     for shape in [batched(&[5]), batched(&[2, 3]), batched(&[1]), batched(&[]), fixed(&[2, 3]), fixed(&[4]), fixed(&[])]
     {
-        check(&format!("masked {shape}"), &[shape.clone()], |g, x| {
+        check(&format!("masked {shape}"), std::slice::from_ref(&shape), |g, x| {
             g.map([x[0]], |[x]| uniform().select(strait::graph::Compare::Less, &0.5.into(), 0.0, 2.0 * x)).unwrap()
         });
         check(&format!("noise that grows, of {shape}"), &[shape.clone(), shape], |g, x| {

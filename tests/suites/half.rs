@@ -125,7 +125,7 @@ fn gradients(spec: &Spec, rows: usize, high: f64) -> Vec<f64> {
     let own = network.params().iter().enumerate();
     let env = Environment {
         rows,
-        data: wide(values(1, rows * 6, (0.0, high))),
+        data: wide(values(1, rows * spec.input, (0.0, high))),
         params: own.map(|(i, t)| wide(values(10 + i as u32, t.shape.elements(1), (-0.7 * high, 0.7 * high)))).collect(),
         seed: 5,
         ..Environment::default()
@@ -145,6 +145,43 @@ fn gradients_are_those_of_single_precision_to_its_tolerance() {
         let narrow = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
         let error = squared_error(&narrow(&half), &narrow(&single)).sqrt();
         assert!(error > 1e-6 && error < 3e-3, "{name}, {rows} rows: {error}");
+    }
+}
+
+/// Terms whose slopes are far apart: each in the range of 16 bits, and none lost beside another.
+#[test]
+fn heavy_and_light_terms_go_together() {
+    let base = || Spec::symmetric(&[784, 12, 6], Activation::Tanh).code_activation(Activation::Sigmoid);
+    let code = || base().code_activation(Activation::Identity);
+    let kl = |weight, layer| Penalty::KlSparsity { weight, rho: 0.05, layer };
+    let exact = |weight| Penalty::Contractive { weight, of: Default::default(), method: strait::model::Method::Exact };
+    let sigmoid = || {
+        let mut spec = base();
+        spec.encoder[0].activation = Activation::Sigmoid;
+        spec
+    };
+    let specs = [
+        ("sparse code", base().penalty(kl(100.0, None))),
+        ("sparse hidden layer", sigmoid().penalty(kl(100.0, Some(0)))),
+        ("both", sigmoid().penalty(kl(1e4, Some(0))).penalty(kl(1e-3, None))),
+        ("variational", code().variational(100.0)),
+        ("variational, light", code().loss(Loss::SquaredError).variational(1e-4)),
+        ("l1", base().penalty(Penalty::L1 { weight: 1e5, layer: None })),
+        ("contraction", base().penalty(exact(1e3))),
+        ("narrow gaussian", code().loss(Loss::Gaussian { sigma: 1e-3, learned: false }).variational(1.0)),
+        ("decay", base().weight_decay(10.0).penalty(kl(50.0, None))),
+    ];
+    for (name, spec) in specs {
+        let [single, half] = [Precision::F32, Precision::F16].map(|p| gradients(&spec.clone().precision(p), 16, 0.2));
+        let network = Network::new(&spec).unwrap();
+        let mut at = 0;
+        for tensor in network.params() {
+            let range = at..at + tensor.shape.elements(1);
+            at = range.end;
+            let narrow = |v: &[f64]| v[range.clone()].iter().map(|&v| v as f32).collect::<Vec<f32>>();
+            let error = squared_error(&narrow(&half), &narrow(&single)).sqrt();
+            assert!(error < 5e-3, "{name}, {}: {error}", tensor.name);
+        }
     }
 }
 
