@@ -63,7 +63,8 @@ impl Gpu {
             return Err(Error::Limit { what: label.into(), needs, allowed, limit: "max_buffer_size" });
         }
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size: needs, usage, mapped_at_creation: false };
-        self.scoped(label, |device| Buffer(device.create_buffer(&descriptor)))
+        let buffer = self.scoped(label, |device| Buffer(device.create_buffer(&descriptor)))?;
+        self.ask().map(|()| buffer)
     }
 
     /// Writes bytes before anything that is submitted later.
@@ -73,7 +74,14 @@ impl Gpu {
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         buffer.check("write", offset, bytes.len() as u64)?;
         for (piece, offset) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {
-            self.scoped("write", |_| self.queue().write_buffer(&buffer.0, offset, piece))?;
+            let size = wgpu::BufferSize::new(piece.len() as u64);
+            let taken = self.scoped("write", |_| {
+                let mut room = self.queue().write_buffer_with(&buffer.0, offset, size?)?;
+                room.copy_from_slice(piece);
+                Some(())
+            })?;
+            // A lost device gives no room, and reports nothing.
+            taken.ok_or_else(|| self.failure("write", "there is no room for what is written"))?;
             self.retire(piece.len())?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The context: choosing, creating or adopting a device, and turning what it complains about into errors.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::buffer::Staged;
@@ -44,14 +45,30 @@ struct Inner {
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     staged: Mutex<Staged>,
     troubles: Arc<Mutex<Troubles>>,
+    /// Whether the device is strait's own, so that its callbacks are.
+    own: bool,
 }
 
-/// What the device reported outside any call of ours.
+/// What became of the device, and what it reported outside any call of ours.
 #[derive(Default)]
 struct Troubles {
+    /// Why it is lost, as its callback or the host says.
     lost: Option<String>,
+    /// Whether it was found to be lost, which may be before anybody says why.
+    gone: bool,
+    /// The first error that belongs to no call of ours.
     error: Option<String>,
 }
+
+impl Troubles {
+    fn loss(&self) -> Option<Error> {
+        let found = || self.gone.then(|| GONE.to_string());
+        self.lost.clone().or_else(found).map(|reason| Error::DeviceLost { reason })
+    }
+}
+
+/// The reason where nobody gives one.
+const GONE: &str = "it takes no work any more: the driver reset it, or it was unplugged or destroyed";
 
 impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -142,7 +159,7 @@ impl Gpu {
         let failed =
             |e: wgpu::RequestDeviceError| Error::Device { op: "request_device".into(), message: e.to_string() };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(failed)?;
-        let gpu = Gpu::adopt(device, queue);
+        let gpu = Gpu::on(device, queue, &[], true);
         let troubles = gpu.0.troubles.clone();
         gpu.0.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             log::error!("the device reports: {error}");
@@ -168,10 +185,11 @@ impl Gpu {
         adapter.features() & Gpu::USEFUL
     }
 
-    /// Computes on the host application's own device. Its error and device-lost handlers are left alone: let the
-    /// host's device-lost callback call [`Gpu::device_lost`].
+    /// Computes on the host application's own device. Its error and device-lost handlers are left alone. A lost device is
+    /// found out when strait next uses it; where the host's device-lost callback calls [`Gpu::device_lost`], the error
+    /// gives the reason, too.
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
-        Gpu::on(device, queue, &[])
+        Gpu::on(device, queue, &[], false)
     }
 
     /// As [`Gpu::adopt`], on a device whose cooperative matrices may be used. Asking for them is up to the host, since
@@ -179,10 +197,10 @@ impl Gpu {
     /// [`Gpu::features`]. Products of models in half precision then try them when they are tuned
     /// ([`crate::Session::tune`]), and use them where they are faster; nothing else does.
     pub fn adopt_cooperative(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
-        Gpu::on(device, queue, &adapter.cooperative_matrix_properties())
+        Gpu::on(device, queue, &adapter.cooperative_matrix_properties(), false)
     }
 
-    fn on(device: wgpu::Device, queue: wgpu::Queue, matrices: &[wgpu::CooperativeMatrixProperties]) -> Gpu {
+    fn on(device: wgpu::Device, queue: wgpu::Queue, matrices: &[wgpu::CooperativeMatrixProperties], own: bool) -> Gpu {
         let (offered, info) = (device.limits(), device.adapter_info());
         let has = |feature| device.features().contains(feature);
         let subgroups = has(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
@@ -200,7 +218,7 @@ impl Gpu {
         };
         let summary = summarise(&info);
         let (pipelines, staged, troubles) = Default::default();
-        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, staged, troubles }))
+        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, staged, troubles, own }))
     }
 
     /// Every adapter of this machine.
@@ -247,32 +265,88 @@ impl Gpu {
         &self.0.staged
     }
 
-    /// Fails where the device is lost or has reported an error that belongs to no call.
+    /// Fails where the device is known to be lost.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
     pub fn check(&self) -> Result<()> {
-        let mut troubles = lock(&self.0.troubles);
-        if let Some(reason) = &troubles.lost {
-            return Err(Error::DeviceLost { reason: reason.clone() });
+        lock(&self.0.troubles).loss().map_or(Ok(()), Err)
+    }
+
+    /// The first error since the last call of this that the device reported outside any call of strait's, such as one
+    /// that the host made on [`Gpu::device`] without an error scope. All of them are logged; none of them makes a call of
+    /// strait's fail. On an adopted device they go to the host's own handler.
+    pub fn uncaptured_error(&self) -> Option<Error> {
+        let message = lock(&self.0.troubles).error.take()?;
+        Some(Error::Device { op: "a call outside strait".into(), message })
+    }
+
+    /// Fails where the device is lost. On a lost device most calls of wgpu do nothing and report nothing, so whatever
+    /// neither writes nor reads anything back ends with this.
+    pub(crate) fn alive(&self) -> Result<()> {
+        if !self.0.own {
+            return self.ask();
         }
-        match troubles.error.take() {
-            Some(message) => Err(Error::Device { op: "an earlier operation".into(), message }),
-            None => Ok(()),
+        self.check()?;
+        // Cheaper: the callback of the own device tells while it is polled.
+        self.poll(wgpu::PollType::Poll)?;
+        self.check()
+    }
+
+    /// As [`Gpu::alive`], asking the device itself.
+    pub(super) fn ask(&self) -> Result<()> {
+        self.check()?;
+        // Memory that is mapped from the beginning is there at once, or never.
+        let device = &self.0.device;
+        let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
+        let descriptor = wgpu::BufferDescriptor { label: Some("alive"), size: 16, usage, mapped_at_creation: true };
+        let (answered, error) = self.captured(|| device.create_buffer(&descriptor).get_mapped_range(..).is_ok());
+        if answered || matches!(error, Some(wgpu::Error::OutOfMemory { .. })) {
+            return Ok(());
+        }
+        lock(&self.0.troubles).gone = true;
+        self.check()
+    }
+
+    /// The error of an operation that went wrong: that the device is lost, where it is, whatever wgpu reported.
+    pub(super) fn failure(&self, op: &str, message: impl ToString) -> Error {
+        let failed = || Error::Device { op: op.to_string(), message: message.to_string() };
+        self.ask().err().unwrap_or_else(failed)
+    }
+
+    /// Polls the device, and so calls back whoever waits for it.
+    pub(super) fn poll(&self, how: wgpu::PollType) -> Result<()> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.failure("wait", error)),
+            // wgpu panics where the driver says in a wait that the device is lost. Any other panic is one of a callback,
+            // which goes to whoever polls.
+            Err(panic) => match self.ask() {
+                Err(lost) => Err(lost),
+                Ok(()) => resume_unwind(panic),
+            },
         }
     }
 
     /// Runs calls to wgpu and returns the first error that the device reports in them.
     pub(super) fn scoped<R>(&self, op: &str, calls: impl FnOnce(&wgpu::Device) -> R) -> Result<R> {
         self.check()?;
-        let device = &self.0.device;
+        match self.captured(|| calls(&self.0.device)) {
+            (_, Some(error)) => Err(self.failure(op, error)),
+            (result, None) => Ok(result),
+        }
+    }
+
+    /// Runs calls to wgpu and tells the first error that the device reports in them.
+    fn captured<R>(&self, calls: impl FnOnce() -> R) -> (R, Option<wgpu::Error>) {
         let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
-        let mut guards: Vec<_> = filters.map(|f| device.push_error_scope(f)).into();
-        let result = calls(device);
+        let mut guards: Vec<_> = filters.map(|f| self.0.device.push_error_scope(f)).into();
+        let result = calls();
         let mut found = None;
         while let Some(guard) = guards.pop() {
             found = pollster::block_on(guard.pop()).or(found);
         }
-        match found {
-            Some(error) => Err(Error::Device { op: op.to_string(), message: error.to_string() }),
-            None => Ok(result),
-        }
+        (result, found)
     }
 }

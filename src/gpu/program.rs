@@ -190,8 +190,10 @@ impl Gpu {
         }
         let reflection = kernel::reflect(label, wgsl)?;
         let made = self.scoped(label, |device| compile(device, label, reflection));
-        let made = made.map_err(|e| Error::Kernel { kernel: label.into(), message: e.to_string() })?;
-        let made = Arc::new(made);
+        let made = Arc::new(made.map_err(|e| match e {
+            Error::Device { message, .. } => Error::Kernel { kernel: label.into(), message },
+            lost => lost,
+        })?);
         self.pipelines().insert(wgsl.to_string(), made.clone());
         Ok(made)
     }
@@ -250,9 +252,8 @@ impl Gpu {
 
     /// Waits until a submission has run, or the last one.
     pub(super) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let polled = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
-        polled.map_err(|e| Error::Device { op: "wait".into(), message: e.to_string() })?;
-        self.check()
+        self.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
+        self.alive()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -24,25 +25,85 @@ pub enum Wait {
 }
 
 /// A staging buffer for one copy at a time.
+///
+/// The buffer is mapped by the device, at some time after the copy, and unmapped here once its bytes were taken. While a
+/// map is pending nobody unmaps: another thread that polls may be mapping at that moment, and the buffer would stay mapped
+/// for good. So a copy that nobody waits for any more is left to arrive; the next one unmaps the buffer if that has
+/// happened, and else takes a new buffer.
 #[derive(Debug)]
 pub struct Readback {
     gpu: Gpu,
     staging: Buffer,
-    pending: Option<Pending>,
+    usage: Use,
+}
+
+/// What the staging buffer is used for.
+#[derive(Debug)]
+enum Use {
+    /// Nothing: it is not mapped, and will not be.
+    Free,
+    /// A copy that is under way.
+    Pending(Pending),
+    /// A copy that nobody waits for any more.
+    Forgotten(Arc<Shared>),
+    /// A copy that failed. Nobody knows whether the buffer is mapped, so it is used no more.
+    Failed,
 }
 
 #[derive(Debug)]
 struct Pending {
     bytes: u64,
-    shared: Arc<(Mutex<Shared>, Condvar)>,
+    shared: Arc<Shared>,
     submission: wgpu::SubmissionIndex,
     waiter: bool,
 }
 
+/// What the device's callback and whoever waits for it have in common.
 #[derive(Debug, Default)]
 struct Shared {
+    copy: Mutex<Copy>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Copy {
     done: Option<std::result::Result<(), String>>,
     waker: Option<Waker>,
+}
+
+impl Shared {
+    /// Notes how the copy ended and wakes who waits for it: not under the lock, since an executor may poll, or drop a
+    /// future, while it is woken.
+    fn tell(&self, done: std::result::Result<(), String>) {
+        let waker = {
+            let mut copy = lock(&self.copy);
+            copy.done.get_or_insert(done);
+            copy.waker.take()
+        };
+        self.arrived.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Sets who is to be woken, unless the copy has ended. True where it has.
+    fn ended_or_wakes(&self, waker: &Waker) -> bool {
+        // Cloning and dropping a waker, too, runs an executor's code.
+        let mut waker = Some(waker.clone());
+        let mut copy = lock(&self.copy);
+        let ended = copy.done.is_some();
+        if !ended {
+            std::mem::swap(&mut copy.waker, &mut waker);
+        }
+        drop(copy);
+        ended
+    }
+
+    /// Wakes nobody any more.
+    fn forget(&self) {
+        let waker = lock(&self.copy).waker.take();
+        drop(waker);
+    }
 }
 
 impl Readback {
@@ -51,8 +112,7 @@ impl Readback {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, bytes: u64) -> Result<Readback> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        Ok(Readback { gpu: gpu.clone(), staging: gpu.buffer_for("readback", bytes, usage)?, pending: None })
+        Ok(Readback { gpu: gpu.clone(), staging: staging(gpu, bytes)?, usage: Use::Free })
     }
 
     /// The staging buffer.
@@ -62,7 +122,7 @@ impl Readback {
 
     /// Whether a copy is under way.
     pub fn busy(&self) -> bool {
-        self.pending.is_some()
+        matches!(self.usage, Use::Pending(_))
     }
 
     /// Copies ranges of buffers, one after the other, behind everything submitted so far.
@@ -79,8 +139,10 @@ impl Readback {
             let message = format!("{bytes} bytes into a staging buffer of {}", self.staging.bytes());
             return Err(Error::Device { op: "read".into(), message });
         }
+        self.free()?;
         let gpu = self.gpu.clone();
-        let shared = Arc::new((Mutex::new(Shared::default()), Condvar::new()));
+        let shared = Arc::new(Shared::default());
+        self.usage = Use::Failed;
         let submission = gpu.scoped("read", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
             let mut at = 0;
@@ -92,11 +154,30 @@ impl Readback {
             let submission = gpu.queue().submit([encoder.finish()]);
             let told = shared.clone();
             self.staging.0.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-                tell(&told, result.map_err(|e| e.to_string()));
+                told.tell(result.map_err(|e| e.to_string()));
             });
             submission
         })?;
-        self.pending = Some(Pending { bytes, shared, submission, waiter: false });
+        // A lost device refuses at once, and reports nothing.
+        if let Some(Err(message)) = &lock(&shared.copy).done {
+            return Err(gpu.failure("read", message));
+        }
+        self.usage = Use::Pending(Pending { bytes, shared, submission, waiter: false });
+        Ok(())
+    }
+
+    /// Sees to it that the staging buffer is not mapped, and will not be before the next copy.
+    fn free(&mut self) -> Result<()> {
+        let mapped = match &self.usage {
+            Use::Free | Use::Pending(_) => return Ok(()),
+            Use::Forgotten(shared) => matches!(lock(&shared.copy).done, Some(Ok(()))),
+            Use::Failed => false,
+        };
+        if !mapped || self.gpu.scoped("read", |_| self.staging.0.unmap()).is_err() {
+            // What is dropped may still be mapped: wgpu sees to its end.
+            self.staging = staging(&self.gpu, self.staging.bytes())?;
+        }
+        self.usage = Use::Free;
         Ok(())
     }
 
@@ -105,14 +186,17 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`] where the copy failed.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>> {
-        let _ = self.gpu.device().poll(wgpu::PollType::Poll);
+        self.gpu.check()?;
+        self.gpu.poll(wgpu::PollType::Poll)?;
         self.arrived()
     }
 
     /// Forgets a copy that nobody waits for any more, so that another can be started.
     pub fn discard(&mut self) {
-        if self.pending.take().is_some() {
-            self.staging.0.unmap();
+        if let Use::Pending(pending) = &self.usage {
+            let shared = pending.shared.clone();
+            shared.forget();
+            self.usage = Use::Forgotten(shared);
         }
     }
 
@@ -121,18 +205,18 @@ impl Readback {
     /// # Errors
     /// As [`Readback::take`].
     pub fn wait(&mut self) -> Result<Vec<u8>> {
-        if let Some(pending) = &self.pending {
+        self.gpu.check()?;
+        if let Use::Pending(pending) = &self.usage {
             let submission_index = Some(pending.submission.clone());
-            let polled = self.gpu.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
-            self.gpu.check()?;
-            polled.map_err(|e| Error::Device { op: "read".into(), message: e.to_string() })?;
+            self.gpu.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
             // Another thread's poll may have taken the callback and not yet called it.
-            let (shared, told) = &*pending.shared;
-            let waiting = |shared: &mut Shared| shared.done.is_none();
-            drop(told.wait_timeout_while(lock(shared), LATE, waiting));
+            let Shared { copy, arrived } = &*pending.shared;
+            drop(arrived.wait_timeout_while(lock(copy), LATE, |copy| copy.done.is_none()));
         }
-        let nothing = || Error::Device { op: "read".into(), message: "the copy did not arrive".into() };
-        self.arrived()?.ok_or_else(nothing)
+        match self.arrived()? {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.gpu.failure("read", "the copy did not arrive")),
+        }
     }
 
     /// Waits for the bytes, blocking the thread or awaiting them.
@@ -153,18 +237,26 @@ impl Readback {
 
     fn arrived(&mut self) -> Result<Option<Vec<u8>>> {
         self.gpu.check()?;
-        let Some(pending) = &self.pending else { return Ok(None) };
-        let Some(done) = lock(&pending.shared.0).done.take() else { return Ok(None) };
+        let Use::Pending(pending) = &self.usage else { return Ok(None) };
+        let Some(done) = lock(&pending.shared.copy).done.take() else { return Ok(None) };
         let bytes = pending.bytes;
-        self.pending = None;
-        let fail = |message: String| Error::Device { op: "read".into(), message };
-        done.map_err(fail)?;
-        let view = self.staging.0.get_mapped_range(0..bytes).map_err(|e| fail(e.to_string()))?;
-        let copy = view.to_vec();
-        drop(view);
-        self.staging.0.unmap();
-        Ok(Some(copy))
+        self.usage = Use::Failed;
+        done.map_err(|message| self.gpu.failure("read", message))?;
+        let copied = self.gpu.scoped("read", |_| {
+            let view = self.staging.0.get_mapped_range(0..bytes).map_err(|e| e.to_string())?;
+            let copied = view.to_vec();
+            drop(view);
+            self.staging.0.unmap();
+            Ok(copied)
+        })?;
+        let copied = copied.map_err(|message: String| self.gpu.failure("read", message))?;
+        self.usage = Use::Free;
+        Ok(Some(copied))
     }
+}
+
+fn staging(gpu: &Gpu, bytes: u64) -> Result<Buffer> {
+    gpu.buffer_for("readback", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
 }
 
 struct Arrival<'a>(&'a mut Readback);
@@ -173,53 +265,50 @@ impl Future for Arrival<'_> {
     type Output = Result<Vec<u8>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.arrived() {
-            Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
-            Err(error) => return Poll::Ready(Err(error)),
-            Ok(None) => {}
-        }
-        let device = self.0.gpu.device().clone();
-        let Some(pending) = &mut self.0.pending else {
-            return Poll::Ready(Err(Error::Device { op: "read".into(), message: "no copy was started".into() }));
-        };
-        let mut shared = lock(&pending.shared.0);
-        if shared.done.is_some() {
-            context.waker().wake_by_ref();
-        }
-        shared.waker = Some(context.waker().clone());
-        drop(shared);
-        if !pending.waiter {
-            pending.waiter = true;
-            let submission_index = Some(pending.submission.clone());
-            let told = pending.shared.clone();
-            let waiter = std::thread::Builder::new().name("strait readback".into()).spawn(move || {
-                if let Err(e) = device.poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
-                    // The callback will not come any more.
-                    tell(&told, Err(e.to_string()));
-                }
-            });
-            if let Err(e) = waiter {
-                return Poll::Ready(Err(Error::Device { op: "read".into(), message: e.to_string() }));
+        loop {
+            match self.0.arrived() {
+                Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(None) => {}
             }
+            let gpu = self.0.gpu.clone();
+            let Use::Pending(pending) = &mut self.0.usage else {
+                return Poll::Ready(Err(gpu.failure("read", "no copy was started")));
+            };
+            if pending.shared.ended_or_wakes(context.waker()) {
+                continue;
+            }
+            if !pending.waiter {
+                pending.waiter = true;
+                let submission_index = Some(pending.submission.clone());
+                let told = pending.shared.clone();
+                let waiter = std::thread::Builder::new().name("strait readback".into()).spawn(move || {
+                    let wait = || gpu.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+                    // Where this fails the callback will not come any more.
+                    match catch_unwind(AssertUnwindSafe(wait)) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => told.tell(Err(e.to_string())),
+                        Err(panic) => {
+                            told.tell(Err("a callback of the host's panicked".into()));
+                            resume_unwind(panic);
+                        }
+                    }
+                });
+                if let Err(e) = waiter {
+                    pending.waiter = false;
+                    return Poll::Ready(Err(Error::Device { op: "read".into(), message: e.to_string() }));
+                }
+            }
+            return Poll::Pending;
         }
-        Poll::Pending
     }
 }
 
-impl Drop for Readback {
+impl Drop for Arrival<'_> {
     fn drop(&mut self) {
-        // A map that is under way would otherwise outlive its owner.
-        self.discard();
-    }
-}
-
-/// Notes how a copy ended and wakes who waits for it.
-fn tell(shared: &(Mutex<Shared>, Condvar), done: std::result::Result<(), String>) {
-    let mut told = lock(&shared.0);
-    told.done.get_or_insert(done);
-    shared.1.notify_all();
-    if let Some(waker) = told.waker.take() {
-        waker.wake();
+        if let Use::Pending(pending) = &self.0.usage {
+            pending.shared.forget();
+        }
     }
 }
 

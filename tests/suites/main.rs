@@ -22,6 +22,7 @@ mod pca;
 mod plan;
 mod pytorch;
 mod random;
+mod readback;
 mod sampling;
 mod systems;
 mod theory;
