@@ -1,5 +1,6 @@
 // Ends the forward and backward passes of a step: reports the terms, stops training where one of them or the gradient
 // is not finite, and moves on to the next batch. One thread; the update of the parameters follows, unless it stopped.
+// An evaluation, which changes nothing, sets flags[2]: it goes on, so that every batch reports its terms.
 
 const RING: u32 = 1024u;
 const TERMS: u32 = 12u;
@@ -26,11 +27,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>) {
         state.bad_term = 0xfffffffeu;
         return;
     }
+    let stops = atomicLoad(&flags[2]) == 0u;
     // A bound that drivers cannot work out: see `none` in kernel/mod.rs.
     for (var i = 0u; i < dims.terms + group.z; i++) {
         let term = terms[i * 16u].x;
         ring[(state.step % RING) * TERMS + i] = term;
-        if (state.halted == 0u && (bitcast<u32>(term) & 0x7f800000u) == 0x7f800000u) {
+        if (stops && state.halted == 0u && (bitcast<u32>(term) & 0x7f800000u) == 0x7f800000u) {
             state.halted = 1u;
             state.bad_step = state.step;
             state.bad_term = i;

@@ -3,7 +3,7 @@
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use crate::data::Source;
+use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::evaluator::Evaluator;
 use crate::gpu::Gpu;
@@ -31,6 +31,7 @@ impl Pca {
     /// [`Error::Spec`] where `count` is 0 or more than the features; [`Error::Data`] where the source gives no rows or a
     /// value that is not finite; [`Error::Device`].
     pub fn fit(gpu: &Gpu, data: &dyn Source, count: usize) -> Result<Pca> {
+        let data = &Fixed::new(data);
         let (rows, columns) = (data.rows(), data.columns());
         if count == 0 || count > columns {
             return Err(Error::spec("count", count, format!("1 to the {columns} features")));
@@ -109,7 +110,7 @@ impl Pca {
     /// # Errors
     /// As [`Source::read`]; [`Error::Data`] where the columns differ.
     pub fn mse(&self, data: &dyn Source) -> Result<f64> {
-        let columns = self.columns()?;
+        let (data, columns) = (&Fixed::new(data), self.columns()?);
         if columns != data.columns() {
             return Err(Error::data(format!("{}: columns", data.name()), data.columns(), columns.to_string()));
         }

@@ -6,6 +6,7 @@
 mod csv;
 mod digits;
 mod element;
+mod fixed;
 mod idx;
 mod input;
 mod mnist;
@@ -15,6 +16,7 @@ mod table;
 
 pub use self::csv::{CsvOptions, LabelColumn, read_csv};
 pub use digits::digits;
+pub(crate) use fixed::Fixed;
 pub use idx::{IdxFile, Scale, read_idx, read_idx_labels};
 pub use mnist::mnist;
 pub use npy::read_npy;
@@ -25,10 +27,11 @@ use crate::{Error, Result};
 /// Rows of `f32` that can be read in any order. A data set larger than the GPU's memory, or the host's, is streamed
 /// through this trait; [`Data`] and [`IdxFile`] implement it.
 pub trait Source: Send + Sync {
-    /// The number of rows, at least 1.
+    /// The number of rows, at least 1. Training, evaluating and analysis ask once, before they read any; where another
+    /// number is told afterwards, reading fails.
     fn rows(&self) -> usize;
 
-    /// The number of values in a row, at least 1.
+    /// The number of values in a row, at least 1; asked once, as the rows.
     fn columns(&self) -> usize;
 
     /// Fills `out`, row-major, with the rows from `first_row` on; `out.len()` says how many.

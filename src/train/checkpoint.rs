@@ -31,6 +31,12 @@ struct Run {
     /// Where it started, if it follows another.
     #[serde(default)]
     start: u64,
+    /// The rows that it trains on, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    /// Whether the look at the validation rows at the end of an epoch is still due.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    look: bool,
     best: Best,
     /// The tiles of its products, where they were measured.
     #[serde(default, skip_serializing_if = "Tuning::is_empty")]
@@ -86,6 +92,8 @@ impl Session {
                 training: self.training,
                 step,
                 start: self.start.min(step),
+                rows: self.rows,
+                look: self.look && bad.is_none(),
                 best: self.best,
                 tuning: self.tuning().clone(),
             }),
@@ -183,6 +191,7 @@ impl Session {
         }
         if let (Some(run), true) = (run, resume) {
             (session.step, session.start, session.best) = (run.step, run.start, run.best);
+            (session.rows, session.look) = (run.rows, run.look);
             session.tuning = Arc::new(usable(run.tuning, &Target::of(gpu, 1)));
             let bytes = session.shared(Role::Arena(Arena::Params))?.bytes();
             for (arena, values) in arenas {

@@ -39,7 +39,7 @@ impl Bad {
 
     /// Steps that the parameters have taken, the torn one included: it must not be taken again.
     pub fn taken(&self) -> u64 {
-        self.step + u64::from(self.torn())
+        self.step.saturating_add(self.torn().into())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::feed::{Feed, fitting, halving};
 use super::{Objective, Session, Training};
-use crate::data::Source;
+use crate::data::{Fixed, Source};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -34,7 +34,8 @@ pub(super) struct Evaluation {
 
 impl Session {
     /// The mean objective over the rows of `data`, term by term, nothing corrupted. A penalty of a unit's mean activity
-    /// takes that mean over up to 1,024 rows at a time.
+    /// takes that mean over up to 1,024 rows at a time. Where a term is not finite in some row, its mean and the whole
+    /// objective are not finite either; the other terms are still the means over all rows.
     ///
     /// ```no_run
     /// # fn show(session: &mut strait::Session, test: &strait::Data) -> strait::Result<()> {
@@ -62,6 +63,7 @@ impl Session {
     }
 
     async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<Objective> {
+        let data: Arc<dyn Source> = Arc::new(Fixed::new(data));
         self.check_shape(&*data)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
@@ -91,7 +93,10 @@ impl Evaluation {
         let recording = Recording::new(&graph, session.step_target(&feed))?;
         let mut shared: BTreeMap<Role, Buffer> = session.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
-        shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
+        // A batch that is not finite stops nothing: every term is the mean over all rows.
+        let flags = gpu.buffer("flags", 16)?;
+        gpu.write(&flags, 8, bytemuck::bytes_of(&1u32))?;
+        shared.insert(Role::Flags, flags);
         let program = Program::new(gpu, &recording, &state, &shared)?;
         let (terms, names) = (program.buffer(Role::Terms)?, graph.terms().to_vec());
         let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], names.len() as u32)?;
@@ -107,6 +112,8 @@ impl Evaluation {
 
     /// The mean objective; not finite where a row's is not.
     pub async fn run(&mut self, gpu: &Gpu, how: Wait) -> Result<Objective> {
+        // A future that was dropped half-way leaves its copy behind.
+        self.readback.discard();
         gpu.write(&self.state, 0, &[0; 64])?;
         self.feed.seek(0);
         let batch = self.feed.batch() as u64;

@@ -52,7 +52,14 @@ impl Run {
             // Where rows are held out, every epoch ends with a look at them.
             let left = session.steps_left_in_epoch()?.unwrap_or(u64::MAX);
             let wanted = if self.cancelled { 0 } else { self.budget.min(self.total - session.step).min(left) };
-            if wanted == 0 || session.submit(wanted)? == 0 {
+            if wanted == 0 {
+                break;
+            }
+            let before = session.step;
+            let taken = session.submit(wanted);
+            // From here on the look is due, whatever becomes of this future.
+            session.look |= session.step - before == left;
+            if taken? == 0 {
                 break;
             }
         }
@@ -121,7 +128,8 @@ impl Drop for Reports<'_> {
 impl Session {
     /// Trains on `data` for all epochs, or what is left of them where the run was broken off or resumed from a
     /// checkpoint. Behind a run that has come to its end, also an early one, it begins another of as many epochs: from
-    /// the parameters and moments as they are, with the schedule and early stopping from their beginning.
+    /// the parameters and moments as they are, with the schedule and early stopping from their beginning. A run that was
+    /// broken off over another number of rows does not go on either: another begins, and a warning in the log says so.
     ///
     /// # Errors
     /// As [`Session::load`]; [`Error::Diverged`] where a term or a gradient is no longer finite: the parameters are

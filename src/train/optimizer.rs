@@ -93,7 +93,7 @@ impl Optimizer {
     pub fn table_row(&self, step: u64, learning_rate: f64) -> [f32; 4] {
         let (first, second) = match *self {
             Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
-                let left = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
+                let left = |beta: f64| 1.0 - beta.powf(step as f64 + 1.0);
                 (learning_rate / left(beta1), 1.0 / left(beta2).sqrt())
             }
             _ => (learning_rate, 1.0),

@@ -9,6 +9,8 @@ use crate::plan::Cost;
 
 /// Steps in one submit at most. A GPU that waits for its host after every step runs at a low clock.
 const TOGETHER: u64 = 16;
+/// Steps in a profile at most: the time of every dispatch of every step is kept until the medians are taken.
+const STEPS: u64 = 1 << 16;
 
 /// Where the time of a training step goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +36,17 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] before [`Session::load`] or where the run is over; [`Error::Limit`] where the device writes no
+    /// [`Error::Data`] before [`Session::load`], where the run is over, or where `steps` and what is left of the run are
+    /// both more than 65,536; [`Error::Limit`] where the device writes no
     /// timestamps; [`Error::Diverged`] where one of the steps went bad.
     pub fn profile(&mut self, steps: u64) -> Result<Profile> {
         let left = self.total_steps()?.saturating_sub(self.step);
         let steps = steps.min(left);
         if steps == 0 {
             return Err(Error::data("steps to profile", 0, "1 or more that are left of the run"));
+        }
+        if steps > STEPS {
+            return Err(Error::data("steps to profile", steps, format!("1 to {STEPS}")));
         }
         pollster::block_on(self.settle(Wait::Block))?;
         self.hasten(true)?;

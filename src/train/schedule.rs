@@ -39,7 +39,7 @@ pub struct Schedule {
 impl Schedule {
     /// The factor of step `step` (counted from 0) in a run of `total` steps.
     pub fn factor(&self, step: u64, total: u64) -> f64 {
-        let warm = if self.warm_up == 0 { 1.0 } else { ((step + 1) as f64 / self.warm_up as f64).min(1.0) };
+        let warm = if self.warm_up == 0 { 1.0 } else { ((step as f64 + 1.0) / self.warm_up as f64).min(1.0) };
         let decay = match self.decay {
             Decay::Constant => 1.0,
             Decay::Step { every, factor } => factor.powf((step / every.max(1)) as f64),

@@ -8,7 +8,7 @@ use super::infer::Inference;
 use super::progress::Best;
 use super::trainer::Trainer;
 use super::{EarlyStopping, Training};
-use crate::data::Source;
+use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait};
 use crate::graph::{Arena, Graph, Layout, Op, Tensor};
@@ -45,6 +45,10 @@ pub struct Session {
     pub(super) start: u64,
     /// Whether the current run has come to its end, so that loading data begins another.
     pub(super) over: bool,
+    /// The rows that the current run trains on, where it is known: it is a run over so many.
+    pub(super) rows: Option<u64>,
+    /// Whether an epoch has ended without the look at the validation rows that belongs to it.
+    pub(super) look: bool,
     /// What early stopping has seen so far.
     pub(super) best: Best,
     /// Whether steps were submitted of which nobody has read how they ended.
@@ -105,6 +109,8 @@ impl Session {
             step: 0,
             start: 0,
             over: false,
+            rows: None,
+            look: false,
             best: Best::default(),
             unread: false,
             trainer: None,
@@ -192,7 +198,7 @@ impl Session {
             }
         }
         self.write_arena(Arena::Params, values)?;
-        self.best = Best::default();
+        (self.best, self.look) = (Best::default(), false);
         Ok(())
     }
 
@@ -260,7 +266,9 @@ impl Session {
 
     /// Makes data ready to be trained on: learns the scaling where it is not known yet, holds out validation rows,
     /// and compiles the training step. [`Session::fit`] does this by itself; call it before [`Session::step`]. Steps
-    /// that are under way come to their end first; behind a run that has come to its end, another begins.
+    /// that are under way come to their end first; behind a run that has come to its end, another begins. So it does
+    /// behind a run that was broken off over another number of rows, since its steps and epochs were those of other
+    /// data; a warning in the log says so.
     ///
     /// # Errors
     /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
@@ -271,6 +279,7 @@ impl Session {
 
     /// [`Session::load`], blocking or not.
     pub(super) async fn ready(&mut self, source: Rows, how: Wait) -> Result<()> {
+        let source: Rows = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
         let constants = if self.scaled { self.constants()? } else { self.learn_constants(&*train)? };
@@ -284,14 +293,27 @@ impl Session {
                 log::info!("the {} penalty is computed by {method:?}", penalty.name());
             }
         }
-        if self.over {
-            (self.start, self.best, self.over) = (self.step, Best::default(), false);
-        }
-        let mut feed = Feed::new(&self.gpu, train, &self.training, self.start)?;
+        let (rows, begun) = (train.rows() as u64, self.step > self.start && !self.over);
+        let other = self.rows.filter(|&of| begun && of != rows);
+        let anew = self.over || other.is_some();
+        let start = if anew { self.step } else { self.start };
+        let mut feed = Feed::new(&self.gpu, train, &self.training, start)?;
         feed.seek(self.step);
+        if let Some(of) = other {
+            let done = self.step - self.start;
+            log::warn!("{done} steps into a run over {of} rows, {rows} rows were loaded: another run begins");
+        }
+        if anew {
+            (self.start, self.best, self.over, self.look) = (start, Best::default(), false, false);
+        }
+        self.rows = Some(rows);
         self.trainer = Some(Trainer::new(self, feed, validation)?);
         if !self.scaled {
             self.set_constants(&constants)?;
+        }
+        if self.look {
+            // Of the epoch that had just ended when the run was broken off.
+            self.validate(how).await?;
         }
         Ok(())
     }

@@ -22,7 +22,14 @@ impl Session {
     pub fn step(&mut self, steps: u64) -> Result<u64> {
         let left = self.total_steps()?.saturating_sub(self.step);
         self.over |= left == 0;
-        self.submit(steps.min(left))
+        let taken = self.submit(steps.min(left));
+        // Behind these steps the parameters are others than those at the epoch's end.
+        self.look &= matches!(taken, Ok(0));
+        if let Ok(0) = taken {
+            // Nothing was submitted that would have found it out.
+            self.gpu.alive()?;
+        }
+        taken
     }
 
     /// The report of the oldest submit, if it has arrived; never waits.
@@ -30,8 +37,7 @@ impl Session {
     /// # Errors
     /// [`Error::Diverged`] as [`Session::fit`].
     pub fn progress(&mut self) -> Result<Option<Progress>> {
-        self.gpu.check()?;
-        let Some(at) = self.oldest() else { return Ok(None) };
+        let Some(at) = self.oldest() else { return self.gpu.alive().map(|()| None) };
         match self.trainer()?.readbacks[at].take()? {
             Some(bytes) => self.received(&bytes).map(Some),
             None => Ok(None),
@@ -44,8 +50,12 @@ impl Session {
     }
 
     pub(super) fn trainer(&mut self) -> Result<&mut Trainer> {
-        let none = || Error::data("training data", "none", "data given to Session::load or Session::fit");
-        self.trainer.as_mut().ok_or_else(none)
+        let Some(trainer) = &mut self.trainer else {
+            // A lost device may have been what it went with.
+            self.gpu.check()?;
+            return Err(Error::data("training data", "none", "data given to Session::load or Session::fit"));
+        };
+        Ok(trainer)
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -123,20 +133,18 @@ impl Session {
     }
 
     /// Waits for what is under way before its trainer goes, so that nothing it came to is lost: a step that went bad is
-    /// told, and an epoch that ended is looked at.
+    /// told, and an epoch of a run that ended is looked at. It may be dropped at any point and begun again.
     pub(super) async fn settle(&mut self, how: Wait) -> Result<()> {
-        if !self.unread {
-            return Ok(());
+        if self.unread {
+            if let Some(bad) = self.bad(how).await? {
+                return Err(self.stop_at(&bad));
+            }
+            self.unread = false;
+            if let Some(trainer) = &mut self.trainer {
+                trainer.forget();
+            }
         }
-        if let Some(bad) = self.bad(how).await? {
-            return Err(self.stop_at(&bad));
-        }
-        self.unread = false;
-        let ended = self.in_flight() > 0 && self.epoch_ended()?;
-        if let Some(trainer) = &mut self.trainer {
-            trainer.forget();
-        }
-        if ended {
+        if self.look && self.trainer.is_some() {
             self.validate(how).await?;
         }
         Ok(())
@@ -145,7 +153,7 @@ impl Session {
     /// Goes back to what a bad step left, and says so.
     fn stop_at(&mut self, bad: &Bad) -> Error {
         // What is still in flight changes nothing any more.
-        (self.step, self.trainer, self.unread) = (bad.taken(), None, false);
+        (self.step, self.trainer, self.unread, self.look) = (bad.taken(), None, false, false);
         self.diverged(bad)
     }
 
@@ -177,15 +185,18 @@ impl Session {
     pub(super) async fn validate(&mut self, how: Wait) -> Result<Option<Objective>> {
         let gpu = self.gpu.clone();
         let Some(validation) = &mut self.trainer()?.validation else { return Ok(None) };
-        let found = validation.run(&gpu, how).await?;
+        let found = validation.run(&gpu, how).await;
+        // A look that fails is told by this call, and not tried again: its data may be gone for good.
+        self.look = false;
+        let found = found?;
         let loss = found.loss;
         let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
         if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
-            self.best = Best { validation: Some(loss), waited: 0 };
             let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
             gpu.submit([Work::Copy(params, best)])?;
+            self.best = Best { validation: Some(loss), waited: 0 };
         } else {
-            self.best.waited += 1;
+            self.best.waited = self.best.waited.saturating_add(1);
         }
         Ok(Some(found))
     }

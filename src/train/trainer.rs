@@ -235,7 +235,7 @@ impl TableWriter {
         let mut step = first;
         while step < first + steps {
             let at = step % RING as u64;
-            let end = (first + steps).min(step + RING as u64 - at);
+            let end = step + (first + steps - step).min(RING as u64 - at);
             let rows: Vec<[f32; 4]> = (step..end).map(|s| self.row(s)).collect();
             gpu.write(&self.table, at * 16, bytemuck::cast_slice(&rows))?;
             step = end;

@@ -102,6 +102,7 @@ impl Session {
     /// [`Error::Limit`] where the step does not fit the adapter; [`Error::Diverged`] where one of the steps under way
     /// went bad; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn tune(&mut self, budget: Duration) -> Result<Trials> {
+        self.gpu.alive()?;
         let begun = Instant::now();
         let left = || budget.saturating_sub(begun.elapsed());
         pollster::block_on(self.settle(Wait::Block))?;

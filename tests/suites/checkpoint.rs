@@ -468,6 +468,41 @@ fn steps_beyond_32_bits_are_told_in_full() {
     assert_eq!(resumed.steps(), near + 4);
 }
 
+/// The last steps that 64 bits can count.
+#[test]
+fn steps_near_the_end_of_64_bits_are_taken_and_told() {
+    let (place, session) = (place(), trained());
+    session.checkpoint(&place.path).unwrap();
+    let whole = File::of(&std::fs::read(&place.path).unwrap());
+    for (behind, start) in [(0, 0), (1, 0), (5, 0), (5, u64::MAX - 5), (1500, 0), (1500, u64::MAX - 1600)] {
+        let mut file = whole.clone();
+        file.json("strait.run", |run| {
+            run["step"] = json!(u64::MAX - behind);
+            run["start"] = json!(start);
+            run["best"]["waited"] = json!(0);
+            run["training"]["epochs"] = json!(u64::MAX);
+            run["training"]["early_stopping"] = json!(null);
+            run["training"]["learning_rate"] = json!(1e-30);
+        });
+        std::fs::write(&place.path, file.bytes()).unwrap();
+        let mut resumed = Session::resume(&gpu(), &place.path).unwrap();
+        // Other rows than were held out before: told of as many, it goes on.
+        resumed.load(data().split_at(16).unwrap().0).unwrap();
+        let mut left = behind;
+        while left > 0 {
+            let taken = resumed.step(400).unwrap();
+            assert!(taken > 0 && taken <= left, "{taken} of {left}");
+            left -= taken;
+            resumed.gpu().wait().unwrap();
+            let progress = resumed.progress().unwrap().unwrap();
+            assert_eq!((progress.step, progress.total_steps), (u64::MAX - left, u64::MAX));
+        }
+        assert_eq!(resumed.step(1).unwrap(), 0);
+        resumed.checkpoint(&place.path).unwrap();
+        assert_eq!(Session::resume(&gpu(), &place.path).unwrap().steps(), u64::MAX);
+    }
+}
+
 #[test]
 fn a_run_that_starts_behind_its_own_step_is_refused() {
     let mut file = File::of(&checkpoint());

@@ -330,3 +330,25 @@ fn profiled_steps_are_steps_like_any_other() {
     assert_eq!(profiled.profile(100).unwrap().steps, 14);
     assert!(matches!(profiled.profile(1), Err(Error::Data { .. })));
 }
+
+#[test]
+fn numbers_as_large_as_they_get_are_no_overflow() {
+    let few = Training { epochs: 4, batch: 8, ..Training::default() };
+    let mut found = session(&gpu(), &tiny(), few);
+    found.load(rows(40)).unwrap();
+    assert_eq!(found.profile(u64::MAX).unwrap().steps, 20);
+    let mut endless = session(&gpu(), &tiny(), Training { epochs: u64::MAX, ..few });
+    endless.load(rows(40)).unwrap();
+    match endless.profile(u64::MAX) {
+        Err(Error::Data { place, found, .. }) => {
+            assert_eq!((place, found), ("steps to profile".into(), u64::MAX.to_string()))
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(endless.profile(2).unwrap().steps, 2);
+    assert!(endless.step(u64::MAX).unwrap() > 0);
+    // The warm-up is over, the decay at its end, and Adam's corrections are 1.
+    let schedule = Schedule { warm_up: 7, decay: Decay::Cosine { steps: Some(9) } };
+    assert_eq!(schedule.factor(u64::MAX, u64::MAX), 0.0);
+    assert_eq!(Optimizer::ADAM.table_row(u64::MAX, 0.5), [0.5, 0.5, 1.0, 0.0]);
+}

@@ -1,11 +1,14 @@
 //! Training: the order of rows, the same bits for the same seed, going on in a new process, control over a run, using
-//! the model, sharing a device, and runs that go bad.
+//! the model, sharing a device, runs that go bad or are broken off, and data that changes or is not finite.
 
 mod control;
 mod device;
 mod diverged;
+mod evaluated;
+mod interrupted;
 mod order;
 mod processes;
+mod sources;
 mod using;
 
 use crate::common::{gpu, values};
