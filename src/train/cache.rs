@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{failure, replace};
+use super::checkpoint::failure;
+use super::replace::replace;
 use super::tune::target;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterSummary, Gpu};
@@ -61,7 +62,7 @@ impl Tuning {
     /// kept, where it still holds.
     ///
     /// # Errors
-    /// [`Error::Io`]; the file is then as it was.
+    /// [`Error::Io`], of the kind `ResourceBusy` where somebody else is writing the file; it is then as it was.
     pub fn save(&self, folder: impl AsRef<Path>, gpu: &Gpu) -> Result<()> {
         let folder = folder.as_ref();
         // A damaged file is no loss.

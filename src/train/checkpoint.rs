@@ -1,8 +1,7 @@
 //! Checkpoints: safetensors files with the spec, the training options and everything a run needs to go on bit for
-//! bit in another process. Files are written beside their place, synced and renamed.
+//! bit in another process.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::divergence::Bad;
 use super::progress::Best;
+use super::replace::replace;
 use super::{Session, Training};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
@@ -67,8 +67,14 @@ impl Session {
     /// Writes the model: parameters, scaling and spec. Anything that reads safetensors can read it; weights are
     /// [in, out].
     ///
+    /// A regular file that is there is replaced in one go and keeps its permissions, also through links. The new one is
+    /// written beside it under the same name with `.strait-part` added; what a process that was killed left under that
+    /// name goes with the next call.
+    ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Device`] where the parameters cannot be read back. The file is whole or untouched.
+    /// [`Error::Io`], of the kind `ResourceBusy` where another process or thread is writing the same file, and
+    /// [`Error::Device`] or [`Error::DeviceLost`] where the parameters cannot be read back. The file is whole or
+    /// untouched.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         self.write(path.as_ref(), None)
     }
@@ -328,13 +334,4 @@ impl<'de> Visitor<'de> for Twice {
         }
         Ok(twice)
     }
-}
-
-/// Writes a file beside its place, syncs it and moves it there.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io(path))?;
-    file.persist(path).map_err(|e| Error::Io { path: path.to_path_buf(), source: e.error })?;
-    Ok(())
 }

@@ -12,6 +12,7 @@ mod optimizer;
 mod options;
 mod profile;
 mod progress;
+mod replace;
 mod scaling;
 mod schedule;
 mod session;

@@ -24,6 +24,7 @@ mod pytorch;
 mod random;
 mod readback;
 mod sampling;
+mod saving;
 mod systems;
 mod theory;
 mod training;
