@@ -9,6 +9,7 @@ mod checkpoint;
 mod contraction;
 mod cotangents;
 mod data;
+mod endurance;
 mod expressions;
 mod golden;
 mod gradients;

@@ -1,0 +1,85 @@
+//! What a host may do to strait for hours: `cargo run --release --example endurance`. Nothing panics, hangs or is left
+//! over, and a lost device is always told as such.
+
+#[path = "trials.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod trials;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use trials::outcome::{self, Outcome};
+use trials::{dropped, losses, saves};
+
+/// Drops futures, loses devices and kills processes while they save.
+#[derive(Parser)]
+struct Options {
+    /// Futures to drop
+    #[arg(long, default_value_t = 50_000)]
+    dropped: usize,
+    /// Devices to lose
+    #[arg(long, default_value_t = 200)]
+    losses: usize,
+    /// Processes to kill while they save
+    #[arg(long, default_value_t = 200)]
+    kills: usize,
+    /// Saves of each of two processes to one path
+    #[arg(long, default_value_t = 500)]
+    saves: u32,
+    /// Saves to this path, --saves times, and does nothing else: what the processes do that are killed
+    #[arg(long, hide = true)]
+    save: Option<PathBuf>,
+    /// Prints the figures as JSON in the last line
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    outcome::exit(run(Options::parse()))
+}
+
+fn run(options: Options) -> Outcome {
+    if let Some(path) = &options.save {
+        return saves::save(path, options.saves);
+    }
+    let start = |path: &Path, times: u32| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--save").arg(path).args(["--saves", &times.to_string()]);
+        Ok(command)
+    };
+    let begun = Instant::now();
+    let futures = dropped::run(options.dropped)?;
+    let threads = waiting();
+    println!(
+        "{} futures dropped and {} finished beside load; {} buffers and {threads} threads left over",
+        futures.dropped, futures.finished, futures.buffers
+    );
+    let asked = losses::run(options.losses)?;
+    println!("{} devices lost: DeviceLost {asked} times of {asked}", options.losses);
+    let left = saves::kills(options.kills, &start)?;
+    println!("{} kills while saving: the file always whole, {left} times a part left, none in the end", options.kills);
+    let read = saves::rivals(options.saves, &start)?;
+    println!("two processes saved {} times each to one path, read whole {read} times meanwhile", options.saves);
+    println!("{:.1} s", begun.elapsed().as_secs_f64());
+    if options.json {
+        let figures = serde_json::json!({
+            "dropped": futures.dropped, "finished": futures.finished, "buffers": futures.buffers, "threads": threads,
+            "losses": options.losses, "device_lost": asked, "kills": options.kills, "parts_left": left, "read": read,
+        });
+        println!("{figures}");
+    }
+    if futures.buffers != 0 || threads != 0 {
+        return Err("something is left over".into());
+    }
+    Ok(())
+}
+
+/// Threads that wait for a copy, once all copies have had time to arrive. Linux tells them by name.
+fn waiting() -> usize {
+    std::thread::sleep(Duration::from_secs(1));
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    threads.map(name).filter(|name| name.starts_with("strait readback")).count()
+}

@@ -1,0 +1,61 @@
+//! The short form of the example `endurance`: dropped futures, lost devices, killed processes.
+
+#[path = "../../examples/endurance/trials.rs"]
+#[allow(dead_code, reason = "the example uses the rest")]
+mod trials;
+
+use std::path::Path;
+use std::process::Command;
+
+use trials::{dropped, losses, saves};
+
+/// What a process of its own has to save: the path and how often.
+const JOB: &str = "STRAIT_TEST_SAVE";
+
+/// Starts this test again, in a process that saves.
+fn start(test: &'static str) -> impl Fn(&Path, u32) -> std::io::Result<Command> {
+    move |path, times| {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([test, "--exact", "--nocapture"]).env(JOB, format!("{times}\n{}", path.display()));
+        Ok(command)
+    }
+}
+
+/// Does what such a process is for, if this is one.
+fn saved() -> bool {
+    let Ok(job) = std::env::var(JOB) else { return false };
+    let (times, path) = job.split_once('\n').unwrap();
+    saves::save(Path::new(path), times.parse().unwrap()).unwrap();
+    true
+}
+
+#[test]
+fn dropped_futures_leave_nothing_behind() {
+    let found = dropped::run(600).unwrap();
+    assert!(found.dropped > 100, "{found:?}");
+    assert_eq!(found.buffers, 0, "{found:?}");
+}
+
+#[test]
+fn a_lost_device_is_told_whatever_was_under_way() {
+    // With every kind of host; the example goes through all operations.
+    let count = 18;
+    assert_eq!(losses::run(count).unwrap(), count * (losses::operations() + 1));
+}
+
+#[test]
+fn processes_killed_while_they_save_leave_whole_files() {
+    if saved() {
+        return;
+    }
+    saves::kills(6, &start("endurance::processes_killed_while_they_save_leave_whole_files")).unwrap();
+}
+
+#[test]
+fn two_processes_save_to_one_path() {
+    if saved() {
+        return;
+    }
+    let read = saves::rivals(40, &start("endurance::two_processes_save_to_one_path")).unwrap();
+    assert!(read > 0);
+}
