@@ -24,4 +24,6 @@ pub use data::{Data, Source};
 pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
 pub use model::{Activation, Corruption, Init, Latent, Layer, Loss, Penalty, Precision, Scaling, Spec};
-pub use train::{Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Stop, Training};
+pub use train::{
+    Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Stop, Training, Weights,
+};

@@ -57,6 +57,36 @@ impl Run {
     }
 }
 
+/// How the weights of a parameter file lie. Where a layer is as wide as its input, nothing but this tells a matrix from
+/// its transpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Weights {
+    /// `[in, out]`, so that a layer computes x W + b: as strait writes them.
+    InOut,
+    /// `[out, in]`, so that a layer computes x Wᵀ + b: as PyTorch's `Linear.weight`.
+    OutIn,
+}
+
+impl Weights {
+    /// The shape of a tensor in such a file.
+    fn dims(self, tensor: &Tensor) -> Vec<usize> {
+        match (self, tensor.shape.dims.as_slice()) {
+            (Weights::OutIn, &[rows, columns]) if tensor.name.ends_with(".weight") => vec![columns, rows],
+            (_, dims) => dims.to_vec(),
+        }
+    }
+
+    /// Values of such a file's tensor, as strait has them.
+    fn turned(self, tensor: &Tensor, values: Vec<f32>) -> Vec<f32> {
+        match (self, tensor.shape.dims.as_slice()) {
+            (Weights::OutIn, &[rows, columns]) if tensor.name.ends_with(".weight") => {
+                (0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect()
+            }
+            _ => values,
+        }
+    }
+}
+
 /// Tensors by name, as f32, with their shapes.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -174,10 +204,11 @@ impl Session {
         };
         // Everything is checked before anything is allocated on the device.
         let network = Network::new(&spec)?;
-        let params = take(path, "", network.params(), &mut tensors)?;
+        let params = take(path, "", network.params(), Weights::InOut, &mut tensors)?;
         let begun = run.as_ref().is_some_and(|run| run.step > 0);
         let scaling = begun || network.constants().iter().any(|t| tensors.contains_key(&t.name));
-        let constants = if scaling { take(path, "", network.constants(), &mut tensors)? } else { vec![] };
+        let mut constants =
+            if scaling { take(path, "", network.constants(), Weights::InOut, &mut tensors)? } else { vec![] };
         let training = run.as_ref().map_or_else(Training::default, |run| run.training);
         training.check().map_err(|e| fail("strait.run", &e.to_string(), "options that can work"))?;
         if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
@@ -185,7 +216,7 @@ impl Session {
         }
         let mut arenas = Vec::new();
         for (arena, prefix) in run.iter().flat_map(Run::arenas) {
-            arenas.push((arena, take(path, prefix, network.params(), &mut tensors)?));
+            arenas.push((arena, take(path, prefix, network.params(), Weights::InOut, &mut tensors)?));
         }
         if let Some(name) = tensors.keys().next() {
             return Err(fail(name, "a tensor", "the tensors of the spec and of the run alone"));
@@ -209,13 +240,24 @@ impl Session {
     }
 
     /// Replaces the parameters by those of a safetensors file from anywhere, found by name and shape; other tensors
-    /// in it are left alone, whatever their type.
+    /// in it are left alone, whatever their type. `weights` says how the file's matrices lie:
+    ///
+    /// ```no_run
+    /// # fn show(session: &mut strait::Session) -> strait::Result<()> {
+    /// use strait::Weights;
+    ///
+    /// session.load_parameters("strait.safetensors", Weights::InOut)?;
+    /// session.load_parameters("pytorch.safetensors", Weights::OutIn)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`Session::open`]. Where it fails nothing was changed.
-    pub fn load_parameters(&mut self, path: impl AsRef<Path>) -> Result<()> {
+    /// As [`Session::open`]; where a matrix would fit in the other layout alone, the error says so. Where it fails
+    /// nothing was changed.
+    pub fn load_parameters(&mut self, path: impl AsRef<Path>, weights: Weights) -> Result<()> {
         let (mut tensors, _) = load(path.as_ref())?;
-        let values = take(path.as_ref(), "", self.network.params(), &mut tensors)?;
+        let values = take(path.as_ref(), "", self.network.params(), weights, &mut tensors)?;
         self.set_parameters(&values)
     }
 }
@@ -241,20 +283,26 @@ fn named(prefix: &str, tensors: &[Tensor], values: Vec<Vec<f32>>) -> Tensors {
 }
 
 /// Takes the named tensors out of a file's, checking shapes and values.
-fn take(path: &Path, prefix: &str, wanted: &[Tensor], tensors: &mut Found) -> Result<Vec<Vec<f32>>> {
+fn take(path: &Path, prefix: &str, wanted: &[Tensor], weights: Weights, tensors: &mut Found) -> Result<Vec<Vec<f32>>> {
     let fail = failure(path);
     let mut taken = Vec::with_capacity(wanted.len());
     for tensor in wanted {
         let name = format!("{prefix}{}", tensor.name);
         let (dims, values) = tensors.remove(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
         let values = values.map_err(|dtype| fail(&name, &format!("dtype {dtype:?}"), "dtype F32"))?;
-        if dims != tensor.shape.dims {
-            return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {:?}", tensor.shape.dims)));
+        let right = weights.dims(tensor);
+        if dims != right {
+            let other = if weights == Weights::InOut { Weights::OutIn } else { Weights::InOut };
+            let hint = match dims == other.dims(tensor) {
+                true => format!("; the transpose fits: load_parameters with Weights::{other:?}"),
+                false => String::new(),
+            };
+            return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {right:?}{hint}")));
         }
         if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
             return Err(fail(&name, &bad.to_string(), "finite numbers"));
         }
-        taken.push(values);
+        taken.push(weights.turned(tensor, values));
     }
     Ok(taken)
 }
@@ -271,6 +319,11 @@ pub(super) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
 /// All tensors and metadata of a file.
 fn load(path: &Path) -> Result<(Found, std::collections::HashMap<String, String>)> {
     let fail = failure(path);
+    // What is no file, such as /dev/zero, may never end.
+    let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(fail("file", "a device or a pipe", "a safetensors file"));
+    }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let refuse = |e: safetensors::SafeTensorError| fail("header", &e.to_string(), "a safetensors file");
     unique_names(&bytes).map_err(|name| fail(&name, "the name twice", "every name once"))?;

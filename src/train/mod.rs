@@ -21,6 +21,7 @@ mod trainer;
 mod tune;
 mod tuning;
 
+pub use checkpoint::Weights;
 pub use fit::Reports;
 pub use infer::{Attached, Component};
 pub use memory::Memory;

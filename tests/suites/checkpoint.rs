@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::common::{gpu, values};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
-use strait::{Activation, Data, EarlyStopping, Error, Optimizer, Scaling, Session, Spec, Training};
+use strait::{Activation, Data, EarlyStopping, Error, Optimizer, Scaling, Session, Spec, Training, Weights};
 use tempfile::TempDir;
 
 fn spec() -> Spec {
@@ -179,7 +179,7 @@ fn parameters_come_from_any_file_with_their_names_and_shapes() {
     file.tensors.push(("half".into(), Dtype::BF16, vec![3], vec![0; 6]));
     std::fs::write(&place.path, file.bytes()).unwrap();
     let mut session = Session::new(&gpu(), &spec(), Training { seed: 5, ..Training::default() }).unwrap();
-    session.load_parameters(&place.path).unwrap();
+    session.load_parameters(&place.path, Weights::InOut).unwrap();
     assert_eq!(session.parameters().unwrap(), source.parameters().unwrap());
     // What the file lacks in part changes nothing at all.
     let before = session.parameters().unwrap();
@@ -195,7 +195,7 @@ fn parameters_come_from_any_file_with_their_names_and_shapes() {
     (halves.tensor("decoder.1.bias").1, halves.tensor("decoder.1.bias").2) = (Dtype::F16, vec![6]);
     for (what, file) in [("lacking", lacking), ("shape", shaped), ("NaN", bad), ("F16", halves)] {
         std::fs::write(&place.path, file.bytes()).unwrap();
-        let refused = session.load_parameters(&place.path).unwrap_err();
+        let refused = session.load_parameters(&place.path, Weights::InOut).unwrap_err();
         assert!(matches!(&refused, Error::Checkpoint { place, .. } if place == "decoder.1.bias"), "{what}: {refused}");
         assert_eq!(session.parameters().unwrap(), before, "{what}");
     }
@@ -433,7 +433,7 @@ fn what_cannot_be_written_leaves_the_old_file() {
     assert!(Session::open(&gpu(), &at.path).is_ok());
     for unreadable in [&missing, &folder] {
         assert!(matches!(Session::open(&gpu(), unreadable), Err(Error::Io { .. })));
-        assert!(matches!(trained().load_parameters(unreadable), Err(Error::Io { .. })));
+        assert!(matches!(trained().load_parameters(unreadable, Weights::InOut), Err(Error::Io { .. })));
     }
 }
 

@@ -32,3 +32,4 @@ mod training;
 mod translate;
 mod tuning;
 mod updates;
+mod weights;
