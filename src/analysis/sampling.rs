@@ -69,9 +69,21 @@ impl Sampler {
     /// Where the chains are, row-major, in the units of the input.
     ///
     /// # Errors
-    /// As [`Gpu::read`].
+    /// [`Error::Data`] naming a chain that has left the range of f32; as [`Gpu::read`].
     pub fn rows(&self) -> Result<Vec<f32>> {
-        self.gpu.read(self.program.buffer(Role::Input(0))?, 0, self.values)
+        let values = self.gpu.read(self.program.buffer(Role::Input(0))?, 0, self.values)?;
+        let width = self.values / self.rows;
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(values),
+            Some(at) => {
+                let place = format!("chains after {} steps: row {}", self.step, at / width);
+                Err(Error::data(
+                    place,
+                    values[at],
+                    "chains that stay in the range of f32: shorter steps, another start",
+                ))
+            }
+        }
     }
 }
 
@@ -153,7 +165,8 @@ impl Session {
 
     /// The importance-weighted bound on log p(x) of each row, log of the mean of p(x, z)/q(z|x) over `draws` draws of
     /// z (Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015); with one draw an estimate of the
-    /// ELBO. It grows with the number of draws, in the mean. A function of `seed`.
+    /// ELBO. It grows with the number of draws, in the mean. A function of `seed`. A row beyond what the loss is made for
+    /// is less likely for it, as [`crate::Loss`] says; -infinity where every draw lies beyond f32.
     ///
     /// # Errors
     /// [`Error::Spec`] where the model is no variational one, its loss no likelihood, or `draws` is 0 or above 65,536;
@@ -171,6 +184,10 @@ impl Session {
             // Sums of exponentials relative to the largest so far.
             for ((most, sum), weight) in sums.iter_mut().zip(weights) {
                 let weight = f64::from(weight);
+                // It adds nothing, and two of them have no difference.
+                if weight == f64::NEG_INFINITY {
+                    continue;
+                }
                 let larger = most.max(weight);
                 *sum = *sum * (*most - larger).exp() + (weight - larger).exp();
                 *most = larger;

@@ -107,11 +107,20 @@ impl Builder<'_> {
     pub fn objective(&mut self, shuffled: bool) -> Result<NodeId> {
         self.g.set_scope("input");
         let (x, labels) = self.batch(shuffled)?;
-        let x = self.scale(x)?;
+        let mut x = self.scale(x)?;
+        let mut beyond = None;
+        if !self.noisy {
+            // Rows to train on are checked instead.
+            (x, beyond) = self.nearest(x)?;
+        }
         let input = self.corrupted(x, stream::CORRUPTION)?;
         let pass = self.pass(x, input, 0)?;
         self.g.set_scope("loss");
         let mut reconstruction = self.reconstruction(&pass, x)?;
+        if let Some(beyond) = beyond {
+            let mean = self.g.batch_mean(beyond)?;
+            reconstruction = self.g.map([reconstruction, mean], |[a, b]| a + b)?;
+        }
         if self.noisy && self.spec.walkback > 0 {
             reconstruction = self.walkback(&pass, x, reconstruction)?;
         }
@@ -185,7 +194,7 @@ impl Builder<'_> {
             let mean = self.spec.loss.mean(&mut self.g, decoded)?;
             return self.unscale(mean);
         }
-        let x = self.scale(input)?;
+        let mut x = self.scale(input)?;
         if matches!(purpose, Purpose::Resample | Purpose::Corrupt) {
             let corrupted = self.corrupted(x, stream::CORRUPTION)?;
             if purpose == Purpose::Corrupt {
@@ -195,15 +204,19 @@ impl Builder<'_> {
             let drawn = self.spec.loss.sample(&mut self.g, pass.decoded, stream::SAMPLE)?;
             return self.unscale(drawn);
         }
+        let mut beyond = None;
+        if matches!(purpose, Purpose::Score | Purpose::Evidence) {
+            (x, beyond) = self.nearest(x)?;
+        }
         let pass = self.pass(x, x, 0)?;
         let none = |what: &str| Error::spec("purpose", format!("{purpose:?}"), format!("a spec with {what}"));
         match purpose {
             Purpose::Encode => Ok(pass.code),
-            Purpose::Score => self.spec.loss.rows(&mut self.g, pass.decoded, x),
+            Purpose::Score => self.loss_of_rows(pass.decoded, x, beyond),
             Purpose::LogVariance => pass.log_variance.ok_or_else(|| none("latent = gaussian")),
             Purpose::Evidence => {
                 let gamma = pass.log_variance.ok_or_else(|| none("latent = gaussian"))?;
-                self.evidence(pass.code, gamma, x)
+                self.evidence(pass.code, gamma, x, beyond)
             }
             Purpose::Sparse => self.minimised(x, pass.code)?.ok_or_else(|| none("latent = predictive_sparse")),
             Purpose::EncoderJacobian => self.jacobian(pass.code, pass.input),
@@ -241,14 +254,14 @@ impl Builder<'_> {
     }
 
     /// log p(x|z) + log p(z) − log q(z|x) for one draw z = μ + exp(γ/2) ∘ ε.
-    fn evidence(&mut self, mu: NodeId, gamma: NodeId, x: NodeId) -> Result<NodeId> {
+    fn evidence(&mut self, mu: NodeId, gamma: NodeId, x: NodeId, beyond: Option<NodeId>) -> Result<NodeId> {
         if !self.spec.loss.is_likelihood() {
             let allowed = "a likelihood: bernoulli, gaussian, softmax or mixture";
             return Err(Error::spec("loss", self.spec.loss.name(), allowed));
         }
         let z = latent::draw(&mut self.g, mu, gamma, stream::LATENT)?;
         let decoded = self.decode(z, 0)?;
-        let loss = self.spec.loss.rows(&mut self.g, decoded, x)?;
+        let loss = self.loss_of_rows(decoded, x, beyond)?;
         // The normalisers of both densities of z are the same but for γ; ε² is its squared distance from μ.
         let ratio = self.g.map([z, mu, gamma], |[z, mu, gamma]| {
             let epsilon = (&z - mu) * (-0.5 * &gamma).exp();
@@ -373,6 +386,23 @@ impl Builder<'_> {
         self.spec.corruption.build(&mut self.g, x, stream, aids)
     }
 
+    /// The nearest rows that the loss is made for, and what each row costs for its distance from them.
+    fn nearest(&mut self, x: NodeId) -> Result<(NodeId, Option<NodeId>)> {
+        Ok(match self.spec.loss.nearest(&mut self.g, x)? {
+            Some((nearest, cost)) => (nearest, Some(cost)),
+            None => (x, None),
+        })
+    }
+
+    /// The loss of each row, and what it costs to lie beyond what the loss is made for.
+    fn loss_of_rows(&mut self, decoded: Decoded, x: NodeId, beyond: Option<NodeId>) -> Result<NodeId> {
+        let rows = self.spec.loss.rows(&mut self.g, decoded, x)?;
+        match beyond {
+            Some(cost) => self.g.map([rows, cost], |[rows, cost]| rows + cost),
+            None => Ok(rows),
+        }
+    }
+
     /// The loss of a pass, mean over the batch.
     fn reconstruction(&mut self, pass: &Pass, x: NodeId) -> Result<NodeId> {
         let rows = self.spec.loss.rows(&mut self.g, pass.decoded, x)?;
@@ -424,13 +454,10 @@ impl Builder<'_> {
         self.g.map([x, shift, scale], |[x, shift, scale]| (x - shift) * scale)
     }
 
-    /// What [`Builder::scale`] did, undone. A constant feature has scale 0 and comes back as its constant.
+    /// What [`Builder::scale`] did, undone.
     fn unscale(&mut self, x: NodeId) -> Result<NodeId> {
         let Some([shift, scale]) = self.scaling()? else { return Ok(x) };
-        self.g.map([x, shift, scale], |[r, shift, scale]| {
-            let inverse = scale.if_positive(1.0 / &scale, 0.0);
-            r * inverse + shift
-        })
+        self.g.map([x, shift, scale], |[r, shift, scale]| r / scale + shift)
     }
 
     fn scaling(&mut self) -> Result<Option<[NodeId; 2]>> {

@@ -8,6 +8,13 @@ use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, 
 
 /// The loss of a reconstruction r (or of logits z) for a target x. All but `Mse` are sums over features, mean over the
 /// batch; those from `Bernoulli` on are negative log-likelihoods −log p(x|h).
+///
+/// `Bernoulli` and `Softmax` are made for values from 0 to 1 and for distributions. Rows to train on must be so. A row
+/// that is scored, evaluated or held out for validation may lie outside: it is taken for a row x' near it that does not,
+/// and costs ½ Σ ((x − x')/s)² more, where s = 1/√12 is the standard deviation of a value with equal chances everywhere
+/// from 0 to 1, in units of the scaled input. In x' every value is moved to 0 or 1 where it lies beyond; values of a
+/// block of `Softmax` whose sum is then above 1 are divided by it, and what a sum lacks is given to all classes in equal
+/// parts. So such a row never has a lower loss than x', and its loss grows with the distance from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
@@ -16,8 +23,9 @@ pub enum Loss {
     Mse,
     /// (r − x)², sum over features, mean over the batch.
     SquaredError,
-    /// A Bernoulli likelihood from logits: max(z, 0) − z x + log(1 + exp(−|z|)). For targets in [0, 1]; the last layer
-    /// has no activation, and the reconstruction is sigmoid(z).
+    /// A Bernoulli likelihood from logits: softplus(z) − z x, with softplus(z) = log(1 + exp(z)) computed as
+    /// max(z, 0) + log(1 + exp(−|z|)). For targets in [0, 1]; the last layer has no activation, and the reconstruction
+    /// is sigmoid(z).
     Bernoulli,
     /// A normal likelihood: (r − x)²/2σ² + log σ + ½ log 2π ("Deep Learning", section 14.4).
     Gaussian {
@@ -45,6 +53,9 @@ pub enum Loss {
 
 /// The smallest log σ of a mixture's component: its likelihood has no upper bound otherwise.
 const LEAST_LOG_SIGMA: f64 = -7.0;
+
+/// The standard deviation of a value that lies anywhere from 0 to 1, squared.
+const SPREAD_SQUARED: f64 = 1.0 / 12.0;
 
 /// ½ log 2π
 const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
@@ -115,6 +126,25 @@ impl Loss {
             }
             (Loss::Mixture { .. }, ..) => Err(Error::Internal("a mixture without its logits".into())),
         }
+    }
+
+    /// Adds the nearest rows that the loss is made for, and what each row costs for its distance from them, [batch, 1];
+    /// nothing where it is made for any.
+    pub(super) fn nearest(self, g: &mut Graph, x: NodeId) -> Result<Option<(NodeId, NodeId)>> {
+        if !self.range().0.is_finite() {
+            return Ok(None);
+        }
+        let mut nearest = g.map([x], |[x]| x.max(0.0).min(1.0))?;
+        if let Loss::Softmax { classes } = self {
+            let shape = g.shape(x).clone();
+            let each = blocks(g, nearest, classes)?;
+            let sum = g.sum(Over::Columns, each);
+            let whole = g.map([each, sum], |[x, s]| (x + (1.0 - &s).max(0.0) / classes as f64) / s.max(1.0))?;
+            nearest = g.view(whole, shape)?;
+        }
+        let beyond = g.map([x, nearest], |[x, inside]| (x - inside).square())?;
+        let sum = g.sum(Over::Columns, beyond);
+        Ok(Some((nearest, g.map([sum], |[s]| 0.5 / SPREAD_SQUARED * s)?)))
     }
 
     /// Adds what the decoder expects the input to be, [batch, n].

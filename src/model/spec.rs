@@ -52,9 +52,11 @@ pub enum Scaling {
     /// Nothing.
     #[default]
     None,
-    /// Each feature to [0, 1] by its smallest and largest training value. A constant feature becomes 0.
+    /// Each feature to [0, 1] by its smallest and largest training value. A feature that is constant in the training data
+    /// becomes its difference from that constant.
     Unit,
-    /// Each feature to mean 0 and standard deviation 1 over the training data. A constant feature becomes 0.
+    /// Each feature to mean 0 and standard deviation 1 over the training data. A feature that is constant there becomes
+    /// its difference from that constant.
     Standardise,
 }
 

@@ -209,6 +209,12 @@ impl Session {
         let scaling = begun || network.constants().iter().any(|t| tensors.contains_key(&t.name));
         let mut constants =
             if scaling { take(path, "", network.constants(), Weights::InOut, &mut tensors)? } else { vec![] };
+        for (tensor, values) in network.constants().iter().zip(&mut constants).filter(|(t, _)| t.name == "input.scale")
+        {
+            usable_scale(&tensor.name, values).map_err(|bad| {
+                fail(&tensor.name, &format!("{bad:?}"), "inverses of spreads: above 0, in the normal range of f32")
+            })?;
+        }
         let training = run.as_ref().map_or_else(Training::default, |run| run.training);
         training.check().map_err(|e| fail("strait.run", &e.to_string(), "options that can work"))?;
         if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
@@ -260,6 +266,26 @@ impl Session {
         let values = take(path.as_ref(), "", self.network.params(), weights, &mut tensors)?;
         self.set_parameters(&values)
     }
+}
+
+/// Sees to it that every feature has a spread, or fails with the value that is none. A file may say 0 for a
+/// feature that was constant in the training data, which hid every later deviation from it; such a deviation now counts
+/// as it is.
+fn usable_scale(name: &str, values: &mut [f32]) -> std::result::Result<(), f32> {
+    let mut constant = 0;
+    for value in values {
+        if *value == 0.0 {
+            (*value, constant) = (1.0, constant + 1);
+        } else if !value.is_normal() || *value < 0.0 {
+            return Err(*value);
+        }
+    }
+    if constant > 0 {
+        log::info!(
+            "{name} is 0 for {constant} features that were constant: deviations from them now count as they are"
+        );
+    }
+    Ok(())
 }
 
 /// The part of a tuning that a device can use.

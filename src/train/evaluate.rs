@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::kernel::{RING, TERMS};
-use crate::model::{Purpose, Scaling};
+use crate::model::Purpose;
 use crate::plan::{Recording, Role};
 
 /// Rows of a batch, where so many fit.
@@ -34,8 +34,9 @@ pub(super) struct Evaluation {
 
 impl Session {
     /// The mean objective over the rows of `data`, term by term, nothing corrupted. A penalty of a unit's mean activity
-    /// takes that mean over up to 1,024 rows at a time. Where a term is not finite in some row, its mean and the whole
-    /// objective are not finite either; the other terms are still the means over all rows.
+    /// takes that mean over up to 1,024 rows at a time. Rows beyond what the loss is made for cost more for it, as
+    /// [`crate::Loss`] says. Where a term is not finite in some row, its mean and the whole objective are not finite
+    /// either; the other terms are still the means over all rows.
     ///
     /// ```no_run
     /// # fn show(session: &mut strait::Session, test: &strait::Data) -> strait::Result<()> {
@@ -49,7 +50,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] where the data does not fit the model or its loss, or the scaling of its input is not known yet.
+    /// [`Error::Data`] where the data does not fit the model, or the scaling of its input is not known yet.
     pub fn evaluate(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Objective> {
         pollster::block_on(self.evaluate_with(data.into(), Wait::Block))
     }
@@ -67,9 +68,7 @@ impl Session {
         self.check_shape(&*data)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
-        if self.spec().scaling == Scaling::None {
-            self.check_range(&*data, &[])?;
-        }
+        self.check_labels(&*data)?;
         Evaluation::new(self, data)?.run(&self.gpu, how).await
     }
 }

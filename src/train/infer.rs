@@ -5,8 +5,10 @@ use super::Session;
 use super::feed::halving;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
-use crate::model::{Purpose, Scaling};
+use crate::graph::{Graph, Op, Sink};
+use crate::model::Purpose;
 use crate::plan::{Recording, Role};
+use crate::reference::{Environment, evaluate};
 use crate::state::State;
 
 /// Rows of a batch in inference.
@@ -61,8 +63,7 @@ impl Inference {
             if let Ok(input) = self.program.buffer(Role::Input(0)) {
                 gpu.write(input, 0, bytemuck::cast_slice(chunk))?;
             }
-            // No two parts of a request share draws.
-            let step = draw.step.wrapping_add((i as u32).wrapping_mul(PARTS));
+            let step = part_step(draw.step, i);
             let state = State { step, seed: draw.seed, ..State::once(rows, 0) };
             gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
             gpu.submit([Work::Run(&self.program)])?;
@@ -83,6 +84,49 @@ impl Inference {
     }
 }
 
+/// The step that the draws of a request's part belong to: no two parts share draws.
+fn part_step(step: u32, part: usize) -> u32 {
+    step.wrapping_add((part as u32).wrapping_mul(PARTS))
+}
+
+/// The rows of `width` values of which one is not finite.
+fn bad_rows(values: &[f32], width: usize) -> Vec<usize> {
+    // Without a branch, so that it costs next to nothing where all is well.
+    let finite = |row: &[f32]| row.iter().fold(true, |all, v| all & v.is_finite());
+    let rows = values.chunks(width.max(1)).enumerate();
+    rows.filter(|(_, row)| !finite(row)).map(|(at, _)| at).collect()
+}
+
+/// A purpose in f64, on the CPU: for the few rows that f32 cannot tell about.
+struct Exact {
+    graph: Graph,
+    env: Environment<f64>,
+}
+
+impl Exact {
+    fn new(session: &Session, purpose: Purpose) -> Result<Exact> {
+        let wide = |tensors: Vec<Vec<f32>>| -> Vec<Vec<f64>> {
+            tensors.into_iter().map(|tensor| tensor.into_iter().map(f64::from).collect()).collect()
+        };
+        let (params, constants) = (wide(session.parameters()?), wide(session.constants()?));
+        let graph = session.network.graph(purpose, false)?;
+        Ok(Exact { graph, env: Environment { params, constants, ..Environment::default() } })
+    }
+
+    /// The one result of each of these rows.
+    fn rows(&mut self, rows: &[f32], draw: State) -> Result<Vec<f64>> {
+        let width =
+            self.graph.nodes().find_map(|(_, node)| matches!(node.op, Op::Input(0)).then(|| node.shape.columns()));
+        self.env.rows = rows.len() / width.unwrap_or(1).max(1);
+        self.env.inputs = vec![rows.iter().map(|&v| f64::from(v)).collect()];
+        let [low, high] = draw.seed.map(u64::from);
+        (self.env.seed, self.env.step) = (low | high << 32, draw.step);
+        let values = evaluate(&self.graph, &self.env)?;
+        let results = self.env.sink(&self.graph, &values, Sink::Output(0));
+        results.map(<[f64]>::to_vec).ok_or_else(|| Error::Internal("no result in f64".into()))
+    }
+}
+
 /// A purpose bound to the host application's own buffers: see [`Session::attach`].
 #[derive(Debug)]
 pub struct Attached {
@@ -93,7 +137,8 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Computes the first `rows` rows. Nothing is read back and nothing waits.
+    /// Computes the first `rows` rows. Nothing is read back and nothing waits, so nobody looks whether the results are
+    /// finite either.
     ///
     /// # Errors
     /// [`Error::Spec`] where there are more rows than were attached for.
@@ -121,7 +166,8 @@ impl Session {
     /// Codes of rows (row-major, as wide as the input): row-major, as wide as the code.
     ///
     /// # Errors
-    /// [`Error::Data`] where the values are no whole rows or not finite, or the scaling of the input is not learned yet.
+    /// [`Error::Data`] where the values are no whole rows or not finite, or the scaling of the input is not learned yet;
+    /// naming the row, where a result would lie beyond f32.
     pub fn encode(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
         self.infer(Purpose::Encode, rows)
     }
@@ -143,11 +189,11 @@ impl Session {
     }
 
     /// The loss of each row, reduced over features as the spec's loss says, of the scaled input: the higher, the less
-    /// the row is like the training data.
+    /// the row is like the training data. A row beyond what the loss is made for costs more for it, as [`crate::Loss`]
+    /// says. A loss too large for f32 is infinite.
     ///
     /// # Errors
-    /// As [`Session::encode`]; [`Error::Data`] where a value is none that the loss is made for: with
-    /// [`crate::Loss::Bernoulli`] and no scaling, one outside [0, 1].
+    /// As [`Session::encode`].
     pub fn score(&mut self, rows: &[f32]) -> Result<Vec<f32>> {
         self.infer(Purpose::Score, rows)
     }
@@ -278,9 +324,6 @@ impl Session {
         let (width, _) = self.network.widths(purpose);
         let what = format!("rows to {purpose:?}");
         let count = self.check_rows(values, width, &what)?;
-        if matches!(purpose, Purpose::Score | Purpose::Evidence) && self.spec().scaling == Scaling::None {
-            self.check_values(&what, width, 0, values, &[])?;
-        }
         // Small requests get a small plan; a larger one replaces it.
         let rows = count.next_power_of_two().min(ROWS);
         if self.inference.get(&purpose).is_none_or(|i| i.asked < rows) {
@@ -288,9 +331,49 @@ impl Session {
             self.inference.insert(purpose, inference);
         }
         let gpu = self.gpu.clone();
-        match self.inference.get_mut(&purpose) {
-            Some(inference) => inference.run(&gpu, values, how, draw).await,
-            None => Err(Error::Internal("no plan for inference".into())),
+        let Some(inference) = self.inference.get_mut(&purpose) else {
+            return Err(Error::Internal("no plan for inference".into()));
+        };
+        let (mut results, rows) = (inference.run(&gpu, values, how, draw).await?, inference.rows);
+        self.settle_results(purpose, values, &mut results, rows, draw)?;
+        Ok(results)
+    }
+
+    /// Sees to it that no result is NaN, and none is infinite but a loss that truly is. Where the GPU says anything else,
+    /// f64 may still know the value, since nothing on the way to it overflows there. `part` is the number of rows that
+    /// were computed together.
+    fn settle_results(
+        &self,
+        purpose: Purpose,
+        values: &[f32],
+        results: &mut [f32],
+        part: usize,
+        draw: State,
+    ) -> Result<()> {
+        let (width, result) = self.network.widths(purpose);
+        let mut bad = bad_rows(results, result);
+        if bad.is_empty() {
+            return Ok(());
         }
+        if matches!(purpose, Purpose::Score | Purpose::Evidence) {
+            let mut exact = Exact::new(self, purpose)?;
+            for together in bad.chunk_by(|a, b| a / part == b / part) {
+                let (at, last) = (together[0] / part, together[together.len() - 1]);
+                // What is drawn depends on a row's place in its part.
+                let rows = if purpose == Purpose::Score { together.to_vec() } else { (at * part..=last).collect() };
+                let inputs: Vec<f32> = rows.iter().flat_map(|&row| &values[row * width..][..width]).copied().collect();
+                let found = exact.rows(&inputs, State { step: part_step(draw.step, at), ..draw })?;
+                for (row, found) in rows.into_iter().zip(found) {
+                    if !results[row].is_finite() {
+                        results[row] = found as f32;
+                    }
+                }
+            }
+            bad.retain(|&row| results[row].is_nan());
+        }
+        let Some(&row) = bad.first() else { return Ok(()) };
+        let found = results[row * result..][..result].iter().find(|v| !v.is_finite()).copied().unwrap_or(f32::NAN);
+        let allowed = "rows, and a model, for which nothing leaves the range of f32";
+        Err(Error::data(format!("rows to {purpose:?}: result of row {row}"), found, allowed))
     }
 }

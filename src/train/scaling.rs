@@ -43,12 +43,14 @@ impl Session {
                 Scaling::Standardise => {
                     let mean = sum[c] / rows;
                     let deviation = (square[c] / rows - mean * mean).max(0.0).sqrt();
-                    (f64::from(first[c]) + mean, if high[c] > low[c] { deviation } else { 0.0 })
+                    (f64::from(first[c]) + mean, deviation)
                 }
                 Scaling::Unit => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
             };
-            let inverse = if width > 0.0 { (1.0 / width) as f32 } else { 0.0 };
-            if width > 0.0 && !inverse.is_normal() {
+            // What is constant here may differ later, and that must count.
+            let width = if high[c] > low[c] { width } else { 1.0 };
+            let inverse = (1.0 / width) as f32;
+            if !inverse.is_normal() {
                 let allowed = "a spread whose inverse f32 can hold, or none";
                 return Err(Error::data(format!("{}: spread of column {c}", source.name()), width, allowed));
             }
@@ -68,9 +70,9 @@ impl Session {
         self.network.constants().iter().map(each).collect()
     }
 
-    /// Fails where a scaled value is outside what the loss takes, or a block of a softmax loss is no distribution.
+    /// Fails where a scaled value to train on is outside what the loss takes, or a block of a softmax loss is no
+    /// distribution.
     pub(super) fn check_range(&self, source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
-        self.check_labels(source)?;
         if !self.spec().loss.range().0.is_finite() {
             return Ok(());
         }
@@ -78,7 +80,7 @@ impl Session {
     }
 
     /// Fails where a row's label columns are not 1 at one class and 0 at the others.
-    fn check_labels(&self, source: &dyn Source) -> Result<()> {
+    pub(super) fn check_labels(&self, source: &dyn Source) -> Result<()> {
         let (stride, features) = (source.columns(), self.spec().input);
         if stride == features {
             return Ok(());
@@ -98,7 +100,7 @@ impl Session {
     }
 
     /// As [`Session::check_range`], of rows of `stride` values that start at row `first`.
-    pub(super) fn check_values(
+    fn check_values(
         &self,
         name: &str,
         stride: usize,
@@ -126,7 +128,7 @@ impl Session {
                     let columns = format!("columns {} to {}", b * classes, (b + 1) * classes - 1);
                     let place = format!("{name}: row {}, block {b} ({columns})", first + i);
                     let allowed = format!("a sum of 1 within {SUM}: a softmax loss needs probabilities of classes");
-                    return Err(Error::data(place, format!("a sum of {sum}"), allowed));
+                    return Err(Error::data(place, format!("a sum of {sum:?}"), allowed));
                 }
             }
         }

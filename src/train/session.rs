@@ -283,9 +283,9 @@ impl Session {
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
         let constants = if self.scaled { self.constants()? } else { self.learn_constants(&*train)? };
-        // Rows that were held out may lie outside what was learned from the others.
-        let seen = if self.spec().scaling == Scaling::None { &source } else { &train };
-        self.check_range(&**seen, &constants)?;
+        self.check_labels(&*source)?;
+        // Rows that are held out may lie outside what the loss is made for, and cost more for it.
+        self.check_range(&*train, &constants)?;
         self.settle(how).await?;
         self.trainer = None;
         for penalty in &self.spec().penalties {

@@ -18,6 +18,7 @@ mod half;
 mod manifold;
 mod model;
 mod noop;
+mod outliers;
 mod parity;
 mod pca;
 mod plan;
