@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::element::{Element, Layout, Order};
-use super::input::{Input, PIECE};
-use super::{Data, Source, span};
+use super::input::{Input, PIECE, other_kind};
+use super::{Data, MAX_BYTES, Source, span};
 use crate::{Error, Result};
 
 /// What becomes of the values of an IDX file. Nothing is scaled unless it is asked for.
@@ -39,14 +39,26 @@ impl Scale {
 }
 
 /// Reads an IDX file, plain or gzipped: rows are the first dimension, columns all others (n x (h*w) for images, n x 1
-/// for a file of one dimension). Element types are u8, i8, i16, i32, f32 and f64.
+/// for a file of one dimension). Element types are u8, i8, i16, i32, f32 and f64; whole numbers past 2^24 are rounded to
+/// the nearest `f32`.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] if the file cannot be read; [`Error::Data`] if it is not a well-formed IDX file of exactly the size
-/// its header says, if a value is not finite as `f32`, or if `scale` does not suit the element type.
+/// its header says, if a value is not finite as `f32`, if `scale` does not suit the element type, or if the values of a
+/// gzipped file would take more than [`MAX_BYTES`] in memory; see [`read_idx_within`].
 pub fn read_idx(path: impl AsRef<Path>, scale: Scale) -> Result<Data> {
-    let mut input = Input::open(path.as_ref())?;
+    read_idx_within(path, scale, MAX_BYTES)
+}
+
+/// As [`read_idx`], where the values of a gzipped file may take up to `max_bytes` in memory, four each. Those of a plain
+/// file are bounded by its size.
+///
+/// # Errors
+///
+/// As [`read_idx`].
+pub fn read_idx_within(path: impl AsRef<Path>, scale: Scale, max_bytes: u64) -> Result<Data> {
+    let mut input = Input::open_within(path.as_ref(), max_bytes)?;
     let (layout, _) = read_header(&mut input)?;
     scale.check(input.name(), layout.element)?;
     let mut values = input.values(&layout)?;
@@ -161,11 +173,12 @@ fn read_header(input: &mut Input) -> Result<(Layout, Vec<usize>)> {
     input.fill("magic number", &mut magic)?;
     let name = input.name().to_string();
     let [0, 0, code, count] = magic else {
-        return Err(Error::data(
-            format!("{name}: magic number"),
-            format!("{magic:02x?}"),
-            "[00, 00, type, dimensions]",
-        ));
+        let (found, allowed) = (format!("{magic:02x?}"), "[00, 00, type, dimensions]");
+        let (found, allowed) = match other_kind(&magic) {
+            Some((kind, advice)) => (kind.into(), format!("{allowed}, an IDX file: {advice}")),
+            None => (found, allowed.into()),
+        };
+        return Err(Error::data(format!("{name}: magic number"), found, allowed));
     };
     let element = match code {
         0x08 => Element::U8,

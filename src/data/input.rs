@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::MAX_BYTES;
 use super::element::Layout;
 use crate::{Error, Result};
 
@@ -22,15 +23,22 @@ pub(super) struct Input {
     reader: Box<dyn Read>,
     /// The length in bytes; `None` for a gzipped file, whose length shows only at its end.
     length: Option<u64>,
+    /// The bytes that the values of a gzipped file may take in memory: a small one may hold many.
+    max_bytes: u64,
 }
 
 impl Input {
     /// Opens the file at `path`, unpacking it if it begins as a gzip file does.
     pub(super) fn open(path: &Path) -> Result<Input> {
+        Input::open_within(path, MAX_BYTES)
+    }
+
+    /// As [`Input::open`], where the values of a gzipped file may take up to `max_bytes`.
+    pub(super) fn open_within(path: &Path, max_bytes: u64) -> Result<Input> {
         let (mut file, length) = Input::file(path)?;
         let gzipped = file.fill_buf().map_err(Error::io(path))?.starts_with(&GZIP);
         let reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-        Ok(Input::new(path, reader, (!gzipped).then_some(length)))
+        Ok(Input { max_bytes, ..Input::new(path, reader, (!gzipped).then_some(length)) })
     }
 
     /// Opens the file at `path` as it is.
@@ -40,7 +48,7 @@ impl Input {
     }
 
     fn new(path: &Path, reader: Box<dyn Read>, length: Option<u64>) -> Input {
-        Input { path: path.to_path_buf(), name: path.display().to_string(), reader, length }
+        Input { path: path.to_path_buf(), name: path.display().to_string(), reader, length, max_bytes: MAX_BYTES }
     }
 
     /// The open file and its length in bytes.
@@ -81,6 +89,12 @@ impl Input {
     pub(super) fn values(&mut self, layout: &Layout) -> Result<Vec<f32>> {
         if let Some(length) = self.length {
             layout.check_length(&self.name, length)?;
+        } else {
+            let bytes = (layout.rows as u64).saturating_mul(layout.columns as u64).saturating_mul(4);
+            if bytes > self.max_bytes {
+                let allowed = format!("{} (max_bytes of read_idx_within), for a gzipped file", self.max_bytes);
+                return Err(Error::data(self.place("bytes of its values in memory"), bytes, allowed));
+            }
         }
         let width = layout.element.width();
         let (mut values, mut piece, mut left) = (Vec::new(), vec![0; PIECE], layout.bytes);
@@ -122,6 +136,20 @@ impl Input {
     /// The name of a part of the file in errors.
     fn place(&self, part: &str) -> String {
         format!("{}: {part}", self.name)
+    }
+}
+
+/// What a file is that is none of numbers as they are asked for, by its first bytes, and what to do with it.
+pub(super) fn other_kind(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    match start {
+        [0x1f, 0x8b, ..] => Some(("a gzip file", "unpack it first")),
+        [b'P', b'K', 3, 4, ..] => {
+            Some(("a ZIP archive, as .npz files are", "unpack it first, and read an array of it"))
+        }
+        [0x80, 2..=5, ..] => Some(("a Python pickle", "write the array with numpy.save instead")),
+        [0x93, b'N', b'U', b'M', ..] => Some(("an NPY file", "read it with read_npy")),
+        [0, 0, 8..=14, 1..=4, ..] => Some(("an IDX file", "read it with read_idx")),
+        _ => None,
     }
 }
 

@@ -12,12 +12,13 @@ mod input;
 mod mnist;
 mod npy;
 mod npy_header;
+mod records;
 mod table;
 
 pub use self::csv::{CsvOptions, LabelColumn, read_csv};
 pub use digits::digits;
 pub(crate) use fixed::Fixed;
-pub use idx::{IdxFile, Scale, read_idx, read_idx_labels};
+pub use idx::{IdxFile, Scale, read_idx, read_idx_labels, read_idx_within};
 pub use mnist::mnist;
 pub use npy::read_npy;
 pub use table::Data;
@@ -67,6 +68,10 @@ fn span(source: &(impl Source + ?Sized), first_row: usize, length: usize) -> Res
 fn cell(name: &str, row: usize, column: usize) -> String {
     format!("{name}: row {row}, column {column}")
 }
+
+/// The most bytes that the values of a file may take in memory, four each, where the file's own size does not bound them
+/// (text, and what is gzipped) and nothing else is asked for: 1 GiB.
+pub const MAX_BYTES: u64 = 1 << 30;
 
 /// What a value must be.
 const FINITE: &str = "a finite number in the range of f32";

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Data;
 use super::element::Layout;
-use super::input::Input;
+use super::input::{Input, other_kind};
 use super::npy_header::Header;
 use crate::{Error, Result};
 
@@ -31,8 +31,11 @@ fn read_header(input: &mut Input) -> Result<Layout> {
     let mut magic = MAGIC;
     input.fill("magic string", &mut magic)?;
     if magic != MAGIC {
-        let found = magic.escape_ascii();
-        return Err(Error::data(format!("{name}: magic string"), found, MAGIC.escape_ascii().to_string()));
+        let (place, allowed) = (format!("{name}: magic string"), MAGIC.escape_ascii());
+        return Err(match other_kind(&magic).filter(|_| magic[..4] != MAGIC[..4]) {
+            Some((kind, advice)) => Error::data(place, kind, format!("{allowed}, an NPY file: {advice}")),
+            None => Error::data(place, magic.escape_ascii(), allowed.to_string()),
+        });
     }
     let mut version = [0; 2];
     input.fill("version", &mut version)?;

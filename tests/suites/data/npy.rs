@@ -94,7 +94,7 @@ fn lying_headers_are_errors() {
     let huge = [0f64.to_le_bytes(), 1e300f64.to_le_bytes()].concat();
     let cases = [
         ("magic string", "\\x93NUMPX", "\\x93NUMPY", b"\x93NUMPX\x01\x00".to_vec()),
-        ("magic string", "\\x1f\\x8b", "\\x93NUMPY", gz(NUMPY)),
+        ("magic string", "a gzip file", "\\x93NUMPY", gz(NUMPY)),
         ("version", "4.0", "1.0, 2.0 or 3.0", npy(4, &header("<f4", "False", "(2,)"), &[0; 8])),
         ("version", "1.1", "1.0, 2.0 or 3.0", b"\x93NUMPY\x01\x01\x02\x00{}".to_vec()),
         ("length of the header", "65535", "at most 2,", b"\x93NUMPY\x01\x00\xff\xff{}".to_vec()),
@@ -146,4 +146,36 @@ fn damaged_files_are_errors_and_never_panics() {
     assert_reads_no_nothing(read);
     assert_rejects_prefixes(NUMPY, read);
     survive_mutations(NUMPY, 70, read);
+}
+
+/// Files that are often taken for NPY are named by their first bytes.
+#[test]
+fn what_is_no_npy_file_is_told_by_its_name() {
+    let whole = gz(NUMPY);
+    let cases: [(&[u8], &str, &str); 5] = [
+        (b"PK\x03\x04\x2d\x00\x00\x00", "a ZIP archive, as .npz files are", "unpack it first"),
+        (&whole, "a gzip file", "unpack it first"),
+        (b"\x80\x04\x95\x0b\x00\x00\x00", "a Python pickle", "numpy.save"),
+        (b"\x80\x02]q\x00(K\x01K\x02e.", "a Python pickle", "numpy.save"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x01\x07", "an IDX file", "read_idx"),
+    ];
+    for (bytes, found, allowed) in cases {
+        assert_data(read_bytes(bytes), "magic string", found, allowed);
+        assert_data(read_bytes(bytes), "magic string", found, "NUMPY");
+    }
+    assert_data(read_bytes(b"1.0,2.0,3.0\n"), "magic string", "1.0,2.", "NUMPY");
+    // So are they where other files are wanted.
+    for (bytes, found, allowed) in cases {
+        if !found.starts_with("an IDX") {
+            let (_dir, path) = file(bytes);
+            let read = strait::data::read_csv(&path, &Default::default());
+            assert_data(read, "line 1", found, "lines of numbers as text");
+            if !found.starts_with("a gzip") {
+                assert_data(strait::data::read_idx(&path, strait::data::Scale::Raw), "magic number", found, allowed);
+            }
+        }
+    }
+    let (_dir, path) = file(NUMPY);
+    assert_data(strait::data::read_csv(&path, &Default::default()), "line 1", "an NPY file", "read_npy");
+    assert_data(strait::data::read_idx(&path, strait::data::Scale::Raw), "magic number", "an NPY file", "read_npy");
 }
