@@ -52,16 +52,16 @@ pub enum Error {
         /// The number of the node.
         node: usize,
     },
-    /// A plan cannot fit this adapter. Nothing was allocated.
-    #[error("{what} needs {needs}, the adapter allows {allowed} ({limit})")]
+    /// A plan cannot fit this adapter, or a buffer is too small. Nothing was allocated.
+    #[error("{what} needs {needs}, allowed are {allowed} ({limit})")]
     Limit {
         /// The tensor, buffer or kernel.
         what: String,
         /// What it needs.
         needs: u64,
-        /// What the adapter allows.
+        /// What is allowed.
         allowed: u64,
-        /// The name of the limit.
+        /// The name of the limit, or where it comes from.
         limit: &'static str,
     },
     /// No adapter could be used.
@@ -97,7 +97,10 @@ pub enum Error {
     /// Training produced a value that is not finite. The parameters and everything the optimizer keeps are those
     /// before that step. Only where the term is `update` (terms and gradient were finite, but a step so large leads out
     /// of f32) have the values that stay finite taken it.
-    #[error("step {step}: {term} is not finite; training stopped there")]
+    #[error(
+        "step {step}: {term} is not finite; training stopped there. Try a lower learning_rate, clip_norm, or scaling \
+         of the data; where precision is f16 also smaller weights and values, since it ends at 65504"
+    )]
     Diverged {
         /// The step, counted from 0, in which it happened.
         step: u64,
@@ -128,12 +131,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// A [`Error::Data`].
     pub(crate) fn data(place: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> Error {
-        Error::Data { place: place.into(), found: found.to_string(), allowed: allowed.into() }
+        Error::Data { place: place.into(), found: short(found.to_string()), allowed: allowed.into() }
     }
 
     /// A [`Error::Spec`].
     pub(crate) fn spec(field: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Error {
-        Error::Spec { field: field.into(), value: value.to_string(), allowed: allowed.into() }
+        Error::Spec { field: field.into(), value: short(value.to_string()), allowed: allowed.into() }
     }
 
     /// A [`Error::Shape`].
@@ -145,6 +148,16 @@ impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { path, source }
+    }
+}
+
+/// A number with many zeros, as 1e-38 is when it is written out, with an exponent instead; any other text as it is.
+fn short(text: String) -> String {
+    /// No whole number of 64 bits is as long, and no other number that somebody can read at a glance.
+    const LONG: usize = 24;
+    match text.parse::<f64>() {
+        Ok(number) if text.len() >= LONG => format!("{number:e}"),
+        _ => text,
     }
 }
 

@@ -48,7 +48,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Device`] where it does not fit.
     pub fn input(&self, index: usize, values: &[f32]) -> Result<()> {
-        self.gpu.write(self.program.buffer(Role::Input(index))?, 0, bytemuck::cast_slice(values))
+        self.fill(&format!("write input {index} of the graph"), self.program.buffer(Role::Input(index))?, values)
     }
 
     /// Writes the resident data set.
@@ -56,7 +56,7 @@ impl Evaluator {
     /// # Errors
     /// As [`Evaluator::input`].
     pub fn data(&self, values: &[f32]) -> Result<()> {
-        self.gpu.write(self.program.buffer(Role::Data)?, 0, bytemuck::cast_slice(values))
+        self.fill("write the data set of the graph", self.program.buffer(Role::Data)?, values)
     }
 
     /// Writes the trainable tensors, in the graph's order, as far as the plan reads them.
@@ -95,9 +95,16 @@ impl Evaluator {
 
     fn role(&self, role: Role, values: &[f32]) -> Result<()> {
         match self.program.buffer(role) {
-            Ok(buffer) => self.gpu.write(buffer, 0, bytemuck::cast_slice(values)),
+            Ok(buffer) => self.fill(&format!("write {role:?} of the graph"), buffer, values),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Writes values to the start of a buffer, which must have room for them.
+    fn fill(&self, op: &str, buffer: &Buffer, values: &[f32]) -> Result<()> {
+        let bytes = bytemuck::cast_slice(values);
+        buffer.check(op, 0, bytes.len() as u64)?;
+        self.gpu.write(buffer, 0, bytes)
     }
 
     /// Runs the graph for the given state.

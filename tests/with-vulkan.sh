@@ -41,6 +41,7 @@ machine Linux 0;                        expect 64 "" "usage: with-vulkan"
 machine Darwin 501;                     expect 0 "a  b" "" echo "a  b"
 machine MINGW64_NT-10.0 501;            expect 7 "" "" sh -c "exit 7"
 machine Linux 501; : > "$tmp/installed"; expect 0 hi "" echo hi
+machine Linux 501; : > "$tmp/installed"; expect 0 /run/user/501 "" sh -c 'echo "$XDG_RUNTIME_DIR"'
 machine Linux 0;                        expect 69 "" "neither apt-get, dnf nor pacman" echo hi
 machine Linux 501 apt-get;              expect 69 "" "sudo sh -c 'apt-get update && " echo hi
 machine Linux 501 dnf;                  expect 69 "" "sudo sh -c 'dnf install -y mesa-vulkan-drivers vulkan-loader'" echo hi

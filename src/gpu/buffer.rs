@@ -33,13 +33,17 @@ impl Buffer {
         self.0.size()
     }
 
-    pub(super) fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
+    /// Fails where the bytes do not lie in it, or are no whole words.
+    pub(crate) fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
         let end = offset.checked_add(bytes);
-        if end.is_none_or(|end| end > self.bytes()) || !offset.is_multiple_of(4) || !bytes.is_multiple_of(4) {
-            let message = format!("bytes {offset} to {end:?} of a buffer of {} bytes", self.bytes());
-            return Err(Error::Device { op: op.into(), message });
-        }
-        Ok(())
+        let message = if end.is_none_or(|end| end > self.bytes()) {
+            format!("{bytes} bytes from byte {offset} on do not fit a buffer of {} bytes", self.bytes())
+        } else if !offset.is_multiple_of(4) || !bytes.is_multiple_of(4) {
+            format!("{bytes} bytes from byte {offset} on are no whole words of 4 bytes")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Device { op: op.into(), message })
     }
 }
 

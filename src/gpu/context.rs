@@ -96,6 +96,20 @@ fn summarise(info: &wgpu::AdapterInfo) -> AdapterSummary {
     }
 }
 
+/// The error where none of the adapters seen will do: there is none, or none of this name.
+fn none_of(seen: &[String], wanted: Option<&str>) -> Error {
+    let driver = "install a driver (on Linux, mesa-vulkan-drivers gives one that runs on any machine)";
+    let (tried, advice) = match (seen, wanted) {
+        ([], _) | (_, None) => ("Vulkan, Metal and DX12; no adapter answered".into(), driver.into()),
+        (seen, Some(name)) => {
+            let there: Vec<String> = seen.iter().map(|adapter| format!("{adapter:?}")).collect();
+            let tried = format!("for one whose name has {name:?} in it");
+            (tried, format!("there are {}: ask for a part of such a name, or for any", there.join(", ")))
+        }
+    };
+    Error::NoAdapter { tried, advice }
+}
+
 /// The side of the largest square matrices whose factors have 16 bits and whose sums 32, or 0.
 fn squares(matrices: &[wgpu::CooperativeMatrixProperties]) -> u32 {
     use wgpu::CooperativeScalarType::{F16, F32};
@@ -141,12 +155,7 @@ impl Gpu {
             (wgpu::DeviceType::Cpu, _) => 3,
         };
         let Some(adapter) = adapters.into_iter().filter(fits).min_by_key(rank) else {
-            let tried = match seen.as_slice() {
-                [] => "Vulkan, Metal and DX12; no adapter answered".to_string(),
-                seen => format!("{} (none has the name {:?})", seen.join(", "), options.adapter),
-            };
-            let advice = "install a driver (on Linux, mesa-vulkan-drivers gives one that runs on any machine)";
-            return Err(Error::NoAdapter { tried, advice: advice.into() });
+            return Err(none_of(&seen, options.adapter.as_deref()));
         };
         let limits = if options.default_limits { wgpu::Limits::default() } else { adapter.limits() };
         let descriptor = wgpu::DeviceDescriptor {

@@ -80,7 +80,12 @@ impl Program {
             let buffer = match shared.get(role) {
                 Some(buffer) if buffer.bytes() < *bytes => {
                     let (needs, allowed) = (*bytes, buffer.bytes());
-                    return Err(Error::Limit { what: format!("{role:?}"), needs, allowed, limit: "shared buffer" });
+                    let (what, limit) = match role {
+                        Role::Input(_) => ("the host's own buffer that is attached as input".into(), "its bytes"),
+                        Role::Output(_) => ("the host's own buffer that is attached as output".into(), "its bytes"),
+                        role => (format!("the shared buffer of {role:?}"), "its bytes"),
+                    };
+                    return Err(Error::Limit { what, needs, allowed, limit });
                 }
                 Some(buffer) => buffer.clone(),
                 None => gpu.buffer(&format!("{role:?}"), *bytes)?,

@@ -28,6 +28,7 @@ mod readback;
 mod sampling;
 mod saving;
 mod systems;
+mod texts;
 mod theory;
 mod training;
 mod translate;
