@@ -7,7 +7,7 @@ fn part(group: u32, lane: u32) {
     let i = min(at, quads - 1u);
     let row = i / dims.quads;
     let c = i % dims.quads;
-    var sum = IDENTITY;
+    var sum = neutral();
     for (var t = lane % LANES; t < reduced_rows() + none; t += LANES) {
         sum = combine(sum, value(row * dims.outer + t * dims.inner, c));
     }

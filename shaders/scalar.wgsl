@@ -1,6 +1,22 @@
 // Scalar functions that WGSL lacks, or whose built-in forms lose accuracy near 0 or overflow far from it.
 // T is the type of a value (a vec4 of neighbouring columns); no function branches, so it may be any float vector.
 
+// Not a number, told by the bits: WGSL lets a compiler take every number for a finite one, and so the larger of NaN and 0
+// for 0, or a comparison with NaN for one that holds.
+fn is_nan(x: T) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
+
+// The value, but NaN where `nan` holds.
+fn or_nan(value: T, nan: vec4<bool>) -> T {
+    return bitcast<T>(select(bitcast<vec4<u32>>(value), vec4<u32>(0x7fc00000u), nan));
+}
+
+// exp(x), which SwiftShader takes for infinite where x is no number.
+fn exp_(x: T) -> T {
+    return or_nan(exp(x), is_nan(x));
+}
+
 // log(x): a power of two, taken from the exponent, and the series of atanh for what is left, between sqrt(1/2) and
 // sqrt(2). Built-in forms may be wrong by 2^-21 near 1.
 fn log_(x: T) -> T {
@@ -12,9 +28,10 @@ fn log_(x: T) -> T {
     let series = 2.0 * s * (1.0 + z * (0.33333334 + z * (0.2 + z * (0.14285715 + z * 0.11111111))));
     // log(2) in two parts, the first exact in a product with any exponent.
     let value = T(power) * 0.693359375 + (series - T(power) * 2.1219444e-4);
-    // -inf at 0, NaN below; infinity and NaN stay what they are.
-    let special = select(sqrt(x), -1.0 / abs(x), abs(x) < T(1.1754944e-38));
-    return select(special, value, (x >= T(1.1754944e-38)) & (x <= T(3.4028235e38)));
+    // -inf at 0, NaN below; infinity and NaN stay what they are. By bits, as in is_nan.
+    let below = select(bits, vec4<u32>(0x7fc00000u), bits > vec4<u32>(0x7f800000u));
+    let special = select(below, vec4<u32>(0xff800000u), (bits & vec4<u32>(0x7fffffffu)) < vec4<u32>(0x00800000u));
+    return select(bitcast<T>(special), value, bits - vec4<u32>(0x00800000u) < vec4<u32>(0x7f000000u));
 }
 
 // log(1 + x): the series of atanh near 0, where 1 + x would round x away.
@@ -29,7 +46,7 @@ fn log1p_(x: T) -> T {
 fn expm1_(x: T) -> T {
     let series = 1.0 + x / 5.0 * (1.0 + x / 6.0 * (1.0 + x / 7.0 * (1.0 + x / 8.0)));
     let near = x * (1.0 + x / 2.0 * (1.0 + x / 3.0 * (1.0 + x / 4.0 * series)));
-    return select(exp(x) - 1.0, near, abs(x) < T(0.4));
+    return select(exp_(x) - 1.0, near, abs(x) < T(0.4));
 }
 
 // Exponentiates only what is not positive, so that no backend overflows.
@@ -39,12 +56,12 @@ fn tanh_(x: T) -> T {
 }
 
 fn sigmoid_(x: T) -> T {
-    let e = exp(-abs(x));
+    let e = exp_(-abs(x));
     return select(e, T(1.0), x >= T(0.0)) / (1.0 + e);
 }
 
 fn softplus_(x: T) -> T {
-    return max(x, T(0.0)) + log1p_(exp(-abs(x)));
+    return max(x, T(0.0)) + log1p_(exp_(-abs(x)));
 }
 
 // Not finite, told by the exponent bits: a compiler with fast maths may fold x != x.

@@ -29,9 +29,9 @@ pub enum Binary {
     Mul,
     /// a / b
     Div,
-    /// The larger of both.
+    /// The larger of both; NaN where one is.
     Max,
-    /// The smaller of both.
+    /// The smaller of both; NaN where one is.
     Min,
 }
 
@@ -40,7 +40,7 @@ impl Binary {
     pub const ALL: [Binary; 6] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
 }
 
-/// A comparison, for [`Expr::select`].
+/// A comparison, for [`Expr::select`]. With NaN it neither holds nor fails: what is chosen by it is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compare {
     /// a < b
@@ -195,7 +195,7 @@ impl Expr {
         Expr::new(Kind::Half(self.clone()))
     }
 
-    /// `if self (compare) other { then } else { otherwise }`.
+    /// `if self (compare) other { then } else { otherwise }`; NaN where one of the compared is.
     pub fn select(&self, compare: Compare, other: &Expr, then: impl Into<Expr>, otherwise: impl Into<Expr>) -> Expr {
         let (then, otherwise) = (then.into(), otherwise.into());
         if then == otherwise {
@@ -204,17 +204,17 @@ impl Expr {
         Expr::new(Kind::Select(compare, [self.clone(), other.clone(), then, otherwise]))
     }
 
-    /// `if self > 0 { then } else { otherwise }`.
+    /// `if self > 0 { then } else { otherwise }`; NaN where the value is.
     pub fn if_positive(&self, then: impl Into<Expr>, otherwise: impl Into<Expr>) -> Expr {
         Expr::constant(0.0).select(Compare::Less, self, then, otherwise)
     }
 
-    /// The larger of both.
+    /// The larger of both; NaN where one is.
     pub fn max(&self, other: impl Into<Expr>) -> Expr {
         binary(Binary::Max, self.clone(), other.into())
     }
 
-    /// The smaller of both.
+    /// The smaller of both; NaN where one is.
     pub fn min(&self, other: impl Into<Expr>) -> Expr {
         binary(Binary::Min, self.clone(), other.into())
     }
@@ -556,6 +556,11 @@ fn binary(op: Binary, a: Expr, b: Expr) -> Expr {
     Expr::new(Kind::Binary(op, a, b))
 }
 
+/// Whether a value is not a number.
+pub(crate) fn is_nan<R: super::Real>(value: R) -> bool {
+    value.wide().is_nan()
+}
+
 /// The operation itself, for any number type.
 pub(crate) fn eval_binary<R: Real>(op: Binary, a: R, b: R) -> R {
     match op {
@@ -563,6 +568,7 @@ pub(crate) fn eval_binary<R: Real>(op: Binary, a: R, b: R) -> R {
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
+        Binary::Max | Binary::Min if is_nan(a) || is_nan(b) => R::NAN,
         Binary::Max if a < b => b,
         Binary::Max => a,
         Binary::Min if b < a => b,

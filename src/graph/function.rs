@@ -41,7 +41,7 @@ impl Function {
     /// or not accurate enough at the ends of its range.
     pub fn name(self) -> &'static str {
         match self {
-            Function::Exp => "exp",
+            Function::Exp => "exp_",
             Function::Log => "log_",
             Function::Sqrt => "sqrt",
             Function::Abs => "abs",

@@ -12,7 +12,7 @@ mod real;
 mod shape;
 
 pub use expr::{Binary, Compare, Distribution, Expr};
-pub(crate) use expr::{Kind, eval_binary};
+pub(crate) use expr::{Kind, eval_binary, is_nan};
 pub use function::Function;
 pub(crate) use gradient::Seed;
 pub use layout::Layout;

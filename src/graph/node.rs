@@ -20,7 +20,7 @@ pub struct NodeId(pub(crate) usize);
 pub enum Reduction {
     /// Their sum.
     Sum,
-    /// The largest of them. Its gradient goes to every place where it is reached.
+    /// The largest of them; NaN where one is. Its gradient goes to every place where it is reached.
     Max,
 }
 

@@ -290,11 +290,14 @@ impl Emitter<'_> {
         }
         let (op, over, input) = reduction(self.graph, anchor)
             .ok_or_else(|| Error::Internal(format!("{} is no anchor", self.graph.describe(anchor))))?;
-        let (identity, combine) = match op {
-            Reduction::Sum => ("0.0", "a + b"),
-            Reduction::Max => ("-3.4028235e38", "max(a, b)"),
+        let (neutral, combine) = match op {
+            Reduction::Sum => ("T()", "a + b"),
+            // Minus infinity, which WGSL has no constant for.
+            Reduction::Max => {
+                ("bitcast<T>(vec4<u32>(0xff800000u | none))", "or_nan(max(a, b), is_nan(a) | is_nan(b))")
+            }
         };
-        let _ = writeln!(self.functions, "const IDENTITY: T = T({identity});");
+        let _ = writeln!(self.functions, "fn neutral() -> T {{ return {neutral}; }}");
         let _ = writeln!(self.functions, "fn combine(a: T, b: T) -> T {{ return {combine}; }}");
         let from = self.graph.shape(input).clone();
         let by_columns = over == Over::Columns;
@@ -618,24 +621,25 @@ impl<'a> Body<'a> {
                 Kind::Rows => Ok("T(f32(state.rows))".into()),
                 Kind::Unary(f, _) => Ok(call(*f, name(0))),
                 Kind::Half(_) => Ok(format!("half_({})", name(0))),
-                Kind::Binary(op, ..) => {
+                Kind::Binary(op, x, y) => {
                     let (a, b) = (name(0), name(1));
                     Ok(match op {
                         Binary::Add => format!("{a} + {b}"),
                         Binary::Sub => format!("{a} - {b}"),
                         Binary::Mul => format!("{a} * {b}"),
                         Binary::Div => format!("{a} / {b}"),
-                        Binary::Max => format!("max({a}, {b})"),
-                        Binary::Min => format!("min({a}, {b})"),
+                        Binary::Max => or_nan(format!("max({a}, {b})"), [x, y], [a, b]),
+                        Binary::Min => or_nan(format!("min({a}, {b})"), [x, y], [a, b]),
                     })
                 }
-                Kind::Select(compare, _) => {
+                Kind::Select(compare, [x, y, ..]) => {
                     let sign = match compare {
                         Compare::Less => "<",
                         Compare::LessEqual => "<=",
                         Compare::Equal => "==",
                     };
-                    Ok(format!("select({}, {}, {} {sign} {})", name(3), name(2), name(0), name(1)))
+                    let (a, b) = (name(0), name(1));
+                    Ok(or_nan(format!("select({}, {}, {a} {sign} {b})", name(3), name(2)), [x, y], [a, b]))
                 }
                 Kind::Random(Distribution::Uniform, stream) => Ok(format!("random_uniform(row, c, {stream}u)")),
                 Kind::Random(Distribution::Normal, stream) => Ok(format!("random_normal(row, c, {stream}u)")),
@@ -648,6 +652,15 @@ impl<'a> Body<'a> {
     }
 }
 
+/// A choice between two operands, or by comparing them, that is NaN where one of them is. `names` are theirs.
+fn or_nan(choice: String, operands: [&Expr; 2], names: [&str; 2]) -> String {
+    let unsure = |e: &Expr| !matches!(*e.0, Kind::Const(_) | Kind::Rows | Kind::Column | Kind::Random(..));
+    let mut tests: Vec<String> =
+        operands.into_iter().zip(names).filter(|(e, _)| unsure(e)).map(|(_, name)| format!("is_nan({name})")).collect();
+    tests.dedup();
+    if tests.is_empty() { choice } else { format!("or_nan({choice}, {})", tests.join(" | ")) }
+}
+
 fn call(f: Function, argument: &str) -> String {
     format!("{}({argument})", f.name())
 }
@@ -658,5 +671,9 @@ fn literal(value: f64) -> Result<String> {
     if !narrow.is_finite() {
         return Err(Error::Internal(format!("the constant {value} is not a finite f32")));
     }
-    Ok(format!("{narrow:?}"))
+    // The shortest text of the largest numbers lies beyond them: it stands for them only if it is rounded.
+    match format!("{narrow:?}") {
+        text if text.parse::<f64>().is_ok_and(|v| v.abs() > f32::MAX.into()) => Ok(format!("{:?}", f64::from(narrow))),
+        text => Ok(text),
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, Layout, NodeId, Op, Over, Real, Reduction, Shape};
-use crate::graph::{Sink, eval_binary};
+use crate::graph::{Sink, eval_binary, is_nan};
 use crate::random::{Draw, permute};
 
 /// Everything a step reads from outside the graph. Tensors are row-major without padding.
@@ -185,6 +185,7 @@ fn eval_ordered<R: Real>(order: &[(&Expr, Vec<usize>)], element: &Element<R>, va
             Kind::Unary(f, _) => f.eval(at(0)),
             Kind::Half(_) => at(0).half(),
             Kind::Binary(op, ..) => eval_binary(*op, at(0), at(1)),
+            Kind::Select(..) if is_nan(at(0)) || is_nan(at(1)) => R::NAN,
             Kind::Select(compare, _) => at(if compare.holds(at(0), at(1)) { 2 } else { 3 }),
             Kind::Random(distribution, stream) => R::of((element.draw)(*distribution, *stream)),
             Kind::Through { .. } => at(0),

@@ -17,6 +17,7 @@ mod graph;
 mod half;
 mod manifold;
 mod model;
+mod nan;
 mod noop;
 mod outliers;
 mod parity;
