@@ -5,11 +5,12 @@
 fn part(group: u32, lane: u32) {
     let at = group * (WORKGROUP / LANES) + lane / LANES;
     let row = min(at, max(space_rows(), 1u) - 1u);
-    var sum = neutral();
+    var total = Total(neutral(), T());
     for (var c = lane % LANES; c < dims.from_quads + none; c += LANES) {
         let kept = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(dims.from_columns);
-        sum = combine(sum, select(neutral(), value(row, c), kept));
+        total = including(total, select(neutral(), value(row, c), kept));
     }
+    var sum = settled(total);
 //{if shared}
     shares[lane] = sum;
     for (var half_lanes = LANES / 2u; half_lanes > 0u; half_lanes /= 2u) {

@@ -7,10 +7,11 @@ fn part(group: u32, lane: u32) {
     let i = min(at, quads - 1u);
     let row = i / dims.quads;
     let c = i % dims.quads;
-    var sum = neutral();
+    var total = Total(neutral(), T());
     for (var t = lane % LANES; t < reduced_rows() + none; t += LANES) {
-        sum = combine(sum, value(row * dims.outer + t * dims.inner, c));
+        total = including(total, value(row * dims.outer + t * dims.inner, c));
     }
+    var sum = settled(total);
 //{if shared}
     shares[lane] = sum;
     for (var half_lanes = LANES / 2u; half_lanes > 0u; half_lanes /= 2u) {

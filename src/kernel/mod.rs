@@ -16,6 +16,7 @@ const NONE: &str = "var<private> none: u32;\n";
 const STATE: &str = include_str!("../../shaders/state.wgsl");
 const SCALAR: &str = include_str!("../../shaders/scalar.wgsl");
 const RANDOM: &str = include_str!("../../shaders/random.wgsl");
+const TOTAL: &str = include_str!("../../shaders/total.wgsl");
 const MAP: &str = include_str!("../../shaders/map.wgsl");
 const REDUCE_COLUMNS: &str = include_str!("../../shaders/reduce_columns.wgsl");
 const REDUCE_ROWS: &str = include_str!("../../shaders/reduce_rows.wgsl");
@@ -289,11 +290,13 @@ pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> Stri
         "\n    }".repeat(parts.len() - 1)
     );
     let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
+    let total = if texts.contains("Total") { TOTAL } else { "" };
     let uses = |word: &str| [bindings, &texts, &memories].iter().any(|text| text.contains(word));
     let half = if uses("f16") { "enable f16;\n" } else { "" };
     let cooperative = if uses("coop_mat") { "enable wgpu_cooperative_matrix;\n" } else { "" };
     let wide = if bindings.contains("u64") { WIDE } else { "" };
-    [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, &memories, &texts, &main].concat()
+    [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, total, &memories, &texts, &main]
+        .concat()
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.

@@ -290,15 +290,18 @@ impl Emitter<'_> {
         }
         let (op, over, input) = reduction(self.graph, anchor)
             .ok_or_else(|| Error::Internal(format!("{} is no anchor", self.graph.describe(anchor))))?;
-        let (neutral, combine) = match op {
-            Reduction::Sum => ("T()", "a + b"),
+        let (neutral, combine, including) = match op {
+            Reduction::Sum => ("T()", "a + b", "plus(total, next)"),
             // Minus infinity, which WGSL has no constant for.
-            Reduction::Max => {
-                ("bitcast<T>(vec4<u32>(0xff800000u | none))", "or_nan(max(a, b), is_nan(a) | is_nan(b))")
-            }
+            Reduction::Max => (
+                "bitcast<T>(vec4<u32>(0xff800000u | none))",
+                "or_nan(max(a, b), is_nan(a) | is_nan(b))",
+                "Total(combine(total.sum, next), T())",
+            ),
         };
         let _ = writeln!(self.functions, "fn neutral() -> T {{ return {neutral}; }}");
         let _ = writeln!(self.functions, "fn combine(a: T, b: T) -> T {{ return {combine}; }}");
+        let _ = writeln!(self.functions, "fn including(total: Total, next: T) -> Total {{ return {including}; }}");
         let from = self.graph.shape(input).clone();
         let by_columns = over == Over::Columns;
         let mut body = Body::new(&from, if by_columns { "dims.from_quads" } else { "dims.quads" });

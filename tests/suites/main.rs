@@ -28,6 +28,7 @@ mod random;
 mod readback;
 mod sampling;
 mod saving;
+mod sums;
 mod systems;
 mod texts;
 mod theory;
