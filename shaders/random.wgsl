@@ -36,11 +36,12 @@ fn random_uniform(row: u32, quad: u32, stream: u32) -> vec4<f32> {
 // Standard normal: Box and Muller's transform of neighbouring words.
 fn random_normal(row: u32, quad: u32, stream: u32) -> vec4<f32> {
     let u = random_uniform(row, quad, stream);
-    let radius = sqrt(-2.0 * log_(u.xzxz + 5.9604645e-8).xy);
-    let angle = 6.2831855 * u.yw;
-    let x = radius * cos(angle);
-    let y = radius * sin(angle);
-    return vec4<f32>(x.x, y.x, x.y, y.y);
+    let radius = sqrt(-2.0 * log_(u.xzxz + 5.9604645e-8));
+    // The cosines of both angles, then their sines. Turns are multiples of 2^-24, so their parts are exact.
+    let quarters = 4.0 * u.ywyw;
+    let nearest = round(quarters);
+    let direction = turned((quarters - nearest) * 1.5707964, vec4<i32>(nearest) + vec4<i32>(1, 1, 0, 0));
+    return (radius * direction).xzyw;
 }
 
 fn mix(value: u32) -> u32 {
