@@ -9,6 +9,7 @@ impl Graph {
     /// The same graph with the factors of all matrix products rounded to half precision ([`Expr::half`]). What is
     /// computed is rounded for all its readers, so that it lies in memory once; parameters and batches are rounded for
     /// the products alone and stay what they are for everybody else. Sums, sinks and updates stay in single precision.
+    /// A sink that receives a node of another graph still does, so that [`Graph::check`] refuses it.
     pub fn halved(&self) -> Graph {
         let base = |mut id: NodeId| {
             while let Op::View(input) = self.node(id).op {
@@ -33,7 +34,9 @@ impl Graph {
             kept.push(own);
             read.push(if rounded.contains(&id) { half.rounded(own) } else { own });
         }
-        half.sinks.iter_mut().for_each(|(_, id)| *id = kept[id.0]);
+        let foreign = |id: NodeId| NodeId(id.0.max(half.nodes.len()));
+        half.sinks =
+            self.sinks.iter().map(|&(sink, id)| (sink, kept.get(id.0).copied().unwrap_or(foreign(id)))).collect();
         half
     }
 

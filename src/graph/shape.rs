@@ -159,11 +159,14 @@ impl Access {
         Some(Access { same_row, space_blocks: space.blocks(), batch_stride, divisor, modulus, splat })
     }
 
-    /// The tensor's matrix row for a matrix row of the space.
+    /// The tensor's matrix row for a matrix row of the space; 0 within a block whose extent is 0.
     pub fn row(&self, row: usize) -> usize {
         if self.same_row {
             return row;
         }
-        row / self.space_blocks * self.batch_stride + row % self.space_blocks / self.divisor % self.modulus
+        let quotient = |a: usize, b: usize| a.checked_div(b).unwrap_or(0);
+        let rest = |a: usize, b: usize| a.checked_rem(b).unwrap_or(0);
+        let within = rest(quotient(rest(row, self.space_blocks), self.divisor), self.modulus);
+        quotient(row, self.space_blocks).saturating_mul(self.batch_stride).saturating_add(within)
     }
 }

@@ -122,24 +122,26 @@ impl Tile {
         match self {
             Tile::Registers { .. } | Tile::Subgroup { .. } => REGISTER_WORKGROUP,
             Tile::Shared { .. } => shared::THREADS,
-            Tile::Cooperative { subgroup, .. } => TEAMS * subgroup,
+            Tile::Cooperative { subgroup, .. } => TEAMS.saturating_mul(subgroup),
         }
     }
 
-    /// Rows and quads of the result that threads compute together: those of a workgroup, or of one thread that is alone.
+    /// Rows and quads of the result that threads compute together: those of a workgroup, or of one thread that is alone. An
+    /// extent of 0 counts as 1.
     pub(crate) fn extent(self) -> (usize, usize) {
-        match self {
-            Tile::Registers { rows, quads } => (rows, quads),
-            Tile::Subgroup { rows, quads } => (rows, quads * SUBGROUP),
-            Tile::Shared { rows, quads, side } => (rows * side, quads * side),
-            Tile::Cooperative { side, .. } => (SQUARES * side, SQUARES * side / 4),
-        }
+        let (rows, quads, side, across) = match self {
+            Tile::Registers { rows, quads } => (rows, quads, 1, 1),
+            Tile::Subgroup { rows, quads } => (rows, quads, 1, SUBGROUP),
+            Tile::Shared { rows, quads, side } => (rows, quads, side, side),
+            Tile::Cooperative { side, .. } => (SQUARES, SQUARES / 4, side, side),
+        };
+        (rows.saturating_mul(side).max(1), quads.saturating_mul(across).max(1))
     }
 
     /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns.
     pub(super) fn groups(self, rows: usize, quads: usize) -> usize {
         let (down, across) = self.extent();
-        let tiles = rows.div_ceil(down) * quads.div_ceil(across);
+        let tiles = rows.div_ceil(down).saturating_mul(quads.div_ceil(across));
         match self {
             Tile::Registers { .. } => tiles.div_ceil(REGISTER_WORKGROUP).max(1),
             _ => tiles,

@@ -83,15 +83,19 @@ impl Schedule {
         }
     }
 
-    /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns.
+    /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns. An extent of 0, of a tile or a workgroup,
+    /// counts as 1.
     pub fn groups(self, rows: usize, quads: usize, workgroup: u32) -> usize {
-        let threads = |count: usize, together: usize| count.div_ceil(together).max(1);
+        let parts = |count: usize, each: usize| count.div_ceil(each.max(1));
+        let threads = |count: usize, together: usize| parts(count, together).max(1);
         let workgroup = workgroup as usize;
         match self {
-            Schedule::Map { run, shuffled: true } => threads(rows * quads.div_ceil(run), workgroup),
-            Schedule::Map { run, shuffled: false } => threads(rows * quads, workgroup * run),
-            Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes as usize),
-            Schedule::ReduceRows { lanes } => threads(rows * quads, workgroup / lanes as usize),
+            Schedule::Map { run, shuffled: true } => threads(rows.saturating_mul(parts(quads, run)), workgroup),
+            Schedule::Map { run, shuffled: false } => {
+                threads(rows.saturating_mul(quads), workgroup.saturating_mul(run))
+            }
+            Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes.max(1) as usize),
+            Schedule::ReduceRows { lanes } => threads(rows.saturating_mul(quads), workgroup / lanes.max(1) as usize),
             Schedule::MatMul { tile, .. } => tile.groups(rows, quads),
         }
     }
@@ -113,7 +117,7 @@ impl Schedule {
 
 /// A storage range of quads or octets, as a kernel reads and writes it.
 #[derive(Clone, Debug, Default)]
-pub struct Source {
+pub(crate) struct Source {
     /// The name of its binding.
     pub name: String,
     /// Where its part of the binding begins: empty, or a sum to go on with.
@@ -124,7 +128,7 @@ pub struct Source {
 
 /// How a quad, four neighbouring values, or an octet lies in storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// As they are.
     #[default]
     Single,
@@ -178,7 +182,7 @@ impl Source {
 
 /// One of the jobs that a kernel's workgroups are shared out to.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(crate) struct Part {
     /// How its threads share the work.
     pub schedule: Schedule,
     /// The functions its template calls.
@@ -227,7 +231,7 @@ impl Part {
 /// `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there
 /// are several, the workgroups of each but the last, and a stride and a modulus that say which of them all a workgroup
 /// stands for, then the workgroups in a row of the grid.
-pub fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> String {
+pub(crate) fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> String {
     let several = parts.len() > 1;
     let mut dims = String::from("struct Dims {\n");
     let (mut texts, mut main, mut memory) = (String::new(), String::new(), Vec::<Memory>::new());

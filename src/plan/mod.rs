@@ -200,13 +200,19 @@ impl Recording {
     /// Plans a graph.
     ///
     /// # Errors
-    /// As [`Graph::check`] where the graph is not sound; [`Error::Spec`] where the target has no rows or its
-    /// tuning names a tile that it cannot use, [`Error::Limit`] where a tensor or a dispatch does not fit it. Nothing is
-    /// allocated.
+    /// As [`Graph::check`] where the graph is not sound; [`Error::Spec`] where the target has no rows or no workgroups, where
+    /// its tile is not one of [`kernel::Tile::ALL`] or its tuning names one that it cannot use, [`Error::Limit`] where a
+    /// tensor or a dispatch does not fit it. Nothing is allocated.
     pub fn new(graph: &Graph, target: Target) -> Result<Recording> {
         graph.check()?;
         if target.rows == 0 {
             return Err(Error::spec("rows", 0, "1 or more"));
+        }
+        if let Some(tile) = target.tile.filter(|tile| !kernel::Tile::ALL.contains(tile)) {
+            return Err(Error::spec("tile", format!("{tile:?}"), "one of Tile::ALL"));
+        }
+        if target.limits.workgroups == 0 {
+            return Err(Error::spec("limits.workgroups", 0, "1 or more"));
         }
         if let Some(tuning) = &target.tuning {
             tuning.check(&target)?;

@@ -40,7 +40,8 @@ pub type Values<R> = BTreeMap<NodeId, Vec<R>>;
 /// Evaluates all nodes that the sinks need.
 ///
 /// # Errors
-/// As [`Graph::check`] where the graph is not sound; [`Error::Internal`] where the environment lacks something.
+/// As [`Graph::check`] where the graph is not sound; [`Error::Internal`] where the environment lacks something;
+/// [`Error::Limit`] where a node has more elements than kernels can count.
 pub fn evaluate<R: Real>(graph: &Graph, env: &Environment<R>) -> Result<Values<R>> {
     graph.check()?;
     let mut needed = vec![false; graph.nodes.len()];
@@ -73,13 +74,18 @@ impl<R: Real> Environment<R> {
 /// Evaluates one node from the values of those it reads.
 ///
 /// # Errors
-/// [`Error::Internal`] where the environment or `values` lacks something.
+/// [`Error::Internal`] where the environment or `values` lacks something; [`Error::Limit`] where the node has more elements
+/// than kernels can count.
 pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, values: &Values<R>) -> Result<Vec<R>> {
     let node = graph.node(id);
     let missing = |what: &str| Error::Internal(format!("{}: {what} is missing", graph.describe(id)));
     let whole = |id: NodeId, v: &&Vec<R>| v.len() == graph.shape(id).elements(env.rows);
     let get = |id: NodeId| values.get(&id).filter(|v| whole(id, v)).ok_or_else(|| missing("an input"));
     let length = node.shape.elements(env.rows);
+    if length as u64 > u32::MAX.into() {
+        let what = format!("{} {} in elements", graph.describe(id), node.shape);
+        return Err(Error::Limit { what, needs: length as u64, allowed: u32::MAX.into(), limit: "u32" });
+    }
     let mut value = match &node.op {
         Op::Input(i) => env.inputs.get(*i).cloned().ok_or_else(|| missing("the batch"))?,
         Op::Gather { shuffled } => gather(env, node.shape.columns(), *shuffled).ok_or_else(|| missing("a row"))?,

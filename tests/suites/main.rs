@@ -15,6 +15,7 @@ mod golden;
 mod gradients;
 mod graph;
 mod half;
+mod hostile;
 mod manifold;
 mod model;
 mod nan;
