@@ -1,5 +1,5 @@
 //! The scalar functions that are not built from others: one table with their reference, their derivative and where
-//! they may be tested. Their WGSL is in shaders/scalar.wgsl, under the same names.
+//! they may be tested. Their WGSL is in shaders/scalar.wgsl and shaders/angle.wgsl, under the same names.
 
 use super::expr::{Compare, Expr, Kind};
 use super::real::Real;
@@ -37,8 +37,8 @@ impl Function {
         Function::Expm1,
     ];
 
-    /// The name in WGSL. Those with an underscore are defined in shaders/scalar.wgsl, because the built-in is missing
-    /// or not accurate enough at the ends of its range.
+    /// The name in WGSL. Those with an underscore are defined in shaders/scalar.wgsl or shaders/angle.wgsl, because the
+    /// built-in is missing, not accurate enough, or makes a number of NaN.
     pub fn name(self) -> &'static str {
         match self {
             Function::Exp => "exp_",

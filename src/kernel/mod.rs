@@ -15,6 +15,7 @@ const WIDE: &str = include_str!("../../shaders/wide.wgsl");
 const NONE: &str = "var<private> none: u32;\n";
 const STATE: &str = include_str!("../../shaders/state.wgsl");
 const SCALAR: &str = include_str!("../../shaders/scalar.wgsl");
+const ANGLE: &str = include_str!("../../shaders/angle.wgsl");
 const RANDOM: &str = include_str!("../../shaders/random.wgsl");
 const TOTAL: &str = include_str!("../../shaders/total.wgsl");
 const MAP: &str = include_str!("../../shaders/map.wgsl");
@@ -293,14 +294,16 @@ pub(crate) fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) 
          {main}{}\n{end}}}\n",
         "\n    }".repeat(parts.len() - 1)
     );
-    let random = if texts.contains("random_") || texts.contains("permute(") { RANDOM } else { "" };
-    let total = if texts.contains("Total") { TOTAL } else { "" };
+    let calls = |functions: &[&str]| functions.iter().any(|name| texts.contains(name));
+    let random = if calls(&["random_", "permute("]) { RANDOM } else { "" };
+    let angle = if !random.is_empty() || calls(&["sin_(", "cos_("]) { ANGLE } else { "" };
+    let total = if calls(&["Total"]) { TOTAL } else { "" };
+    let library = [SCALAR, angle, random, total].concat();
     let uses = |word: &str| [bindings, &texts, &memories].iter().any(|text| text.contains(word));
     let half = if uses("f16") { "enable f16;\n" } else { "" };
     let cooperative = if uses("coop_mat") { "enable wgpu_cooperative_matrix;\n" } else { "" };
     let wide = if bindings.contains("u64") { WIDE } else { "" };
-    [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, SCALAR, random, total, &memories, &texts, &main]
-        .concat()
+    [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, &library, &memories, &texts, &main].concat()
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.
