@@ -4,7 +4,9 @@
 
 fn part(group: u32, lane: u32) {
     let m = space_rows();
-    let k_end = inner_extent() + none;
+    // Also 0, and known to be the same for all threads, which those must be that pass values on.
+    let nothing = group >> 31u;
+    let k_end = inner_extent() + nothing;
 //{if alone}
     let tile = group * WORKGROUP + lane;
     let tiles = (dims.quads + QUADS - 1u) / QUADS;
@@ -57,10 +59,12 @@ fn part(group: u32, lane: u32) {
     }
 //{if ahead}
         next += AHEAD;
-        if (next >= k_end + (none & asked)) {
+        if (next >= k_end) {
             break;
         }
     }
+    // Who asks must seem to need the answer.
+    s0_0.x = bitcast<f32>(bitcast<u32>(s0_0.x) | (none & asked));
 //{end}
 //{if through memory}
     // Every thread reads back only what it wrote itself.
