@@ -61,7 +61,7 @@ const OPERATIONS: &[Operation] = &[
     ("save", |h| h.session.save(&h.file)),
     ("checkpoint", |h| h.session.checkpoint(&h.file)),
     ("open", |h| Session::open(&h.gpu, &h.file).map(drop)),
-    ("load_parameters", |h| h.session.load_parameters(&h.file)),
+    ("load_parameters", |h| h.session.load_parameters(&h.file, strait::Weights::InOut)),
     ("run of an attachment", |h| h.attached.run(9)),
     ("attach", |h| h.session.attach(Purpose::Encode, h.buffer.clone(), h.buffer.clone(), 9).map(drop)),
     ("advance of chains", |h| h.chains.advance(2)),

@@ -57,7 +57,7 @@ fn tiles_that_do_not_exist_are_refused() {
         let tiles = [
             Tile::Registers { rows, quads },
             Tile::Subgroup { rows, quads },
-            Tile::Shared { rows, quads },
+            Tile::Shared { rows, quads, side: quads },
             Tile::Cooperative { side: rows, subgroup: quads },
         ];
         for tile in tiles.into_iter().filter(|tile| !Tile::ALL.contains(tile)) {
@@ -114,7 +114,7 @@ fn workgroups_of_any_schedule() {
     let tile = |i: usize, a: usize, b: usize| match i {
         0 => Tile::Registers { rows: a, quads: b },
         1 => Tile::Subgroup { rows: a, quads: b },
-        2 => Tile::Shared { rows: a, quads: b },
+        2 => Tile::Shared { rows: a, quads: b, side: a },
         _ => Tile::Cooperative { side: a, subgroup: b },
     };
     for (a, b) in EXTREMES.into_iter().flat_map(|a| EXTREMES.map(|b| (a, b))) {
