@@ -8,6 +8,7 @@ mod gradient;
 mod half;
 mod layout;
 mod node;
+mod padding;
 mod real;
 mod shape;
 

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use super::choose::{ROUNDS, choose_tile, down, far, lanes, map, octets, product, reduced, steps, wide};
 use super::fuse::{Group, in_register, is_leaf, reduction, root};
-use super::padding::stays_zero;
 use super::slots::Places;
 use super::{AdapterKind, Cost, Dispatch, Place, Role, Target};
 use crate::error::{Error, Result};
@@ -350,7 +349,7 @@ impl Emitter<'_> {
         let mut stores = String::new();
         for id in group.anchor.iter().chain(&group.body).copied() {
             let mut value = self.value(&mut body, id)?;
-            if let (Some(Sink::Update(_)), false) = (self.places.sinks.get(&id), stays_zero(self.graph, id)) {
+            if let (Some(Sink::Update(_)), false) = (self.places.sinks.get(&id), self.graph.stays_zero(id)) {
                 self.declare_tensors();
                 value = body.line(format!("select(T(), {value}, in_tensor(row * dims.quads + c))"));
                 body.values.insert(id, value.clone());

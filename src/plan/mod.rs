@@ -10,7 +10,6 @@ mod emit;
 mod explain;
 mod fuse;
 mod late;
-mod padding;
 mod slots;
 mod split;
 mod stage;

@@ -119,7 +119,8 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
     if value.len() != length {
         return Err(missing(&format!("a value of length {length} (found {})", value.len())));
     }
-    if graph.sinks().iter().any(|(sink, of)| *of == id && matches!(sink, Sink::Update(_))) {
+    let update = graph.sinks().iter().any(|(sink, of)| *of == id && matches!(sink, Sink::Update(_)));
+    if update && !graph.stays_zero(id) {
         Layout::new(&graph.params).clear_padding(&graph.params, &mut value);
     }
     Ok(value)

@@ -1,0 +1,25 @@
+//! What an update writes where no tensor lies: between the tensors of an arena, behind the last, and behind the ends of
+//! their rows. Everybody relies on zeros there, and mostly they follow from the expression.
+
+use super::node::{Graph, NodeId, Op};
+
+impl Graph {
+    /// Whether a value that goes into an arena is 0 wherever the arenas it is made from are.
+    pub(crate) fn stays_zero(&self, id: NodeId) -> bool {
+        let space = self.shape(id);
+        let mut known: Vec<Option<f64>> = Vec::new();
+        for (_, node) in self.nodes().take_while(|(at, _)| *at <= id) {
+            known.push(match &node.op {
+                Op::Arena(_) => Some(0.0),
+                Op::Fill(value) => Some(*value),
+                Op::Map { expr, inputs } => {
+                    // What is repeated has no padding, and a value of its own.
+                    let beside = |i: usize| inputs.get(i).filter(|input| self.shape(**input) == space);
+                    expr.known(&|i| beside(i).and_then(|input| known[input.0]))
+                }
+                _ => None,
+            });
+        }
+        known.get(id.0).copied().flatten() == Some(0.0)
+    }
+}
