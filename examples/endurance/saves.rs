@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
 use strait::{Activation, Error, Gpu, Session, Spec, Training};
@@ -14,9 +14,9 @@ const BEGINS: &str = "saving";
 /// Makes a process that calls [`save`] with a path and a number of times.
 pub type Start<'a> = &'a dyn Fn(&Path, u32) -> std::io::Result<Command>;
 
-/// What such a process does: saves a model of a megabyte again and again. Where another is saving it tries again.
+/// What such a process does: saves a model of 8 megabytes again and again, so that much of the time goes into writing. Where another is saving it tries again.
 pub fn save(path: &Path, times: u32) -> Outcome {
-    let spec = Spec::symmetric(&[256, 512], Activation::Tanh);
+    let spec = Spec::symmetric(&[256, 4096], Activation::Tanh);
     let session = Session::new(&Gpu::new()?, &spec, Training::default())?;
     println!("{BEGINS}");
     let mut done = 0;
@@ -61,14 +61,18 @@ fn names(folder: &Path) -> Outcome<Vec<String>> {
 /// one goes with the next save. Returns how often one was left.
 pub fn kills(count: usize, start: Start) -> Outcome<usize> {
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("model");
+    let (path, part) = (folder.path().join("model"), folder.path().join("model.strait-part"));
     let gpu = Gpu::new()?;
     let session = Session::new(&gpu, &Spec::symmetric(&[3, 2], Activation::Tanh), Training::default())?;
     session.save(&path)?;
     let mut left = 0;
     for i in 0..count {
         let mut child = started(start, &path, u32::MAX)?;
-        std::thread::sleep(Duration::from_micros((i * 6_173 % 20_000) as u64));
+        // Now at any moment, now while the part is there.
+        let begun = Instant::now();
+        while i % 2 == 1 && !part.exists() && begun.elapsed() < Duration::from_secs(10) {}
+        let microseconds = if i % 2 == 1 { i * 397 % 3_000 } else { i * 6_173 % 20_000 };
+        std::thread::sleep(Duration::from_micros(microseconds as u64));
         child.kill()?;
         child.wait()?;
         Session::open(&gpu, &path).map_err(|e| format!("behind kill {i}: {e}"))?;
