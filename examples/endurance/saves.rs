@@ -14,7 +14,8 @@ const BEGINS: &str = "saving";
 /// Makes a process that calls [`save`] with a path and a number of times.
 pub type Start<'a> = &'a dyn Fn(&Path, u32) -> std::io::Result<Command>;
 
-/// What such a process does: saves a model of 8 megabytes again and again, so that much of the time goes into writing. Where another is saving it tries again.
+/// What such a process does: saves a model of 8 megabytes again and again, so that much of the time goes into writing.
+/// Where another is saving it tries again.
 pub fn save(path: &Path, times: u32) -> Outcome {
     let spec = Spec::symmetric(&[256, 4096], Activation::Tanh);
     let session = Session::new(&Gpu::new()?, &spec, Training::default())?;
