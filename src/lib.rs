@@ -6,6 +6,15 @@
 //! modules are the engine, for those who build graphs of their own: [`graph`] (nodes and differentiation), [`plan`]
 //! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`mod@reference`].
 
+/// Compiled with the documentation, like the README.
+#[cfg(doctest)]
+#[doc = include_str!("../ARCHITECTURE.md")]
+mod architecture {}
+/// Compiled with the documentation, like the README.
+#[cfg(doctest)]
+#[doc = include_str!("../CONTRIBUTING.md")]
+mod contributing {}
+
 pub mod analysis;
 pub mod data;
 pub mod error;

@@ -9,6 +9,7 @@ mod checkpoint;
 mod contraction;
 mod cotangents;
 mod data;
+mod documents;
 mod endurance;
 mod expressions;
 mod golden;
