@@ -1,6 +1,7 @@
 //! Looking at data and models: principal components to compare with, Jacobians and their spectra, nearest neighbours
 //! and the manifolds they trace, sampling.
 
+mod eigen;
 mod jacobian;
 mod manifold;
 mod neighbours;

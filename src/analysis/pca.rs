@@ -1,13 +1,16 @@
 //! Principal component analysis: the linear code that an undercomplete linear autoencoder ends in ("Deep Learning",
 //! section 14.1). The Gram matrix is computed on the GPU, its small eigenproblem on the host in f64.
 
-use nalgebra::{DMatrix, SymmetricEigen};
+use std::sync::mpsc::{channel, sync_channel};
 
+use nalgebra::DMatrix;
+
+use super::eigen::leading;
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::evaluator::Evaluator;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape, Sink, Tensor};
+use crate::graph::{Graph, Sink};
 use crate::state::State;
 
 /// The leading principal components of a data set.
@@ -23,6 +26,10 @@ pub struct Pca {
 
 /// Rows that are multiplied on the GPU at a time: sums over more lose digits in f32, so the host adds up in f64.
 const ROWS: usize = 256;
+
+/// Columns of a part of the Gram matrix, at least, and the most parts there are.
+const PART: usize = 192;
+const PARTS: usize = 6;
 
 impl Pca {
     /// The `count` leading components of `data`.
@@ -53,31 +60,10 @@ impl Pca {
         // Products of values beyond 1e19 leave the range of f32, small ones vanish: a power of two, which changes no digit,
         // brings the largest near 1.
         let scale = (-f64::from(largest).log2().floor().clamp(-126.0, 126.0)).exp2();
-        let tensor = Tensor { name: "mean".into(), shape: Shape::fixed(&[columns]) };
-        let mut g = Graph::new(vec![], vec![tensor]);
-        let (x, m) = (g.input(0, columns), g.constant(0)?);
-        let centred = g.map([x, m], |[x, m]| x * scale - m)?;
-        let gram = g.matmul(centred, centred, true, false)?;
-        g.sink(Sink::Output(0), gram);
-        let evaluator = Evaluator::new(gpu, &g, ROWS.min(rows))?;
-        evaluator.constants(&[mean.iter().map(|&m| (m * scale) as f32).collect()])?;
-        let mut covariance = DMatrix::<f64>::zeros(columns, columns);
-        each_batch(data, |values| {
-            evaluator.input(0, values)?;
-            evaluator.run(State::once(values.len() / columns, 0))?;
-            let part = evaluator.sink(Sink::Output(0), values.len() / columns)?;
-            covariance.iter_mut().zip(part).for_each(|(sum, v)| *sum += f64::from(v) / (rows as f64 * scale * scale));
-            Ok(())
-        })?;
-        let SymmetricEigen { eigenvalues, eigenvectors } = covariance.symmetric_eigen();
-        let mut order: Vec<usize> = (0..columns).collect();
-        order.sort_by(|&a, &b| eigenvalues[b].total_cmp(&eigenvalues[a]));
-        order.truncate(count);
-        Ok(Pca {
-            mean,
-            eigenvalues: order.iter().map(|&i| eigenvalues[i]).collect(),
-            components: order.iter().map(|&i| eigenvectors.column(i).iter().copied().collect()).collect(),
-        })
+        let mut covariance = gram(gpu, data, &mean, scale)?;
+        let (mut eigenvalues, components) = leading(&mut covariance, columns, count);
+        eigenvalues.iter_mut().for_each(|v| *v /= rows as f64 * scale * scale);
+        Ok(Pca { mean, eigenvalues, components })
     }
 
     /// The best linear reconstruction of a row: its projection on mean and components.
@@ -156,6 +142,61 @@ impl Pca {
         let left = &basis - &own * (own.transpose() * &basis);
         Ok(left.singular_values().max().min(1.0).asin())
     }
+}
+
+/// Σ (x − mean)(x − mean)' over all rows, times scale²: row-major, right only on and below the diagonal, since the rest is
+/// the same once more.
+///
+/// The GPU multiplies one batch while the host reads, centres and adds up others.
+fn gram(gpu: &Gpu, data: &dyn Source, mean: &[f64], scale: f64) -> Result<Vec<f64>> {
+    let columns = mean.len();
+    let mut g = Graph::new(vec![], vec![]);
+    let x = g.input(0, columns);
+    // Row blocks of the lower triangle: a part of the columns by all up to its end.
+    let part = PART.max(columns.div_ceil(PARTS));
+    let firsts: Vec<usize> = (0..columns).step_by(part).collect();
+    for (i, &first) in firsts.iter().enumerate() {
+        let end = columns.min(first + part);
+        let (rows, up_to) = (g.slice(x, first, end - first)?, g.slice(x, 0, end)?);
+        let block = g.matmul(rows, up_to, true, false)?;
+        g.sink(Sink::Output(i), block);
+    }
+    let evaluator = Evaluator::new(gpu, &g, ROWS.min(data.rows()))?;
+    let multiply = |batch: Vec<f32>| -> Result<Vec<Vec<f32>>> {
+        let rows = batch.len() / columns;
+        evaluator.input(0, &batch)?;
+        evaluator.run(State::once(rows, 0))?;
+        (0..firsts.len()).map(|i| evaluator.sink(Sink::Output(i), rows)).collect()
+    };
+    let mut sum = vec![0.0f64; columns * columns];
+    let mut add = |blocks: Result<Vec<Vec<f32>>>| -> Result<()> {
+        for (block, first) in blocks?.iter().zip(&firsts) {
+            let width = columns.min(first + part);
+            for (row, values) in block.chunks(width).enumerate() {
+                let sums = &mut sum[(first + row) * columns..][..width];
+                sums.iter_mut().zip(values).for_each(|(sum, &v)| *sum += f64::from(v));
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let (give, batches) = sync_channel::<Vec<f32>>(1);
+        let (done, products) = channel();
+        // It ends when no more batches come, also where reading fails.
+        scope.spawn(move || batches.into_iter().try_for_each(|batch| done.send(multiply(batch))));
+        each_batch(data, |values| {
+            let centred = |row: &[f32]| {
+                let each = row.iter().zip(mean).map(|(&v, m)| ((f64::from(v) - m) * scale) as f32);
+                each.collect::<Vec<f32>>()
+            };
+            // Where nobody takes it any more, what was wrong is among the products.
+            let _ = give.send(values.chunks(columns).flat_map(centred).collect());
+            products.try_iter().try_for_each(&mut add)
+        })?;
+        drop(give);
+        products.iter().try_for_each(&mut add)
+    })?;
+    Ok(sum)
 }
 
 fn each_batch(data: &dyn Source, mut see: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {

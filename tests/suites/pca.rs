@@ -48,6 +48,92 @@ fn values_of_any_size() {
     assert_eq!(pca.reconstruct(&[0.0; 3]).unwrap(), [0.0; 3]);
 }
 
+/// Data whose covariance is known by its making: rows ±a_j along each axis j of an orthogonal basis, so that it is
+/// Σ_j a_j²/n b_j b_j'. Wide enough to be multiplied in several parts, some values equal, most of them 0.
+#[test]
+fn components_of_wide_data_by_construction() {
+    let gpu = gpu();
+    for columns in [1, 2, 5, 191, 193, 400] {
+        // A reflection of the axes: I − 2 w w'/w'w.
+        let w = |i: usize| 1.0 + (i % 3) as f64;
+        let square: f64 = (0..columns).map(|i| w(i).powi(2)).sum();
+        let basis = |j: usize| (0..columns).map(move |i| f64::from(u8::from(i == j)) - 2.0 * w(i) * w(j) / square);
+        let sizes = [5.0, 4.0, 4.0, 4.0, 1.0];
+        let used = sizes.len().min(columns);
+        let mut values = Vec::new();
+        for (j, size) in sizes.iter().take(used).enumerate() {
+            for sign in [1.0, -1.0] {
+                values.extend(basis(j).map(|v| (sign * size * v + 2.0) as f32));
+            }
+        }
+        let train = Data::from_rows(columns, values).unwrap();
+        let pca = Pca::fit(&gpu, &train, columns).unwrap();
+        let rows = 2.0 * used as f64;
+        for (j, &found) in pca.eigenvalues.iter().enumerate() {
+            let expected = if j < used { 2.0 * sizes[j] * sizes[j] / rows } else { 0.0 };
+            assert!((found - expected).abs() < 2e-6 * 25.0, "{columns} columns, value {j}: {found}, not {expected}");
+        }
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        for (j, a) in pca.components.iter().enumerate() {
+            for (k, b) in pca.components.iter().enumerate() {
+                let expected = f64::from(u8::from(j == k));
+                assert!((dot(a, b) - expected).abs() < 1e-10, "{columns} columns: {j} and {k}: {}", dot(a, b));
+            }
+        }
+        // The three equal values share a space; which basis of it comes is nobody's business.
+        let first: Vec<f64> = basis(0).collect();
+        assert!((dot(&pca.components[0], &first).abs() - 1.0).abs() < 1e-5, "{columns} columns");
+        if used == 5 {
+            let within = |axis: usize| {
+                let axis: Vec<f64> = basis(axis).collect();
+                pca.components[1..4].iter().map(|c| dot(c, &axis).powi(2)).sum::<f64>()
+            };
+            (1..4).for_each(|j| assert!((within(j) - 1.0).abs() < 1e-5, "{columns} columns: {}", within(j)));
+        }
+        assert!(pca.mse(&train).unwrap() < 1e-9);
+    }
+}
+
+/// Few rows, many rows, batches that do not come out even, and a mean far from 0: against covariances by plain loops
+/// in f64.
+#[test]
+fn eigenvectors_against_the_covariance() {
+    let gpu = gpu();
+    for (rows, columns) in [(1, 3), (255, 7), (257, 40), (700, 210)] {
+        let draw = Draw { seed: 5, stream: 1, step: 0 };
+        let value = |i: usize| {
+            let (row, column) = (i / columns, i % columns);
+            // Every tenth feature is constant, and neighbours go together.
+            let own =
+                if column % 10 == 9 { 0.0 } else { draw.normal(row, column) + draw.normal(row, column / 4 + 10_000) };
+            (100.0 + own) as f32
+        };
+        let values: Vec<f32> = (0..rows * columns).map(value).collect();
+        let mean = |c: usize| values.iter().skip(c).step_by(columns).map(|&v| f64::from(v)).sum::<f64>() / rows as f64;
+        let means: Vec<f64> = (0..columns).map(mean).collect();
+        let mut covariance = vec![0.0; columns * columns];
+        for row in values.chunks(columns) {
+            for (i, &a) in row.iter().enumerate() {
+                for (j, &b) in row.iter().enumerate() {
+                    covariance[i * columns + j] += (f64::from(a) - means[i]) * (f64::from(b) - means[j]) / rows as f64;
+                }
+            }
+        }
+        let trace: f64 = (0..columns).map(|i| covariance[i * columns + i]).sum();
+        let pca = Pca::fit(&gpu, &Data::from_rows(columns, values.clone()).unwrap(), columns).unwrap();
+        let sum: f64 = pca.eigenvalues.iter().sum();
+        assert!((sum - trace).abs() <= 1e-5 * trace, "{rows} x {columns}: {sum}, not {trace}");
+        assert!(pca.eigenvalues.is_sorted_by(|a, b| a >= b), "{rows} x {columns}");
+        for (value, vector) in pca.eigenvalues.iter().zip(&pca.components) {
+            for i in 0..columns {
+                let product: f64 = (0..columns).map(|j| covariance[i * columns + j] * vector[j]).sum();
+                let off = (product - value * vector[i]).abs();
+                assert!(off <= 1e-5 * pca.eigenvalues[0].max(1e-9), "{rows} x {columns}: {off}");
+            }
+        }
+    }
+}
+
 /// A source that breaks its promises.
 struct Liar {
     rows: usize,
