@@ -6,6 +6,7 @@ mod common;
 mod accuracy;
 mod activations;
 mod checkpoint;
+mod compilers;
 mod contraction;
 mod cotangents;
 mod data;
