@@ -37,9 +37,9 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The first statistic that has one of these names.
-    pub fn statistic(&self, names: &[&str]) -> Option<f64> {
-        self.statistics.iter().find(|(name, _)| names.contains(&name.as_str())).map(|&(_, value)| value)
+    /// The statistic of this name.
+    pub fn statistic(&self, name: &str) -> Option<f64> {
+        self.statistics.iter().find(|(found, _)| found == name).map(|&(_, value)| value)
     }
 }
 

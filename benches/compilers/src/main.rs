@@ -124,20 +124,15 @@ fn compiled(tile: Tile, product: Product, driver: &Driver) -> Result<(Compiled, 
     Ok((compiled, kernel.workgroup.iter().product()))
 }
 
-/// A line of the table; what the driver does not tell is a dash.
+/// A line of the table; what the driver does not tell is a dash. Statistics have the names that RADV gives them.
 fn row(tile: Tile, flags: &str, compiled: &Compiled, resident: Option<u32>) -> String {
-    let told = |names: &[&str]| compiled.statistic(names).map_or(DASH.into(), |value| value.to_string());
-    let spilled = match compiled.statistic(&["Spilled VGPRs"]).zip(compiled.statistic(&["Spilled SGPRs"])) {
-        Some((vector, scalar)) => (vector + scalar).to_string(),
-        None => told(&["Spill Count", "Local Memory Size"]),
-    };
+    let shown = |value: Option<f64>| value.map_or(DASH.into(), |value| value.to_string());
+    let told = |name| compiled.statistic(name);
+    let spilled = told("Spilled VGPRs").zip(told("Spilled SGPRs")).map(|(vector, scalar)| vector + scalar);
+    let registers = [told("VGPRs"), told("SGPRs"), spilled];
+    let others = ["Code size", "LDS size", "Subgroups per SIMD"].map(told);
     let mut cells = vec![tile.to_string(), flags.into(), compiled.subgroup.to_string()];
-    cells.push(told(&["VGPRs", "Register Count"]));
-    cells.push(told(&["SGPRs"]));
-    cells.push(spilled);
-    cells.push(told(&["Code size", "Binary Size"]));
-    cells.push(told(&["LDS size", "Workgroup Memory Size"]));
-    cells.push(told(&["Subgroups per SIMD"]));
+    cells.extend(registers.into_iter().chain(others).map(shown));
     cells.push(resident.map_or(DASH.into(), |workgroups| workgroups.to_string()));
     cells.extend(match Turn::of(&compiled.assembly) {
         Some(turn) => {
@@ -156,7 +151,7 @@ fn row(tile: Tile, flags: &str, compiled: &Compiled, resident: Option<u32>) -> S
             let instructions = each(turn.instructions);
             [work.to_string(), instructions, beside(turn.local_bytes, local), beside(turn.buffer_bytes, buffers)]
         }
-        None => [const { String::new() }; 4].map(|_| DASH.into()),
+        None => std::array::from_fn(|_| DASH.into()),
     });
     format!("| {} |", cells.join(" | "))
 }
@@ -167,8 +162,8 @@ const DASH: &str = "–";
 /// by the subgroups that registers leave room for on its SIMDs, two in the RDNA families and four in those before.
 fn resident(driver: &Driver, compiled: &Compiled, threads: u32) -> Option<u32> {
     let simds = if ["NAVI", "GFX1"].iter().any(|family| driver.name.contains(family)) { 2 } else { 4 };
-    let memory = (64 << 10) / (compiled.statistic(&["LDS size"])? as u32).max(1);
-    let subgroups = simds * compiled.statistic(&["Subgroups per SIMD"])? as u32;
+    let memory = (64 << 10) / (compiled.statistic("LDS size")? as u32).max(1);
+    let subgroups = simds * compiled.statistic("Subgroups per SIMD")? as u32;
     Some(memory.min(subgroups / threads.div_ceil(compiled.subgroup)))
 }
 
