@@ -402,7 +402,7 @@ fn a_grid_that_does_not_fit_is_refused() {
     let y = g.matmul(x, w, false, false).unwrap();
     g.sink(Sink::Output(0), y);
     let limits = Limits { workgroups: 3, ..Limits::DEFAULT };
-    let tile = Some(Tile::Shared { rows: 4, quads: 1, side: 16 });
+    let tile = Some(Tile::Shared { rows: 8, quads: 2, side: 8 });
     let (what, needs, allowed, limit) =
         refusal(&g, Target { limits, tile, rows: 1000, ..target(&Environment::default()) });
     assert!(what.contains("matmul"), "{what}");
