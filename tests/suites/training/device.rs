@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use std::io::Write;
+
 use super::*;
 use strait::{EarlyStopping, Error, wgpu};
 
@@ -111,6 +113,12 @@ fn every_call_on_a_lost_device_says_so() {
 #[test]
 fn steps_that_cannot_be_reported_are_counted_all_the_same() {
     let gpu = crate::common::own_gpu();
+    if !gpu.adapter().software {
+        // Only a driver that has done the steps when their submit returns can call back in the next one.
+        let what = "steps_that_cannot_be_reported_are_counted_all_the_same needs a driver that works within submits";
+        writeln!(std::io::stderr(), "not on this device: {what}").unwrap();
+        return;
+    }
     let training = Training { batch: 4, epochs: 3, optimizer: MOMENTUM, ..Training::default() };
     let mut whole = session(&gpu, &tiny(), training);
     whole.fit(rows(23)).unwrap();
