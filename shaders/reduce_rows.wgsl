@@ -13,14 +13,14 @@ fn part(group: u32, lane: u32) {
     }
     var sum = settled(total);
 //{if shared}
-    shares[lane] = sum;
+    staged[lane / 128u][lane % 128u] = sum;
     for (var half_lanes = LANES / 2u; half_lanes > 0u; half_lanes /= 2u) {
         workgroupBarrier();
         if (lane < half_lanes) {
-            shares[lane] = combine(shares[lane], shares[lane + half_lanes]);
+            staged[lane / 128u][lane % 128u] = combine(staged[lane / 128u][lane % 128u], staged[(lane + half_lanes) / 128u][(lane + half_lanes) % 128u]);
         }
     }
-    sum = shares[0];
+    sum = staged[0][0];
 //{end}
     if (lane % LANES == 0u && at < space_rows() * dims.quads) {
         body(row, c, sum);

@@ -65,6 +65,15 @@ pub enum Schedule {
 /// Workgroup memory: a name, the type of its elements, and how many there are.
 type Memory = (&'static str, &'static str, usize);
 
+/// Quads in a row of the workgroup memory that is called `staged`.
+const STAGED: usize = 128;
+
+/// Workgroup memory for so many quads. Parts of one kernel share it, since a workgroup works on one of them: together they
+/// must not need more than one alone may, the 16 KiB that WebGPU offers everywhere.
+fn staged(quads: usize) -> Memory {
+    ("staged", "array<vec4<f32>, 128>", quads.div_ceil(STAGED))
+}
+
 impl Schedule {
     /// Threads in a workgroup, where nothing else decides.
     pub fn workgroup(self) -> u32 {
@@ -220,7 +229,7 @@ impl Part {
     fn memory(&self) -> Vec<Memory> {
         match self.schedule {
             Schedule::ReduceColumns { lanes } | Schedule::ReduceRows { lanes } if lanes > 1 => {
-                vec![("shares", "vec4<f32>", lanes as usize)]
+                vec![staged(lanes as usize)]
             }
             Schedule::MatMul { tile, .. } => tile.memory(self.short),
             _ => vec![],

@@ -1,6 +1,7 @@
 //! Half precision: what is rounded and what is not, on the GPU and in the interpreters, and that models train with it.
 
-use crate::common::{both, gpu, own_gpu, squared_error, values};
+use crate::common::{both, gpu, squared_error, values};
+use crate::what_this_device_lacks::{Need, has};
 use half::f16;
 use strait::graph::{Graph, Shape, Sink, Tensor};
 use strait::model::{Network, Purpose};
@@ -34,6 +35,9 @@ fn two_products() -> (Graph, Environment<f32>) {
 
 #[test]
 fn factors_are_rounded_and_nothing_else() {
+    if !has("half::factors_are_rounded_and_nothing_else", Need::F16) {
+        return;
+    }
     let (graph, env) = two_products();
     let round = |v: f32| f64::from(f16::from_f32(v));
     let (x, w, v) = (&env.inputs[0], &env.params[0], &env.params[1]);
@@ -60,6 +64,9 @@ fn factors_are_rounded_and_nothing_else() {
 /// What lies in half precision was rounded before, so it makes no difference where it lies.
 #[test]
 fn memory_in_half_precision_changes_no_bit() {
+    if !has("half::memory_in_half_precision_changes_no_bit", Need::F16) {
+        return;
+    }
     let (graph, env) = two_products();
     let gpu = gpu();
     let run = |optimise| {
@@ -187,6 +194,9 @@ fn heavy_and_light_terms_go_together() {
 
 #[test]
 fn digits_train_as_well_as_in_single_precision() {
+    if !has("half::digits_train_as_well_as_in_single_precision", Need::F16) {
+        return;
+    }
     let gpu = Gpu::new().expect("an adapter");
     let loss = |precision| {
         let spec = Spec::symmetric(&[64, 32, 8], Activation::Elu).precision(precision);
@@ -206,8 +216,6 @@ fn a_device_without_16_bits_is_refused_and_the_spec_says_so() {
     let spec = Spec::symmetric(&[6, 3], Activation::Relu).precision(Precision::F16);
     assert_eq!(Spec::from_toml(&spec.to_toml().unwrap()).unwrap(), spec);
     assert!(spec.to_toml().unwrap().contains("precision = \"f16\""));
-    let own = own_gpu();
-    assert!(own.limits().f16, "this suite needs an adapter with numbers of 16 bits");
     let adapters = pollster::block_on(wgpu::Instance::default().enumerate_adapters(wgpu::Backends::PRIMARY));
     let (device, queue) = pollster::block_on(adapters[0].request_device(&wgpu::DeviceDescriptor::default())).unwrap();
     let bare = Gpu::adopt(device, queue);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::common::{both, gpu, squared_error, values};
+use crate::what_this_device_lacks::{Need, has};
 use strait::Error;
 use strait::evaluator::Evaluator;
 use strait::gpu::{Program, Work};
 use strait::graph::{Distribution, Expr, Function, Graph, Over, Reduction, Shape, Sink, Tensor};
-use strait::kernel::{SUBGROUP, Tile};
+use strait::kernel::Tile;
 use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
 use strait::random::permute;
 use strait::reference::Environment;
@@ -41,8 +42,11 @@ fn matmul_every_tile_flag_and_shape() {
     ];
     let mut bits: BTreeMap<_, Vec<f32>> = BTreeMap::new();
     // Cooperative matrices are for half precision, and for devices that were asked for them (tests/cooperative).
+    let name = "parity::matmul_every_tile_flag_and_shape";
+    let subgroups = has(&format!("{name}, tiles of subgroups"), Need::Subgroups);
+    let int64 = has(&format!("{name}, words of 64 bits"), Need::Int64);
     let usable = |tile: &Tile| match tile {
-        Tile::Subgroup { .. } => gpu.limits().subgroup as usize == SUBGROUP,
+        Tile::Subgroup { .. } => subgroups,
         Tile::Cooperative { .. } => false,
         _ => true,
     };
@@ -61,7 +65,7 @@ fn matmul_every_tile_flag_and_shape() {
                 let env = Environment { rows: 1, params: params.clone(), ..Environment::default() };
                 // Tiles of single threads are for devices without features, where quads lie in memory as they are.
                 let alone = matches!(tile, Tile::Registers { .. });
-                let limits = Limits { int64: gpu.limits().int64 && !alone, ..gpu.limits() };
+                let limits = Limits { int64: int64 && !alone, ..gpu.limits() };
                 // What follows a product is written out for every sum, but not where kernels shall compile soon.
                 let quick = k % 2 == 0;
                 let target = Target { tile: Some(tile), limits, quick, ..Target::of(&gpu, 1) };

@@ -27,7 +27,7 @@ fn contractive(of: Mapping, method: Method) -> Penalty {
 }
 
 /// Every system apart, then several at once.
-fn specs() -> Vec<(&'static str, Spec)> {
+pub fn specs() -> Vec<(&'static str, Spec)> {
     let mut noisy = base();
     noisy.encoder[0].noise = Corruption::Gaussian { sigma: 0.3 };
     noisy.decoder[0].noise = Corruption::Masking { probability: 0.4, rescale: true };

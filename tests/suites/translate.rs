@@ -183,8 +183,14 @@ fn kernels() -> Kernels {
     kernels
 }
 
+/// The text and the label of every kernel of this suite.
+pub fn every_variant() -> impl Iterator<Item = (String, String)> {
+    let Kernels(plain, featured) = kernels();
+    plain.into_iter().chain(featured).map(|(wgsl, (label, _))| (wgsl, label))
+}
+
 /// Validates a kernel and writes it in the other three languages; HLSL has no cooperative matrices.
-fn translate(what: &str, wgsl: &str) {
+pub fn translate(what: &str, wgsl: &str) {
     let module = kernel::reflect(what, wgsl).expect(what).module;
     let validate = |module: &naga::Module| {
         let valid = Validator::new(

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use super::staged::Staged;
 use super::{LANES, Memory, Source, pairs};
+use crate::kernel::STAGED;
 
 /// Threads of a workgroup.
 pub(super) const THREADS: usize = 256;
@@ -17,7 +18,7 @@ pub(super) const THREADS: usize = 256;
 /// Workgroup memory is what WebGPU offers everywhere, 16 KiB, for every tile, so that several share a kernel. It is so many
 /// quads in a row, and so many rows, since a bound is checked for each index that is not constant: what all threads read
 /// lies at a constant row, and there are few places in it.
-const ROW: usize = 128;
+const ROW: usize = STAGED;
 const COLUMN: usize = 8;
 
 /// Steps that are staged at a time, where there is room; else half of them.
@@ -227,5 +228,5 @@ impl Shared<'_> {
 
 /// What a kernel needs of workgroup memory.
 pub(super) fn memory() -> Vec<Memory> {
-    vec![("staged", "array<vec4<f32>, 128>", COLUMN)]
+    vec![crate::kernel::staged(ROW * COLUMN)]
 }
