@@ -5,6 +5,7 @@ mod common;
 
 mod accuracy;
 mod activations;
+mod beside;
 mod checkpoint;
 mod compilers;
 mod contraction;
