@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ceiling::Ceilings;
+use ceiling::{Ceilings, Clock};
 use clap::{Parser, ValueEnum};
 use figure::{Report, Run};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -130,6 +130,8 @@ fn measure(options: &Options, name: Option<String>) -> Outcome<Run> {
     run = Run::new(&gpu);
     run.figures.extend(first);
     bar.set_message(format!("{}: ceilings", gpu.adapter().name));
+    let clock = Clock::new(&gpu)?;
+    clock.settle(&gpu)?;
     let ceilings = Ceilings::new(&gpu, budget.mul_f64(0.15))?;
     bar.inc(1);
     run.set_ceilings(&ceilings);
@@ -139,9 +141,9 @@ fn measure(options: &Options, name: Option<String>) -> Outcome<Run> {
         let deadline = Instant::now() + budget.saturating_sub(begun.elapsed()).mul_f64(share);
         let measured = match part {
             Part::Use => training::using(&gpu, deadline, &mut run),
-            Part::Training => training::steps(&gpu, deadline, options.profile, &mut run),
-            Part::Products if options.tiles => products::every_tile(&gpu, &mut run),
-            Part::Products => products::measure(&gpu, deadline, &mut run),
+            Part::Training => training::steps(&gpu, &clock, deadline, options.profile, &mut run),
+            Part::Products if options.tiles => products::every_tile(&gpu, &clock, &mut run),
+            Part::Products => products::measure(&gpu, &clock, deadline, &mut run),
         };
         match measured {
             Ok(()) => {}

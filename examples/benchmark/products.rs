@@ -6,6 +6,7 @@ use strait::kernel::Tile;
 use strait::plan::{Product, Target};
 use strait::{Error, Gpu, Result};
 
+use super::ceiling::Clock;
 use super::figure::{Figure, Run, number};
 use super::product::{EACH, Found, timed};
 
@@ -22,7 +23,7 @@ fn product(rows: usize, inner: usize, columns: usize, ta: bool, tb: bool) -> Pro
 }
 
 /// Square products with all flags, and a layer's; then, in what time is left, the best tile of each.
-pub fn measure(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
+pub fn measure(gpu: &Gpu, clock: &Clock, deadline: Instant, run: &mut Run) -> Result<()> {
     let layer = LAYER.map(|(rows, inner, columns, ta, tb)| product(rows, inner, columns, ta, tb));
     let square = SIZES.into_iter().flat_map(|n| FLAGS.map(|(ta, tb)| product(n, n, n, ta, tb)));
     let all: Vec<Product> = layer.into_iter().chain(square).collect();
@@ -36,7 +37,7 @@ pub fn measure(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
             run.left_out.push((wanted.to_string(), format!("it would take {needed:.0?} or more")));
             continue;
         }
-        if let Some(found) = one(gpu, wanted, None, run)? {
+        if let Some(found) = one(gpu, clock, wanted, None, run)? {
             rate = wanted.flops() as f64 / found.seconds;
             run.figures.push(figure(&wanted, &found, ""));
             measured.push((wanted, found));
@@ -49,7 +50,7 @@ pub fn measure(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
             if Instant::now() + Duration::from_secs_f64(4.0 * default.seconds) + EACH > deadline {
                 return Ok(());
             }
-            let found = one(gpu, wanted, Some(tile), run)?;
+            let found = one(gpu, clock, wanted, Some(tile), run)?;
             best = found.into_iter().chain(best).min_by(|a: &Found, b| a.seconds.total_cmp(&b.seconds));
         }
         if let Some(best) = best.filter(|best| best.seconds < default.seconds) {
@@ -60,15 +61,30 @@ pub fn measure(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
 }
 
 /// Every tile of some products, for whoever works on tiles.
-pub fn every_tile(gpu: &Gpu, run: &mut Run) -> Result<()> {
+pub fn every_tile(gpu: &Gpu, clock: &Clock, run: &mut Run) -> Result<()> {
     let layer = LAYER.map(|(rows, inner, columns, ta, tb)| product(rows, inner, columns, ta, tb));
-    let deep = [(4096, 784, 1000), (128, 784, 1000), (16, 128, 64), (1000, 128, 784), (300, 150, 784)];
-    let deep = deep.map(|(rows, inner, columns)| product(rows, inner, columns, rows == 1000, false));
-    let square = [4096, 1024, 512].into_iter().flat_map(|n| FLAGS.map(|(ta, tb)| product(n, n, n, ta, tb)));
-    for wanted in square.chain(layer).chain(deep) {
+    // Forward, the gradient of its input, that of its weights, for the widest layers of a deep model at two batches.
+    let deep = [
+        (4096, 784, 1000, false, false),
+        (4096, 1000, 500, false, false),
+        (4096, 1000, 784, false, false),
+        (4096, 1000, 784, false, true),
+        (4096, 500, 1000, false, true),
+        (784, 4096, 1000, true, false),
+        (1000, 4096, 500, true, false),
+        (3136, 1024, 1000, true, false),
+        (4000, 1024, 500, true, false),
+        (128, 784, 1000, false, false),
+        (1000, 128, 784, true, false),
+        (16, 128, 64, false, false),
+        (300, 150, 784, false, false),
+    ];
+    let deep = deep.map(|(rows, inner, columns, ta, tb)| product(rows, inner, columns, ta, tb));
+    let square = [4096, 1024].into_iter().flat_map(|n| FLAGS.map(|(ta, tb)| product(n, n, n, ta, tb)));
+    for wanted in deep.into_iter().chain(layer).chain(square) {
         let mut found = Vec::new();
         for tile in Target::of(gpu, 1).tiles(&wanted) {
-            found.extend(one(gpu, wanted, Some(tile), run)?);
+            found.extend(one(gpu, clock, wanted, Some(tile), run)?);
         }
         found.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
         for found in found {
@@ -92,8 +108,8 @@ fn figure(product: &Product, found: &Found, more: &str) -> Figure {
 }
 
 /// Seconds of one product with a tile, or with that of the table of defaults; nothing where memory is short, which is said.
-fn one(gpu: &Gpu, product: Product, tile: Option<Tile>, run: &mut Run) -> Result<Option<Found>> {
-    match timed(gpu, product, tile) {
+fn one(gpu: &Gpu, clock: &Clock, product: Product, tile: Option<Tile>, run: &mut Run) -> Result<Option<Found>> {
+    match timed(gpu, clock, product, tile) {
         Ok(found) => Ok(Some(found)),
         Err(error @ (Error::Limit { .. } | Error::Device { .. })) => {
             run.left_out.push((product.to_string(), error.to_string()));

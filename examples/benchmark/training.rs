@@ -7,6 +7,7 @@ use strait::model::{Mapping, Method, Network, Purpose};
 use strait::plan::{AdapterKind, Cost, Recording, Target};
 use strait::{Activation, Data, Gpu, Loss, Penalty, Result, Session, Spec, Training, wgpu};
 
+use super::ceiling::Clock;
 use super::figure::{Figure, Run};
 
 /// A model and its batch.
@@ -57,7 +58,7 @@ fn training(batch: usize) -> Training {
 }
 
 /// A step of each model; with the tiles of the table of defaults, and with measured ones where time is left.
-pub fn steps(gpu: &Gpu, deadline: Instant, profile: bool, run: &mut Run) -> Result<()> {
+pub fn steps(gpu: &Gpu, clock: &Clock, deadline: Instant, profile: bool, run: &mut Run) -> Result<()> {
     let models = models(gpu);
     let count = models.len() as u32;
     for (i, Model { name, spec, rows: batch }) in (0..).zip(models) {
@@ -68,6 +69,8 @@ pub fn steps(gpu: &Gpu, deadline: Instant, profile: bool, run: &mut Run) -> Resu
         let mut session = Session::new(gpu, &spec, training(batch))?;
         let cost = cost(gpu, &session, batch)?;
         let mut measure = |session: &mut Session, more: &str, time: Duration| -> Result<()> {
+            session.load(data.clone())?;
+            clock.settle(gpu)?;
             let seconds = seconds(session, &data, time)?;
             let dispatches = session.dispatches_per_step().unwrap_or(0);
             let figure = Figure::less("training steps", format!("{name}{more}"), seconds * 1e6, "microseconds");
@@ -99,7 +102,7 @@ fn cost(gpu: &Gpu, session: &Session, rows: usize) -> Result<Cost> {
 }
 
 /// Seconds of a step in a run as users start it, once its first reports have come: the least over intervals of some
-/// length, until for a while none was shorter. A GPU that had nothing to do takes a second or two to reach its clock.
+/// length, until for a while none was shorter.
 fn seconds(session: &mut Session, data: &Data, time: Duration) -> Result<f64> {
     let begun = Instant::now();
     let (mut from, mut least, mut settled): (Option<(u64, Instant)>, f64, Instant) = (None, f64::MAX, begun);

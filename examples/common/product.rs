@@ -9,7 +9,7 @@ use strait::plan::{Product, Recording, Role, Target};
 use strait::state::State;
 use strait::{Gpu, Result};
 
-use super::ceiling::{fastest, many};
+use super::ceiling::{Clock, fastest, many};
 
 /// How long one product is measured, the first run of its kernel left out.
 pub const EACH: Duration = Duration::from_millis(60);
@@ -28,7 +28,7 @@ pub struct Found {
 ///
 /// # Errors
 /// Where the device refuses it or has too little memory.
-pub fn timed(gpu: &Gpu, product: Product, tile: Option<Tile>) -> Result<Found> {
+pub fn timed(gpu: &Gpu, clock: &Clock, product: Product, tile: Option<Tile>) -> Result<Found> {
     let recording = Recording::new(&product.graph()?, Target { tile, ..Target::of(gpu, 1) })?;
     let tile = recording.products()[0].1;
     let state = gpu.buffer("state", 64)?;
@@ -50,6 +50,9 @@ pub fn timed(gpu: &Gpu, product: Product, tile: Option<Tile>) -> Result<Found> {
         gpu.write(factors, at, &pattern[..part as usize])?;
         at += part;
     }
+    gpu.submit([Work::Run(&program)])?;
+    gpu.wait()?;
+    clock.settle(gpu)?;
     let seconds = match product.half && gpu.has_timestamps() {
         false => many(Instant::now() + EACH, |times| {
             gpu.submit((0..times).map(|_| Work::Run(&program)))?;

@@ -21,8 +21,8 @@ const _: () = assert!(SQUARES == TEAMS_ACROSS * ACROSS);
 /// Subgroups whose results go through workgroup memory at a time: WebGPU's smallest has no room for all.
 const TOGETHER: usize = 4;
 
-/// How far the rows of a factor that lies along its outer dimension are apart in workgroup memory beyond what they hold:
-/// so much that the rows of a square lie in banks of their own.
+/// How far rows are apart in workgroup memory beyond what they hold: so much that the rows of a square lie in banks of
+/// their own.
 const APART: usize = 8;
 
 /// Matrices of `side` x `side`, and how the factors lie in storage.
@@ -63,11 +63,12 @@ impl Cooperative<'_> {
             ACROSS * side,
         );
         let of = |text: fn(&Staged<'_>) -> String| self.sides().iter().map(text).collect::<String>();
+        let keep = self.sides().iter().map(|staged| self.keep(staged)).collect();
         vec![
             ("consts", consts),
             ("start", self.zero() + &of(|staged| staged.start())),
             ("fetch", of(|staged| staged.fetch())),
-            ("keep", of(keep)),
+            ("keep", keep),
             ("products", self.products()),
             ("store sums", self.store()),
         ]
@@ -89,10 +90,13 @@ impl Cooperative<'_> {
             // What lies along the rows of the matrix is loaded by rows.
             let by_rows = staged.along_inner == (role == 'A');
             let load = if by_rows { "coopLoadT" } else { "coopLoad" };
-            let (name, stride) = (staged.name, stride(staged));
+            let (name, word) = (staged.name, word(side));
+            let stride = stride(staged) / word;
             for i in 0..count {
-                let along = if staged.along_inner { stride } else { 1 };
-                let at = format!("({mine} + {}u) * {along}u", i * side);
+                let at = match staged.along_inner {
+                    true => format!("({mine} + {}u) * {stride}u", i * side),
+                    false => format!("({mine} + {}u) / {word}u", i * side),
+                };
                 let matrix = format!("coop_mat{side}x{side}<f16, {role}>");
                 let _ = writeln!(out, "        let {to}{i} = {load}<{matrix}>(&half_{name}[{at}], {stride}u);");
             }
@@ -124,30 +128,44 @@ impl Cooperative<'_> {
         }
         out
     }
+
+    /// Puts what was fetched into workgroup memory, as it lies in storage.
+    fn keep(&self, staged: &Staged<'_>) -> String {
+        let (mut out, name, word) = (String::new(), staged.name, word(self.side));
+        let stride = stride(staged) / word;
+        for (fetch, some) in staged.fetches() {
+            let each = 4 / word;
+            let mut lines =
+                format!("            let {fetch}_to = {fetch}_down * {stride}u + {fetch}_over * {each}u;\n");
+            match each {
+                1 => lines.push_str(&format!("            half_{name}[{fetch}_to] = {fetch};\n")),
+                _ => LANES.iter().enumerate().for_each(|(l, lane)| {
+                    let _ = writeln!(lines, "            half_{name}[{fetch}_to + {l}u] = {fetch}.{lane};");
+                }),
+            }
+            let some = some.unwrap_or("true".into());
+            out.push_str(&format!("        if ({some}) {{\n{lines}        }}\n"));
+        }
+        out
+    }
+}
+
+/// Values of an element of workgroup memory. Quads are stored at once; but matrices of 8 x 8 are also those of Metal,
+/// whose compiler loads them from single values alone.
+fn word(side: usize) -> usize {
+    if side == 8 { 1 } else { 4 }
 }
 
 /// Values from one row in workgroup memory to the next: of the outer dimension where storage runs along the inner one,
 /// else of the inner dimension.
 fn stride(staged: &Staged<'_>) -> usize {
-    if staged.along_inner { staged.depth } else { staged.outer + APART }
-}
-
-/// Puts what was fetched into workgroup memory, as it lies in storage.
-fn keep(staged: &Staged<'_>) -> String {
-    let (mut out, name, stride) = (String::new(), staged.name, stride(staged));
-    for (fetch, some) in staged.fetches() {
-        let mut lines = format!("            let {fetch}_to = {fetch}_down * {stride}u + {fetch}_over * 4u;\n");
-        for (l, lane) in LANES.iter().enumerate() {
-            let _ = writeln!(lines, "            half_{name}[{fetch}_to + {l}u] = {fetch}.{lane};");
-        }
-        let some = some.unwrap_or("true".into());
-        out.push_str(&format!("        if ({some}) {{\n{lines}        }}\n"));
-    }
-    out
+    APART + if staged.along_inner { staged.depth } else { staged.outer }
 }
 
 /// What a kernel needs of workgroup memory, whatever its flags.
 pub(super) fn memory(side: usize) -> Vec<Memory> {
-    let most = (SQUARES * side + APART) * side;
-    vec![("half_a", "f16", most), ("half_b", "f16", most), ("squares", "f32", TOGETHER * side * side)]
+    let outer = SQUARES * side;
+    let most = ((outer + APART) * side).max((side + APART) * outer) / word(side);
+    let kind = if word(side) == 1 { "f16" } else { "vec4<f16>" };
+    vec![("half_a", kind, most), ("half_b", kind, most), ("squares", "f32", TOGETHER * side * side)]
 }
