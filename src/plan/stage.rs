@@ -86,8 +86,7 @@ pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<
             }
         }
         stage.iter().for_each(|&at| stage_of[at] = Some(order.len()));
-        // A GPU hands out workgroups in order: those that take longest go first and each to a core of its own, and the
-        // others fill what is left. Else products come to lie two on a core while others have none.
+        // A GPU hands out workgroups in order: those that take longest go first, and the others fill what is left.
         let inner = |at: usize| product(graph, &groups[at], target).map_or(0, |product| product.inner);
         match target.kind {
             AdapterKind::Hardware => stage.sort_unstable_by_key(|&at| (std::cmp::Reverse(inner(at)), at)),
