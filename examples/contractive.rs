@@ -2,6 +2,9 @@
 //! follows, beside those of local principal components, and how much it contracts the others: `cargo run --release
 //! --example contractive`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/options.rs"]
 mod options;
 #[path = "common/outcome.rs"]
@@ -31,13 +34,13 @@ use strait::{Activation, Data, Gpu, Loss, Penalty, Session, Spec, Training};
 #[derive(Parser)]
 struct Options {
     /// Numbers in a code
-    #[arg(long, default_value_t = 96)]
+    #[arg(long, default_value_t = 96, value_parser = arguments::count::<usize>)]
     code: usize,
     /// Weight of the squared norm of the Jacobian: 0.3, and 3 with --data
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::not_negative)]
     weight: Option<f64>,
     /// Nearest neighbours of a digit for local principal components
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = arguments::count::<usize>)]
     neighbours: usize,
     #[command(flatten)]
     images: Images,
@@ -72,21 +75,26 @@ fn run(options: Options) -> Outcome {
     let (train, test) = options.images.split()?;
     let columns = train.columns();
     let side = columns.isqrt();
-    if side * side != columns {
-        return Err(format!("images have {columns} pixels; allowed: square ones").into());
+    if !(TANGENTS..=train.rows()).contains(&options.neighbours) {
+        let (found, most) = (options.neighbours, train.rows());
+        return Err(format!("--neighbours is {found}; allowed: {TANGENTS}, one for each tangent, to {most}").into());
     }
-    let looked_at = test.select(&(0..test.rows().min(LOOKED_AT)).collect::<Vec<_>>())?;
-    let gpu = Gpu::new()?;
     let spec = Spec::symmetric(&[columns, options.code], Activation::Identity)
         .code_activation(Activation::Sigmoid)
         .loss(Loss::Bernoulli)
         .tied();
     // As the loss, which is a sum over pixels.
     let weight = options.weight.unwrap_or(options.images.choose(0.3, 3.0));
-    let penalty = Penalty::Contractive { weight, of: Mapping::Encoder, method: Method::Auto };
+    let penalised = spec.clone().penalty(Penalty::Contractive { weight, of: Mapping::Encoder, method: Method::Auto });
+    // Before the model without it is trained.
+    penalised.check()?;
+    let (sheet, bars) =
+        (options.common.file("contractive-tangents.png")?, options.common.file("contractive-spectrum.png")?);
+    let looked_at = test.select(&(0..test.rows().min(LOOKED_AT)).collect::<Vec<_>>())?;
+    let gpu = Gpu::new()?;
     let training = options.common.training(0.01, 50, options.images.choose(40, 5));
     let mut plain = train_one(&gpu, &spec, training, &train)?;
-    let mut contractive = train_one(&gpu, &spec.clone().penalty(penalty), training, &train)?;
+    let mut contractive = train_one(&gpu, &penalised, training, &train)?;
     let (before, after) = (look(&mut plain, &test, &looked_at)?, look(&mut contractive, &test, &looked_at)?);
 
     // How much of the leading local components lies in the encoder's leading tangents.
@@ -96,8 +104,6 @@ fn run(options: Options) -> Outcome {
     let shared_plain = overlap(&before.spectra, &tiles);
     let chance = TANGENTS as f64 / columns as f64;
 
-    let (sheet, bars) =
-        (options.common.file("contractive-tangents.png")?, options.common.file("contractive-spectrum.png")?);
     let drawn = one_of_each(&test)?;
     let drawn = drawn.select(&(0..drawn.rows().min(DRAWN)).collect::<Vec<_>>())?;
     let neighbours = Neighbours::among(&gpu, &train, &drawn, options.neighbours)?;

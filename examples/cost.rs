@@ -2,6 +2,9 @@
 //! right behind the model without it, so that what else the machine does falls on both alike:
 //! `cargo run --release --example cost`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/steps.rs"]
@@ -22,16 +25,17 @@ use strait::{Gpu, Session};
 #[derive(Parser)]
 struct Options {
     /// Rounds; figures are medians over them
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 31, value_parser = arguments::count::<usize>)]
     rounds: usize,
     /// Steps of each system in a round
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = arguments::count::<u64>)]
     steps: u64,
     /// Only systems whose name contains one of these, and what they are compared with
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Prints where the time of each system's step goes instead, over so many steps
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = |text: &str| arguments::within(text, 1u64..=65_536))]
+    #[arg(conflicts_with_all = ["rounds", "steps", "json"])]
     profile: Option<u64>,
     /// Prints the figures as JSON in the last line
     #[arg(long)]
@@ -56,12 +60,14 @@ struct Measured {
 }
 
 fn run(options: Options) -> Outcome {
-    if options.rounds == 0 || options.steps == 0 {
-        return Err("--rounds and --steps: 1 or more".into());
+    let all = cases();
+    let names = |case: &Case, part: &String| !part.is_empty() && case.name.contains(part);
+    if let Some(none) = options.only.iter().find(|part| !all.iter().any(|case| names(case, part))) {
+        let known: Vec<&str> = all.iter().map(|case| case.name).collect();
+        return Err(format!("--only is {none:?}; allowed: a part of one of\n  {}", known.join("\n  ")).into());
     }
     let gpu = Gpu::new()?;
-    let all = cases();
-    let named = |case: &Case| options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part));
+    let named = |case: &Case| options.only.is_empty() || options.only.iter().any(|part| names(case, part));
     let mut wanted: Vec<bool> = all.iter().map(named).collect();
     for (i, case) in all.iter().enumerate() {
         wanted[case.beside] |= wanted[i];

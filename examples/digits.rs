@@ -1,12 +1,16 @@
 //! Trains a denoising autoencoder on handwritten digits and draws what it learned:
 //! `cargo run --release --example digits`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/options.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
 mod options;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/picture.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
 mod picture;
 #[path = "common/training.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
@@ -28,13 +32,13 @@ use strait::{Corruption, Data, Gpu, Session, Spec, data};
 #[derive(Parser)]
 struct Options {
     /// Numbers in a code
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = arguments::count::<usize>)]
     code: usize,
     /// Digits in a batch
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = arguments::count::<usize>)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
-    #[arg(long, default_value_t = 6e-3)]
+    #[arg(long, default_value_t = 6e-3, value_parser = arguments::positive)]
     rate: f64,
     #[command(flatten)]
     common: Common,
@@ -51,15 +55,16 @@ fn run(begun: Instant, options: Options) -> Outcome {
     }
     let training = options.common.training(options.rate, options.batch, 40);
     let (train, test) = data::digits()?.split_at(1500)?;
+    let (sheet, curve_path) = (options.common.file("digits.png")?, options.common.file("loss.png")?);
     let gpu = Gpu::new()?;
     let mut session = Session::new(&gpu, &spec, training)?;
     let before = begun.elapsed();
     let (fit, curve) = training::fit(&mut session, &train)?;
 
     let test_mse = training::mse(&mut session, &test)?;
-    let pca_test_mse = Pca::fit(&gpu, &train, options.code)?.mse(&test)?;
+    // As many components as there are pixels lose nothing, so a wider code has nothing more to be compared with.
+    let pca_test_mse = Pca::fit(&gpu, &train, options.code.min(train.columns()))?.mse(&test)?;
 
-    let (sheet, curve_path) = (options.common.file("digits.png")?, options.common.file("loss.png")?);
     draw_sheet(&mut session, &test, &sheet)?;
     loss_curve(&curve_path, "Training loss", "Bernoulli loss (nats per digit)", &curve)?;
 
@@ -97,7 +102,8 @@ fn draw_sheet(session: &mut Session, test: &Data, path: &Path) -> Outcome {
         side: 8,
         title: format!("Digits the model has not seen, through a code of {} numbers", session.spec().code()),
         rows: vec![("clean", clean), ("corrupted", corrupted), ("reconstructed", reconstructed)],
-        weights: &parameters[0],
+        legend: "Features of the first layer, each to its own scale: red is positive, blue negative",
+        features: &parameters[0],
         feature_size: 48,
     };
     sheet.save(path)

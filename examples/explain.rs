@@ -1,6 +1,9 @@
 //! Prints the plan of a spec, node by node down to bytes, and writes its shaders; needs no GPU but for `--tune`:
 //! `cargo run --release --example explain -- --spec examples/mnist.toml --shaders out/shaders`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/outcome.rs"]
 mod outcome;
 
@@ -30,13 +33,13 @@ struct Options {
     #[arg(long, value_enum, default_value_t = Kind::Hardware)]
     kind: Kind,
     /// The largest batch
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = arguments::count::<usize>)]
     batch: usize,
     /// Folder for the WGSL of every distinct kernel
     #[arg(long)]
     shaders: Option<PathBuf>,
     /// Times the products of a training step on this machine's adapter, for so many milliseconds
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = arguments::count::<u64>)]
     tune: Option<u64>,
     /// Prints the figures as JSON in the last line
     #[arg(long)]
@@ -80,6 +83,10 @@ fn run(options: Options) -> Outcome {
         For::Reconstruct => network.graph(Purpose::Reconstruct, false)?,
         For::Score => network.graph(Purpose::Score, false)?,
     };
+    if let Some(folder) = &options.shaders {
+        let any = folder.join("any.wgsl");
+        arguments::writable(&any).map_err(|e| format!("--shaders {}: {e}", folder.display()))?;
+    }
     let kind = match options.kind {
         Kind::Software => AdapterKind::Software,
         Kind::Hardware => AdapterKind::Hardware,

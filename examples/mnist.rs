@@ -1,6 +1,9 @@
 //! Trains a deep autoencoder on MNIST, 784-1000-500-250-30 and mirrored, and compares it with PCA:
 //! `cargo run --release --example mnist -- --data DIR`, where DIR holds MNIST's four IDX files.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/options.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
 mod options;
@@ -33,10 +36,10 @@ struct Options {
     #[command(flatten)]
     images: Images,
     /// Images in a batch
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = arguments::count::<usize>)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, value_parser = arguments::positive)]
     rate: f64,
     #[command(flatten)]
     common: Common,
@@ -52,6 +55,7 @@ fn run(begun: Instant, options: Options) -> Outcome {
     let folder = options.images.data.as_ref().ok_or_else(|| format!("--data is missing. {WHERE}"))?;
     let (all, test) = data::mnist(folder).map_err(|e| format!("{e}\n{WHERE}"))?;
     let train = options.images.first(all.clone())?;
+    let (sheet, curve_path) = (options.common.file("mnist.png")?, options.common.file("mnist-loss.png")?);
     let gpu = Gpu::new()?;
     let mut session = Session::new(&gpu, &spec, training)?;
     let before = begun.elapsed();
@@ -63,7 +67,6 @@ fn run(begun: Instant, options: Options) -> Outcome {
     let pca = Pca::fit(&gpu, &all, spec.code())?;
     let pca_test_error = pca.mse(&test)? * per_image;
 
-    let (sheet, curve_path) = (options.common.file("mnist.png")?, options.common.file("mnist-loss.png")?);
     draw_sheet(&mut session, &pca, &test, &sheet)?;
     loss_curve(&curve_path, "Training loss", "Bernoulli loss (nats per image)", &curve)?;
 
@@ -106,7 +109,8 @@ fn draw_sheet(session: &mut Session, pca: &Pca, test: &Data, path: &Path) -> Out
             ("autoencoder", session.reconstruct(images.values())?),
             ("PCA", linear),
         ],
-        weights: &parameters[0],
+        legend: "Features of the first layer, each to its own scale: red is positive, blue negative",
+        features: &parameters[0],
         feature_size: 56,
     };
     sheet.save(path)

@@ -1,6 +1,9 @@
 //! Trains linear autoencoders on the digits and measures how near they come to PCA, which they should end in ("Deep
 //! Learning", section 14.1): `cargo run --release --example pca`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/outcome.rs"]
 mod outcome;
 #[path = "common/training.rs"]
@@ -18,14 +21,15 @@ use strait::{Activation, Gpu, Init, Session, Spec, Training, data};
 /// Trains linear autoencoders on the digits and measures how near they come to PCA.
 #[derive(Parser)]
 struct Options {
-    /// Numbers in a code, one model for each
+    /// Numbers in a code, one model for each; no more than the 64 pixels of a digit
     #[arg(long, value_delimiter = ',', default_value = "2,8,16")]
+    #[arg(value_parser = |text: &str| arguments::within(text, 1usize..=64))]
     codes: Vec<usize>,
     /// Steps, each on all 1,500 training digits
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = arguments::count::<u64>)]
     steps: u64,
     /// Learning rate at the start; it falls to 0 along a cosine
-    #[arg(long, default_value_t = 0.03)]
+    #[arg(long, default_value_t = 0.03, value_parser = arguments::positive)]
     rate: f64,
     /// Seeds the weights
     #[arg(long, default_value_t = 0)]

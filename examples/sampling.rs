@@ -1,6 +1,9 @@
 //! Samples from denoising autoencoders, by alternating corruption and by Langevin steps: moments of normal data beside
 //! the exact ones, and digits: `cargo run --release --example sampling`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/options.rs"]
 mod options;
 #[path = "common/outcome.rs"]
@@ -48,11 +51,12 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Outcome {
+    let (images, _) = options.images.split()?;
+    let path = options.common.file("sampling.png")?;
     let gpu = Gpu::new()?;
     println!("adapter    {}", gpu.adapter().name);
     let chains = normal_data(&gpu, options.common.seed)?;
-    let path = options.common.file("sampling.png")?;
-    let digits = digits(&gpu, &options, &path)?;
+    let digits = digits(&gpu, &options, &images, &path)?;
     println!("wrote      {}", path.display());
     if options.common.json {
         let figures = serde_json::json!({
@@ -130,10 +134,9 @@ fn normal_data(gpu: &Gpu, seed: u64) -> Outcome<Vec<serde_json::Value>> {
 }
 
 /// Learns digits in black and white, and draws chains that start at one of each.
-fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Value> {
-    let (all, _) = options.images.split()?;
+fn digits(gpu: &Gpu, options: &Options, all: &Data, path: &Path) -> Outcome<serde_json::Value> {
     let pixels = all.columns();
-    let start = binary(one_of_each(&all)?.values());
+    let start = binary(one_of_each(all)?.values());
     let rows = binary(all.values());
     let mut spec = Spec::from_toml(include_str!("sampling.toml"))?;
     spec.input = pixels;
@@ -177,7 +180,8 @@ fn digits(gpu: &Gpu, options: &Options, path: &Path) -> Outcome<serde_json::Valu
         side: (pixels as f64).sqrt() as u32,
         title: "Ten chains of corrupting and drawing from p(x|h), whose mean is shown".into(),
         rows: sheet,
-        weights: &[],
+        legend: "",
+        features: &[],
         feature_size: 48,
     }
     .save(path)?;

@@ -1,6 +1,9 @@
 //! Trains sparse autoencoders on images under three penalties and draws what they learned:
 //! `cargo run --release --example sparse`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "sparse/chart.rs"]
 mod chart;
 #[path = "common/options.rs"]
@@ -33,13 +36,13 @@ struct Options {
     #[command(flatten)]
     images: Images,
     /// Units of the code
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = arguments::count::<usize>)]
     code: usize,
     /// Images in a batch
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = arguments::count::<usize>)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
-    #[arg(long, default_value_t = 5e-3)]
+    #[arg(long, default_value_t = 5e-3, value_parser = arguments::positive)]
     rate: f64,
     #[command(flatten)]
     common: Common,
@@ -69,6 +72,7 @@ fn run(options: Options) -> Outcome {
     let (train, test) = options.images.split()?;
     let pixels = train.columns();
     let training = options.common.training(options.rate, options.batch, options.images.choose(60, 5));
+    let (features, curves) = (options.common.file("sparse.png")?, options.common.file("sparsity.png")?);
     let gpu = Gpu::new()?;
     println!("adapter      {}", gpu.adapter().name);
     println!("{:<12} {:>14} {:>12} {:>14}", "penalty", "error an image", "exact zeros", "mean activity");
@@ -102,7 +106,6 @@ fn run(options: Options) -> Outcome {
         });
     }
 
-    let (features, curves) = (options.common.file("sparse.png")?, options.common.file("sparsity.png")?);
     let side = pixels.isqrt();
     chart::features(&features, side, &panels)?;
     chart::curves(&curves, RHO, &penalty_curves(&gpu)?)?;

@@ -1,6 +1,9 @@
 //! Trains variational autoencoders on handwritten digits, generates digits with one and looks into the 2-D codes of
 //! another: `cargo run --release --example vae`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/chart.rs"]
 mod chart;
 #[path = "common/options.rs"]
@@ -31,16 +34,16 @@ struct Options {
     #[command(flatten)]
     images: Images,
     /// Numbers in a code of the model that generates; a second one has 2
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = arguments::count::<usize>)]
     code: usize,
     /// Units of the hidden layers
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = arguments::count::<usize>)]
     hidden: usize,
     /// Images in a batch
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = arguments::count::<usize>)]
     batch: usize,
     /// Learning rate at the start; it falls to 0 along a cosine
-    #[arg(long, default_value_t = 5e-3)]
+    #[arg(long, default_value_t = 5e-3, value_parser = arguments::positive)]
     rate: f64,
     #[command(flatten)]
     common: Common,
@@ -71,13 +74,13 @@ fn run(options: Options) -> Outcome {
     let (train, test) = (binary(&train)?, binary(&test)?);
     // No more than a picture has room for.
     let test = if test.rows() > 2000 { test.split_at(2000)?.0 } else { test };
+    let [generated, walk, codes, terms] =
+        ["generated", "walk", "codes", "terms"].map(|name| options.common.file(&format!("vae-{name}.png")));
+    let paths = [generated?, walk?, codes?, terms?];
     let gpu = Gpu::new()?;
     let mut wide = learn(&gpu, &options, options.code, &train, &test)?;
     let mut flat = learn(&gpu, &options, 2, &train, &test)?;
 
-    let [generated, walk, codes, terms] =
-        ["generated", "walk", "codes", "terms"].map(|name| options.common.file(&format!("vae-{name}.png")));
-    let paths = [generated?, walk?, codes?, terms?];
     draw_generated(&mut wide.session, options.common.seed, &paths[0])?;
     draw_walk(&mut flat.session, &paths[1])?;
     draw_codes(&mut flat.session, &test, &paths[2])?;
@@ -143,7 +146,7 @@ fn learn(gpu: &Gpu, options: &Options, code: usize, train: &Data, test: &Data) -
 
 /// Pixels of an image's side.
 fn side(session: &Session) -> u32 {
-    (session.spec().input as f64).sqrt().round() as u32
+    session.spec().input.isqrt() as u32
 }
 
 fn draw_generated(session: &mut Session, seed: u64, path: &Path) -> Outcome {

@@ -1,6 +1,9 @@
 //! Trains denoising autoencoders on a spiral and on three points, and draws the displacement r(x) − x beside the exact
 //! score of the smoothed density, which it estimates: `cargo run --release --example vector_field`.
 
+#[path = "common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "common/kernels.rs"]
 #[allow(dead_code, reason = "the theory suite uses the rest")]
 mod kernels;
@@ -24,7 +27,7 @@ use image::RgbImage;
 use kernels::{Kernels, spiral};
 use options::Common;
 use outcome::Outcome;
-use picture::{GRID, INK, LINE, PAPER, TEXT, TITLE, font};
+use picture::{GRID, INK, LINE, PAPER, TEXT, TITLE, font, save};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use strait::{Activation, Gpu, Session};
@@ -34,7 +37,7 @@ use strait::{Activation, Gpu, Session};
 #[derive(Parser)]
 struct Options {
     /// Standard deviation of the noise on the spiral, whose arms are 1.2 apart
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, default_value_t = 0.2, value_parser = |text: &str| arguments::within(text, 0.01..=3.0))]
     sigma: f64,
     #[command(flatten)]
     common: Common,
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Outcome {
+    let path = options.common.file("vector_field.png")?;
     let gpu = Gpu::new()?;
     let epochs = options.common.epochs.unwrap_or(3000);
     let points: Vec<Vec<f64>> = spiral(256).into_iter().map(Vec::from).collect();
@@ -90,7 +94,6 @@ fn run(options: Options) -> Outcome {
         curves.push(Curve { name, colour, curve, inside, outside });
     }
 
-    let path = options.common.file("vector_field.png")?;
     draw(&path, &plane, &mut session, near_angle, &line, &curves)?;
 
     println!("adapter  {}", gpu.adapter().name);
@@ -166,7 +169,7 @@ fn draw(path: &Path, plane: &Kernels, session: &mut Session, angle: f64, line: &
     points_on_a_line(&lower, line, curves)?;
     area.present()?;
     drop((left, right, lower, upper, area));
-    Ok(picture.save(path)?)
+    save(&picture, path)
 }
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;

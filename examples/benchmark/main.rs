@@ -1,6 +1,9 @@
 //! Measures an adapter and what strait makes of it: what memory, arithmetic and the driver can do at best, matrix products,
 //! training steps, encoding, and the host's part: `cargo run --release --example benchmark`.
 
+#[path = "../common/arguments.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
+mod arguments;
 #[path = "../common/ceiling.rs"]
 #[allow(dead_code, reason = "the benches use the rest")]
 mod ceiling;
@@ -39,7 +42,7 @@ struct Options {
     #[arg(long)]
     all: bool,
     /// Seconds for each adapter; what does not fit is left out and named
-    #[arg(long, default_value_t = 55.0)]
+    #[arg(long, default_value_t = 55.0, value_parser = |text: &str| arguments::within(text, 0.1..=1e6))]
     seconds: f64,
     /// What to measure
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Products, Part::Training, Part::Use])]
@@ -58,6 +61,7 @@ struct Options {
     json: bool,
     /// Compares two reports instead
     #[arg(long, num_args = 2, value_names = ["A.json", "B.json"])]
+    #[arg(conflicts_with_all = ["adapter", "all", "seconds", "only", "tiles", "profile", "out", "json"])]
     compare: Option<Vec<PathBuf>>,
 }
 
@@ -80,11 +84,17 @@ fn run(options: Options) -> Outcome {
     if let Some(files) = &options.compare {
         return compare::print(&files[0], &files[1]);
     }
-    if !(options.seconds > 0.0 && options.seconds.is_finite()) {
-        return Err(format!("--seconds {}: more than 0 is needed", options.seconds).into());
+    for (given, flag, part, name) in [
+        (options.tiles, "--tiles", Part::Products, "products"),
+        (options.profile, "--profile", Part::Training, "training"),
+    ] {
+        if given && !options.only.contains(&part) {
+            return Err(format!("{flag} is about {name}, which --only leaves out").into());
+        }
     }
-    if let Some(folder) = &options.out {
-        std::fs::create_dir_all(folder).map_err(|e| format!("--out {}: {e}", folder.display()))?;
+    let files = options.out.as_ref().map(|folder| [folder.join("benchmark.json"), folder.join("roofline.png")]);
+    for file in files.iter().flatten() {
+        arguments::writable(file).map_err(|e| format!("--out: {} cannot be written: {e}", file.display()))?;
     }
     let names: Vec<Option<String>> = match options.all {
         false => vec![options.adapter.clone()],
@@ -101,10 +111,9 @@ fn run(options: Options) -> Outcome {
         report.adapters.push(run);
     }
     let json = serde_json::to_string(&report)?;
-    if let Some(folder) = &options.out {
-        let (file, picture) = (folder.join("benchmark.json"), folder.join("roofline.png"));
-        std::fs::write(&file, &json).map_err(|e| format!("{}: {e}", file.display()))?;
-        roofline::draw(&picture, &report)?;
+    if let Some([file, picture]) = &files {
+        roofline::draw(picture, &report)?;
+        std::fs::write(file, &json).map_err(|e| format!("{}: {e}", file.display()))?;
         println!("{}\n{}", file.display(), picture.display());
     }
     if options.json {

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::figure::{Figure, Report, Run};
 use super::outcome::Outcome;
-use super::picture::{INK, LINE, MARGIN, PAPER, TEXT, TITLE, font};
+use super::picture::{INK, LINE, MARGIN, PAPER, TEXT, TITLE, font, save};
 
 /// The colour of training steps.
 const STEPS: RGBColor = RGBColor(216, 67, 21);
@@ -68,7 +68,7 @@ pub fn draw(path: &Path, report: &Report) -> Outcome {
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(picture.save(path).map_err(|e| format!("{}: {e}", path.display()))?)
+    save(&picture, path)
 }
 
 /// The adapter's name without what it says in brackets.

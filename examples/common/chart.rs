@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::outcome::Outcome;
-use super::picture::{Chart, GRID, MARGIN, PAPER, TEXT, TITLE, font, grey, mesh};
+use super::picture::{Chart, GRID, MARGIN, PAPER, TEXT, TITLE, extent, font, grey, mesh, save};
 
 /// Ten colours that can be told apart, also by most people who see fewer.
 pub const COLOURS: [RGBColor; 10] = [
@@ -36,12 +36,17 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
+/// The points that have a place.
+fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> + Clone {
+    points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite())
+}
+
 /// Draws lines, with a legend, into a PNG.
 pub fn lines(path: &Path, title: &str, [x, y]: [&str; 2], lines: &[Line]) -> Outcome {
     let (width, height) = (1600, 1000);
     let all = || lines.iter().flat_map(|line| &line.points);
-    let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MIN_POSITIVE, f64::max);
-    let least = all().map(|p| p.1).fold(0.0, f64::min);
+    let across = extent(all().map(|p| p.0).chain([0.0]));
+    let up = extent(all().map(|p| p.1).chain([0.0]));
     let mut picture = RgbImage::from_pixel(width, height, PAPER);
     let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
@@ -49,13 +54,16 @@ pub fn lines(path: &Path, title: &str, [x, y]: [&str; 2], lines: &[Line]) -> Out
         .caption(title, font(TITLE)?)
         .x_label_area_size(90)
         .y_label_area_size(120)
-        .build_cartesian_2d(0.0..most(|p| p.0), 1.05 * least..1.05 * most(|p| p.1))?;
+        .build_cartesian_2d(across, 1.05 * up.start..1.05 * up.end)?;
     mesh(&mut chart, x, y)?;
     for line in lines {
         let style = line.colour.stroke_width(4);
+        if let [only] = finite(&line.points).collect::<Vec<_>>()[..] {
+            chart.draw_series([Circle::new(only, 8, line.colour.filled())])?;
+        }
         let drawn = match line.dashed {
-            true => chart.draw_series(DashedLineSeries::new(line.points.iter().copied(), 12, 10, style))?,
-            false => chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?,
+            true => chart.draw_series(DashedLineSeries::new(finite(&line.points), 12, 10, style))?,
+            false => chart.draw_series(LineSeries::new(finite(&line.points), style))?,
         };
         let dashed = line.dashed;
         drawn.label(&line.label).legend(move |(x, y)| {
@@ -67,14 +75,14 @@ pub fn lines(path: &Path, title: &str, [x, y]: [&str; 2], lines: &[Line]) -> Out
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(picture.save(path)?)
+    save(&picture, path)
 }
 
 /// Draws points of several classes, with a legend, into a PNG: both axes have the same scale.
 pub fn scatter(path: &Path, title: &str, [x, y]: [&str; 2], classes: &[(String, Vec<(f64, f64)>)]) -> Outcome {
     let side = 1300;
     let all = || classes.iter().flat_map(|class| &class.1);
-    let most = all().map(|p| p.0.abs().max(p.1.abs())).fold(f64::MIN_POSITIVE, f64::max) * 1.05;
+    let most = extent(all().map(|p| p.0.abs().max(p.1.abs())).chain([0.0])).end * 1.05;
     // Many points would hide one another.
     let radius = if all().count() > 1000 { 4 } else { 7 };
     let mut picture = RgbImage::from_pixel(side, side, PAPER);
@@ -89,14 +97,14 @@ pub fn scatter(path: &Path, title: &str, [x, y]: [&str; 2], classes: &[(String, 
     mesh(&mut chart, x, y)?;
     for (class, colour) in classes.iter().zip(COLOURS.iter().cycle()) {
         let style = colour.filled();
-        let points = class.1.iter().map(|&p| Circle::new(p, radius, style));
+        let points = finite(&class.1).map(|p| Circle::new(p, radius, style));
         chart.draw_series(points)?.label(&class.0).legend(move |(x, y)| Circle::new((x + 12, y), 10, style));
     }
     legend(&mut chart, 36)?;
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(picture.save(path)?)
+    save(&picture, path)
 }
 
 fn legend<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, area: i32) -> Outcome {
@@ -180,6 +188,6 @@ impl Tiles<'_> {
         }
         area.present()?;
         drop(area);
-        Ok(picture.save(path)?)
+        save(&picture, path)
     }
 }

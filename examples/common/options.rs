@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use strait::{Data, Decay, Schedule, Training, data};
 
+use super::arguments::{count, writable};
+use super::outcome::Outcome;
+
 /// How an example runs, and where it writes.
 #[derive(Args)]
 pub struct Common {
     /// Passes over the training data
-    #[arg(long)]
+    #[arg(long, value_parser = count::<u64>)]
     pub epochs: Option<u64>,
     /// Seeds weights, order and whatever is drawn
     #[arg(long, default_value_t = 0)]
@@ -23,10 +26,11 @@ pub struct Common {
 }
 
 impl Common {
-    /// A file in the folder for the pictures, which is made where there is none.
-    pub fn file(&self, name: &str) -> std::io::Result<PathBuf> {
-        std::fs::create_dir_all(&self.out)?;
-        Ok(self.out.join(name))
+    /// A file in the folder for the pictures. Asked for before training, it tells in time where none can be written.
+    pub fn file(&self, name: &str) -> Outcome<PathBuf> {
+        let path = self.out.join(name);
+        writable(&path).map_err(|e| format!("--out {}: {name} cannot be written there: {e}", self.out.display()))?;
+        Ok(path)
     }
 
     /// Training with a rate that falls to 0 along a cosine, for so many epochs where --epochs does not say.
@@ -49,17 +53,22 @@ pub struct Images {
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Trains on the first images only, for a short try
-    #[arg(long)]
+    #[arg(long, value_parser = count::<usize>)]
     pub limit: Option<usize>,
 }
 
 impl Images {
     /// Training and test images: those of --data, or the embedded digits, the first 1,500 to train on.
-    pub fn split(&self) -> strait::Result<(Data, Data)> {
+    pub fn split(&self) -> Outcome<(Data, Data)> {
         let (train, test) = match &self.data {
             Some(folder) => data::mnist(folder)?,
             None => data::digits()?.split_at(1500)?,
         };
+        if train.columns().isqrt().pow(2) != train.columns() {
+            return Err(
+                format!("{}: images have {} pixels; allowed: square ones", train.name(), train.columns()).into()
+            );
+        }
         Ok((self.first(train)?, test))
     }
 

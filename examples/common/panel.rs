@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::outcome::Outcome;
-use super::picture::{GRID, INK, MARGIN, PAPER, TEXT, TITLE, font, grey, signed};
+use super::picture::{GRID, INK, MARGIN, PAPER, TEXT, TITLE, extent, font, grey, save, signed};
 
 /// Between two images.
 const GAP: u32 = 12;
@@ -78,7 +78,7 @@ pub fn panel(path: &Path, title: &str, note: &str, (side, size): (u32, u32), gro
     write(note, TEXT - 6, MARGIN, height - MARGIN)?;
     area.present()?;
     drop(area);
-    Ok(picture.save(path)?)
+    save(&picture, path)
 }
 
 /// Values under one name, with their colour.
@@ -112,7 +112,7 @@ pub fn histogram(path: &Path, title: &str, axis: &str, all: &[Values]) -> Outcom
     };
     let bars: Vec<Vec<f64>> = all.iter().map(count).collect();
     // The legend lies above all bars.
-    let most = bars.iter().flatten().copied().fold(0.0, f64::max) * 1.3;
+    let most = extent(bars.iter().flatten().copied().chain([0.0])).end * 1.3;
     let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(MARGIN)
@@ -157,5 +157,5 @@ pub fn histogram(path: &Path, title: &str, axis: &str, all: &[Values]) -> Outcom
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(picture.save(path)?)
+    save(&picture, path)
 }

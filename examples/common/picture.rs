@@ -1,5 +1,6 @@
 //! Pictures: sheets of small square images, and loss curves.
 
+use std::ops::Range;
 use std::path::Path;
 
 use image::imageops::{FilterType, replace, resize};
@@ -30,7 +31,6 @@ const FEATURE_LINES: u32 = 8;
 /// Sizes of text.
 pub const TITLE: u32 = 44;
 pub const TEXT: u32 = 34;
-const FEATURES: &str = "Features of the first layer, each to its own scale: red is positive, blue negative";
 
 /// Rows of square images, each with a label, above a panel of features.
 pub struct Sheet<'a> {
@@ -40,8 +40,11 @@ pub struct Sheet<'a> {
     pub title: String,
     /// A label and images of values from 0 to 1, one after the other.
     pub rows: Vec<(&'a str, Vec<f32>)>,
-    /// The weights of the first layer: [pixels, features]; where there are none, no panel is drawn.
-    pub weights: &'a [f32],
+    /// What is written above the panel of features.
+    pub legend: &'a str,
+    /// The features, each to its own scale, red where they are positive and blue where negative: [pixels, features], as
+    /// a layer's weights. Where there are none, no panel is drawn.
+    pub features: &'a [f32],
     /// Pixels of a feature's side in the picture, at most.
     pub feature_size: u32,
 }
@@ -61,12 +64,12 @@ impl Sheet<'_> {
         let feature = whole(self.feature_size);
         let columns = (WIDTH + FEATURE_GAP) / (feature + FEATURE_GAP);
         let width = columns * (feature + FEATURE_GAP) - FEATURE_GAP;
-        let total = self.weights.len() / pixels;
+        let total = self.features.len() / pixels;
         let shown = (total as u32).min(FEATURE_LINES * columns);
 
         let across = self.rows.iter().map(|(_, images)| images.len() / pixels).max().unwrap_or(0) as u32;
-        let size = whole((width - LABELS + GAP) / across - GAP);
-        let gap = (width - LABELS - across * size) / (across - 1).max(1);
+        let size = whole(((width - LABELS + GAP) / across.max(1)).saturating_sub(GAP));
+        let gap = (width - LABELS).saturating_sub(across * size) / across.saturating_sub(1).max(1);
         let top = MARGIN + TITLE + MARGIN / 2;
         let panel = top + self.rows.len() as u32 * (size + GAP) + MARGIN;
         let bottom = match shown {
@@ -83,7 +86,7 @@ impl Sheet<'_> {
             }
         }
         for i in 0..shown {
-            let weights = self.weights.iter().skip(i as usize).step_by(total);
+            let weights = self.features.iter().skip(i as usize).step_by(total);
             let largest = weights.clone().fold(f32::MIN_POSITIVE, |largest, w| largest.max(w.abs()));
             let x = MARGIN + i % columns * (feature + FEATURE_GAP);
             let y = panel + TEXT + GAP + i / columns * (feature + FEATURE_GAP);
@@ -99,11 +102,11 @@ impl Sheet<'_> {
             write(label, TEXT, top + row * (size + GAP) + size / 2)?;
         }
         if shown > 0 {
-            write(FEATURES, TEXT, panel + TEXT / 2)?;
+            write(self.legend, TEXT, panel + TEXT / 2)?;
         }
         area.present()?;
         drop(area);
-        Ok(sheet.save(path)?)
+        save(&sheet, path)
     }
 }
 
@@ -111,21 +114,43 @@ impl Sheet<'_> {
 pub fn loss_curve(path: &Path, title: &str, loss: &str, curve: &[(f64, f64)]) -> Outcome {
     let (width, height) = (1600, 900);
     let mut picture = RgbImage::from_pixel(width, height, PAPER);
-    let (low, high) = curve.iter().fold((f64::MAX, f64::MIN), |(low, high), p| (low.min(p.1), high.max(p.1)));
-    let room = ((high - low) * 0.05).max(f64::MIN_POSITIVE);
+    let curve: Vec<(f64, f64)> = curve.iter().copied().filter(|p| p.1.is_finite()).collect();
+    let Range { start: low, end: high } = extent(curve.iter().map(|p| p.1));
+    let room = (high - low) * 0.05;
     let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(MARGIN)
         .caption(title, font(TITLE)?)
         .x_label_area_size(90)
         .y_label_area_size(130)
-        .build_cartesian_2d(0.0..curve.last().map_or(1.0, |p| p.0), low - room..high + room)?;
+        .build_cartesian_2d(extent(curve.iter().map(|p| p.0).chain([0.0])), low - room..high + room)?;
     mesh(&mut chart, "epoch", loss)?;
     chart.draw_series(LineSeries::new(curve.iter().copied(), LINE.stroke_width(4)))?;
+    if let [only] = &curve[..] {
+        chart.draw_series([Circle::new(*only, 8, LINE.filled())])?;
+    }
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(picture.save(path)?)
+    save(&picture, path)
+}
+
+/// Writes a picture, and makes the folder it is for.
+pub fn save(picture: &RgbImage, path: &Path) -> Outcome {
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    folder.map_err(Into::into).and_then(|()| picture.save(path)).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// From the least to the largest of the finite values; where that is no length, one that can be drawn around them.
+pub fn extent(values: impl Iterator<Item = f64>) -> Range<f64> {
+    let finite = values.filter(|v| v.is_finite());
+    let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    if low > high {
+        return 0.0..1.0;
+    }
+    // Labels need digits that tell the ends apart.
+    let least = (low.abs().max(high.abs()) * 1e-6).max(1e-9);
+    if high - low >= least { low..high } else { low..low + (low.abs() * 0.1).max(1e-9) }
 }
 
 /// A chart with numbers on both axes.

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::outcome::Outcome;
-use super::picture::{GRID, INK, LINE, PAPER, font, signed};
+use super::picture::{GRID, INK, LINE, PAPER, extent, font, save, signed};
 
 /// What a model learned.
 pub struct Codes {
@@ -93,12 +93,12 @@ pub fn features(path: &Path, side: usize, models: &[Codes]) -> Outcome {
     }
     area.present()?;
     drop(area);
-    Ok(sheet.save(path)?)
+    save(&sheet, path)
 }
 
 /// The share of codes in each of so many intervals, on a logarithmic scale: most codes are near 0.
 fn histogram(area: &DrawingArea<BitMapBackend<'_>, plotters::coord::Shift>, codes: &[f32]) -> Outcome {
-    let largest = f64::from(codes.iter().copied().fold(f32::MIN_POSITIVE, f32::max));
+    let largest = extent(codes.iter().map(|&h| h.into()).chain([0.0])).end;
     let mut counts = [0usize; BINS];
     for &h in codes {
         counts[((f64::from(h) / largest * BINS as f64) as usize).min(BINS - 1)] += 1;
@@ -175,5 +175,5 @@ pub fn curves(path: &Path, rho: f64, curves: &[Curve]) -> Outcome {
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(picture.save(path)?)
+    save(&picture, path)
 }
