@@ -8,6 +8,9 @@ mod arguments;
 #[path = "../examples/common/chart.rs"]
 #[allow(dead_code, reason = "examples use the rest")]
 mod chart;
+#[path = "../examples/common/features.rs"]
+#[allow(dead_code, reason = "an example uses the rest")]
+mod features;
 #[path = "../examples/common/outcome.rs"]
 #[allow(dead_code, reason = "examples use the rest")]
 mod outcome;
@@ -24,6 +27,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use chart::{Line, lines, scatter};
+use features::neighbour_correlation;
 use outcome::Outcome;
 use panel::{Values, histogram};
 use picture::{LINE, Sheet, extent, loss_curve};
@@ -252,4 +256,22 @@ fn an_extent_has_a_length() {
         let length = found.end - found.start;
         assert!(found.start <= values[0] && length > 0.0 && found.end.is_finite(), "{values:?}: {found:?}");
     }
+}
+
+/// Two by two pixels by hand: pairs (1,2), (1,2), (1,1), (2,2), whose covariance is .25 and whose variances are .75.
+/// A board: all pairs are opposite. Stripes of one pixel: of 112 pairs 28 are (1,1), 28 (0,0), 24 (1,0) and 32 (0,1), so
+/// the covariance is (112 · 28 − 52 · 60)/112² = 16/112² and each variance 52 · 60/112².
+#[test]
+fn the_correlation_of_neighbours() {
+    let close = |images: &[f32], side, expected: f64| {
+        let found = neighbour_correlation(images, side);
+        assert!((found - expected).abs() < 1e-12, "{found}, not {expected}");
+    };
+    close(&[1.0, 2.0, 1.0, 2.0], 2, 1.0 / 3.0);
+    let board: Vec<f32> = (0..64).map(|i| ((i % 8 + i / 8) % 2) as f32).collect();
+    close(&board, 8, -1.0);
+    let stripes: Vec<f32> = (0..64).map(|i| (i % 8 % 2) as f32).collect();
+    close(&stripes, 8, 1.0 / 195.0);
+    // The mean over images; one without contrast does not count.
+    close(&[board, stripes, vec![2.0; 64]].concat(), 8, (1.0 / 195.0 - 1.0) / 2.0);
 }

@@ -73,7 +73,11 @@ pub fn start_at_means(session: &mut Session, data: &Data) -> strait::Result<()> 
 
 /// The squared error of reconstructions, mean over columns and rows.
 pub fn mse(session: &mut Session, data: &Data) -> strait::Result<f64> {
-    let reconstructed = session.reconstruct(data.values())?;
+    Ok(mean_square(&session.reconstruct(data.values())?, data))
+}
+
+/// The squared error of rows that stand for those of `data`, mean over columns and rows.
+pub fn mean_square(rows: &[f32], data: &Data) -> f64 {
     let error = |(r, x): (&f32, &f32)| (f64::from(*r) - f64::from(*x)).powi(2);
-    Ok(reconstructed.iter().zip(data.values()).map(error).sum::<f64>() / reconstructed.len() as f64)
+    rows.iter().zip(data.values()).map(error).sum::<f64>() / rows.len() as f64
 }
