@@ -183,15 +183,10 @@ impl Tile {
 
     /// What a result of so many rows and quads, summed over `inner` steps, costs with this tile on hardware adapters of so
     /// many cores, in a unit of its own; nothing where the tile is not for them.
-    pub(crate) fn hardware_cost(
-        self,
-        [rows, quads, inner]: [usize; 3],
-        (ta, tb): (bool, bool),
-        cores: usize,
-    ) -> Option<usize> {
+    pub(crate) fn hardware_cost(self, [rows, quads, inner]: [usize; 3], ta: bool, cores: usize) -> Option<usize> {
         let Tile::Shared { rows: tr, quads: tq, side } = self else { return None };
         let factors = &Default::default();
-        Some(Shared { rows: tr, quads: tq, side, ta, tb, factors }.cost(rows, quads, inner, cores))
+        Some(Shared { rows: tr, quads: tq, side, ta, tb: false, factors }.cost(rows, quads, inner, cores))
     }
 
     /// Whether it reads the left factor and the right one by octets, where it can: what does not lie along the inner

@@ -30,9 +30,8 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
         AdapterKind::Hardware => {
             let inner = product.map_or(1, |product| product.inner);
-            let cost = |tile: &Tile| {
-                tile.hardware_cost([rows, quads, inner], (ta, tb), target.limits.busy).unwrap_or(usize::MAX)
-            };
+            let cost =
+                |tile: &Tile| tile.hardware_cost([rows, quads, inner], ta, target.limits.busy).unwrap_or(usize::MAX);
             // Of equals the largest, which reads the least.
             let usable = Tile::ALL.into_iter().rev().filter(|&tile| matches!(tile, Tile::Shared { .. }));
             usable.min_by_key(cost).unwrap_or(Tile::Shared { rows: 4, quads: 1, side: 8 })

@@ -199,8 +199,7 @@ fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let quads = Shape::fixed(&[product.columns]).stride() / 4;
     let &Product { rows, inner, ta, tb, .. } = product;
     let cores = target.limits.busy;
-    let cost =
-        |tile: &Tile| tile.cost(rows, quads, ta, tb).or(tile.hardware_cost([rows, quads, inner], (ta, tb), cores));
+    let cost = |tile: &Tile| tile.cost(rows, quads, ta, tb).or(tile.hardware_cost([rows, quads, inner], ta, cores));
     let mut tiles: Vec<Tile> = target.tiles(product).collect();
     let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
     tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));

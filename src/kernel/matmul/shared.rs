@@ -68,12 +68,12 @@ impl Shared<'_> {
 
     /// What a result of so many rows and quads takes on an adapter of so many cores, in multiply-adds of a thread: fitted
     /// to all tiles and twenty products on an NVIDIA H200. Cores take workgroups in turn, and a round takes
-    /// [`OVERHEAD`] beside its multiply-adds. Where other work shares the dispatch, as it does in a backward pass, an H100
-    /// hands workgroups out in pairs, if two fit a core, even if that leaves half of its cores without any: 112 workgroups
-    /// of 128x64 took 247 microseconds alone and 427 beside a sum of 13.
+    /// [`OVERHEAD`] beside its multiply-adds. Gradients of weights share their dispatch with sums, and then an H100 hands
+    /// workgroups out in pairs, if two fit a core, even if that leaves half of its cores without any: 112 workgroups of
+    /// 128x64 took 247 microseconds alone and 427 beside a sum of 13.
     pub(super) fn cost(&self, rows: usize, quads: usize, inner: usize, cores: usize) -> usize {
         let groups = rows.div_ceil(self.rows * self.side).saturating_mul(quads.div_ceil(self.quads * self.side));
-        let pair = if (self.ta || self.tb) && self.rows * self.quads <= PAIRED { 2 } else { 1 };
+        let pair = if self.ta && self.rows * self.quads <= PAIRED { 2 } else { 1 };
         let turns = groups.div_ceil(pair * cores.max(1)).saturating_mul(pair);
         let rounds = inner.div_ceil(self.slices() * self.depth()).max(1);
         let each = OVERHEAD + 4 * self.rows * self.quads * self.depth();
