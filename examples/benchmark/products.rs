@@ -31,8 +31,8 @@ pub fn measure(gpu: &Gpu, clock: &Clock, deadline: Instant, run: &mut Run) -> Re
     let mut rate = f64::MAX;
     let mut measured = Vec::new();
     for &wanted in &all {
-        // As fast as the last one, and a few times over.
-        let needed = Duration::from_secs_f64((3.0 * wanted.flops() as f64 / rate).min(1e6));
+        // As fast as the last one, as often as a measurement takes at least.
+        let needed = Duration::from_secs_f64((6.0 * wanted.flops() as f64 / rate).min(1e6));
         if Instant::now() + needed > first {
             run.left_out.push((wanted.to_string(), format!("it would take {needed:.0?} or more")));
             continue;
@@ -47,7 +47,7 @@ pub fn measure(gpu: &Gpu, clock: &Clock, deadline: Instant, run: &mut Run) -> Re
     for (wanted, default) in measured.into_iter().rev() {
         let mut best = None;
         for tile in Target::of(gpu, 1).tiles(&wanted).filter(|tile| *tile != default.tile) {
-            if Instant::now() + Duration::from_secs_f64(4.0 * default.seconds) + EACH > deadline {
+            if Instant::now() + Duration::from_secs_f64(6.0 * default.seconds) + EACH > deadline {
                 return Ok(());
             }
             let found = one(gpu, clock, wanted, Some(tile), run)?;

@@ -122,8 +122,8 @@ fn seconds(session: &mut Session, data: &Data, time: Duration) -> Result<f64> {
             least = least.min(each);
             from = Some((step, now));
         }
-        let enough = begun.elapsed() > time && settled.elapsed() > (time / 4).max(Duration::from_millis(400));
-        if least < f64::MAX && (enough || begun.elapsed() > 3 * time + Duration::from_secs(2)) {
+        let enough = begun.elapsed() > time && settled.elapsed() > time / 4;
+        if least < f64::MAX && (enough || begun.elapsed() > time.mul_f64(1.5)) {
             break;
         }
     }

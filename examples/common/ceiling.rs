@@ -244,16 +244,17 @@ pub fn fastest(end: Instant, mut run: impl FnMut() -> Result<()>) -> Result<f64>
 
 /// The least time of one of many that are submitted together: so many that what a submit takes is next to nothing.
 pub fn many(end: Instant, mut run: impl FnMut(u32) -> Result<()>) -> Result<f64> {
-    run(1)?;
-    let (mut times, mut taken) = (1u32, 0.0);
-    while taken < 0.01 && times < 1 << 14 {
-        times = (times * 4).min(1 << 14);
+    let time = |run: &mut dyn FnMut(u32) -> Result<()>, times: u32| -> Result<f64> {
         let begun = Instant::now();
         run(times)?;
-        taken = begun.elapsed().as_secs_f64();
-        if Instant::now() > end {
-            break;
-        }
+        Ok(begun.elapsed().as_secs_f64())
+    };
+    run(1)?;
+    let mut times = 1;
+    let mut taken = time(&mut run, times)?;
+    while taken < 0.01 && times < 1 << 14 && Instant::now() < end {
+        times *= 4;
+        taken = time(&mut run, times)?;
     }
     let least = fastest(end, || run(times))?;
     Ok(least.min(taken) / f64::from(times))

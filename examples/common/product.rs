@@ -50,8 +50,6 @@ pub fn timed(gpu: &Gpu, clock: &Clock, product: Product, tile: Option<Tile>) -> 
         gpu.write(factors, at, &pattern[..part as usize])?;
         at += part;
     }
-    gpu.submit([Work::Run(&program)])?;
-    gpu.wait()?;
     clock.settle(gpu)?;
     let seconds = match product.half && gpu.has_timestamps() {
         false => many(Instant::now() + EACH, |times| {

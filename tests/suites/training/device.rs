@@ -3,9 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use std::io::Write;
-
 use super::*;
+use crate::what_this_device_lacks::{Need, has};
 use strait::{EarlyStopping, Error, wgpu};
 
 /// A device as a host application would make it.
@@ -112,13 +111,11 @@ fn every_call_on_a_lost_device_says_so() {
 /// asked for, and the error that is provoked there is taken for one of the copy.
 #[test]
 fn steps_that_cannot_be_reported_are_counted_all_the_same() {
-    let gpu = crate::common::own_gpu();
-    if !gpu.adapter().software {
-        // Only a driver that has done the steps when their submit returns can call back in the next one.
-        let what = "steps_that_cannot_be_reported_are_counted_all_the_same needs a driver that works within submits";
-        writeln!(std::io::stderr(), "not on this device: {what}").unwrap();
+    // Only a driver that has done the steps when their submit returns can call back in the next one.
+    if !has("training::device::steps_that_cannot_be_reported_are_counted_all_the_same", Need::WithinSubmits) {
         return;
     }
+    let gpu = crate::common::own_gpu();
     let training = Training { batch: 4, epochs: 3, optimizer: MOMENTUM, ..Training::default() };
     let mut whole = session(&gpu, &tiny(), training);
     whole.fit(rows(23)).unwrap();
