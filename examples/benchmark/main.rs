@@ -128,7 +128,7 @@ fn measure(options: &Options, name: Option<String>) -> Outcome<Run> {
     let budget = Duration::from_secs_f64(options.seconds);
     let wants = |part: Part| options.only.contains(&part);
     // Time is given out by part; what one leaves the next ones have.
-    let parts = [(Part::Use, 0.2), (Part::Training, 0.4), (Part::Products, 1.0)];
+    let parts = [(Part::Use, 0.2), (Part::Training, 0.3), (Part::Products, 1.0)];
     let bar = ProgressBar::new(1 + parts.iter().filter(|(part, _)| wants(*part)).count() as u64);
     bar.set_style(ProgressStyle::with_template("{msg:36} {bar:24} {pos}/{len}  {elapsed}")?);
     let adapter = GpuOptions { adapter: name, ..GpuOptions::default() };
