@@ -69,7 +69,7 @@ pub fn measure(gpu: &Gpu, clock: &Clock, deadline: Instant, run: &mut Run) -> Re
 /// Every tile of some products, for whoever works on tiles.
 pub fn every_tile(gpu: &Gpu, clock: &Clock, run: &mut Run) -> Result<()> {
     let layer = LAYER.map(|(rows, inner, columns, ta, tb)| product(rows, inner, columns, ta, tb));
-    // Forward, the gradient of its input, that of its weights, for the widest layers of a deep model at two batches.
+    // Forward, the gradient of its input and that of its weights, for the widest layers of a deep model; and smaller ones.
     let deep = [
         (4096, 784, 1000, false, false),
         (4096, 1000, 500, false, false),
@@ -78,8 +78,6 @@ pub fn every_tile(gpu: &Gpu, clock: &Clock, run: &mut Run) -> Result<()> {
         (4096, 500, 1000, false, true),
         (784, 4096, 1000, true, false),
         (1000, 4096, 500, true, false),
-        (3136, 1024, 1000, true, false),
-        (4000, 1024, 500, true, false),
         (128, 784, 1000, false, false),
         (1000, 128, 784, true, false),
         (16, 128, 64, false, false),

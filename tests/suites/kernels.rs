@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::updates::OPTIMIZERS;
 use crate::{systems, translate};
 use strait::graph::Graph;
 use strait::kernel;
 use strait::model::{Network, Purpose};
 use strait::plan::{AdapterKind, Limits, Recording, Target};
-use strait::{Activation, Error, Loss, Optimizer, Precision, Spec};
+use strait::{Activation, Error, Loss, Precision, Spec};
 
 const PURPOSES: [Purpose; 15] = [
     Purpose::Train,
@@ -94,15 +95,7 @@ fn all() -> Kernels {
     }
     assert_eq!(purposes, BTreeSet::from(PURPOSES), "every purpose is met");
     let network = Network::new(&Spec::symmetric(&[6, 3], Activation::Tanh)).unwrap();
-    let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
-    for optimizer in [
-        Optimizer::SGD,
-        Optimizer::Sgd { momentum: 0.9, nesterov: false },
-        Optimizer::Sgd { momentum: 0.9, nesterov: true },
-        Optimizer::RmsProp { alpha: 0.99, epsilon },
-        Optimizer::ADAM,
-        Optimizer::AdamW { beta1, beta2, epsilon, weight_decay: 0.1 },
-    ] {
+    for optimizer in OPTIMIZERS {
         for clip in [None, Some(1.0)] {
             let graph = optimizer.graph(network.params(), clip).unwrap();
             add(&mut kernels, &format!("{optimizer:?}, clip {clip:?}"), &graph, false, 1);

@@ -10,6 +10,16 @@ use strait::plan::{Recording, Target};
 use strait::reference::{Environment, replay};
 use strait::state::State;
 
+/// Every optimizer, with numbers that it is used with.
+pub const OPTIMIZERS: [Optimizer; 6] = [
+    Optimizer::SGD,
+    Optimizer::Sgd { momentum: 0.9, nesterov: false },
+    Optimizer::Sgd { momentum: 0.9, nesterov: true },
+    Optimizer::RmsProp { alpha: 0.99, epsilon: 1e-8 },
+    Optimizer::ADAM,
+    Optimizer::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 },
+];
+
 fn tensors() -> Vec<Tensor> {
     let dims: [&[usize]; 5] = [&[1, 5], &[], &[3, 13], &[2, 3, 9], &[64]];
     let tensor = |(i, dims): (usize, &&[usize])| Tensor { name: format!("p{i}"), shape: Shape::fixed(dims) };
@@ -114,16 +124,7 @@ fn what_is_not_zero_of_itself_is_masked() {
 
 #[test]
 fn optimizers_pay_for_no_mask() {
-    let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
-    let optimizers = [
-        Optimizer::SGD,
-        Optimizer::Sgd { momentum: 0.9, nesterov: false },
-        Optimizer::Sgd { momentum: 0.9, nesterov: true },
-        Optimizer::RmsProp { alpha: 0.99, epsilon },
-        Optimizer::ADAM,
-        Optimizer::AdamW { beta1, beta2, epsilon, weight_decay: 0.1 },
-    ];
-    for (optimizer, clip) in optimizers.into_iter().flat_map(|o| [(o, None), (o, Some(1.0))]) {
+    for (optimizer, clip) in OPTIMIZERS.into_iter().flat_map(|o| [(o, None), (o, Some(1.0))]) {
         let graph = optimizer.graph(&tensors(), clip).unwrap();
         for optimise in [true, false] {
             let recording = Recording::new(&graph, Target { optimise, ..Target::of(&gpu(), 1) }).unwrap();
