@@ -5,7 +5,7 @@ use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
 use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
 use crate::error::{Error, Result};
-use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Seed, Shape, Sink};
+use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
 
 /// Streams of random draws; two neighbours are one draw's own.
 mod stream {
@@ -355,9 +355,15 @@ impl Builder<'_> {
         }
         // Tied weights are stored as [.., code]: a unit's are a column.
         let over = if self.spec.tied { Over::Rows } else { Over::Columns };
-        let square = self.g.map([weight], |[w]| w.square())?;
-        let norms = self.g.sum(over, square);
-        self.g.map([weight, norms], |[w, n]| w / n.max(1e-30).sqrt())
+        let or_one = |n: &Expr| n.if_positive(n.clone(), 1.0);
+        // The norm of w / max |w| neither overflows nor vanishes. What is divided by the norm does not depend on the
+        // scale, so the maximum is a constant for the gradient. A row of zeros stays one.
+        let size = self.g.map([weight], |[w]| w.abs())?;
+        let largest = self.g.reduce(Reduction::Max, over, size);
+        let scaled = self.g.map([weight, largest], |[w, m]| w / or_one(&Expr::detached(m)))?;
+        let square = self.g.map([scaled], |[w]| w.square())?;
+        let squares = self.g.sum(over, square);
+        self.g.map([scaled, squares], |[w, n]| w / or_one(&n).sqrt())
     }
 
     fn linear(&mut self, x: NodeId, dense: Dense) -> Result<NodeId> {

@@ -168,6 +168,39 @@ fn the_gpu_computes_what_the_interpreter_does() {
     }
 }
 
+/// A unit norm takes the scale out of a weight: the objective stays and the gradient is divided by the scale, also where
+/// squares of weights leave f32's range. A unit without weights decodes to nothing, and no number is NaN.
+#[test]
+fn unit_norm_holds_at_every_scale_of_the_weights() {
+    let gpu = gpu();
+    let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+    // The term and the gradient of parameter `at` where that parameter's values are changed.
+    let step = |spec: Spec, at: usize, change: &dyn Fn(usize, f64) -> f64| {
+        let mut case = Case::new(&Spec { unit_norm: true, ..spec });
+        case.env.params[at].iter_mut().enumerate().for_each(|(i, w)| *w = change(i, *w));
+        let evaluator = Evaluator::new(&gpu, &case.graph, ROWS).unwrap();
+        evaluator.data(&narrow(&case.env.data)).unwrap();
+        evaluator.params(&case.env.params.iter().map(|p| narrow(p)).collect::<Vec<_>>()).unwrap();
+        evaluator.run(State::once(ROWS, 5)).unwrap();
+        let gradient = evaluator.sink(Sink::Gradient(at), ROWS).unwrap();
+        (f64::from(evaluator.sink(Sink::Term(0), ROWS).unwrap()[0]), gradient.into_iter().map(f64::from).collect())
+    };
+    const DECODER: usize = 2;
+    let (term, gradient): (f64, Vec<f64>) = step(shallow(), DECODER, &|_, w| w);
+    let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+    for scale in [1e25, 1e-25] {
+        let (found, slopes) = step(shallow(), DECODER, &|_, w| w * scale);
+        assert!((found / term - 1.0).abs() < 1e-5, "scale {scale}: {found} against {term}");
+        for (slope, g) in slopes.iter().zip(&gradient) {
+            assert!((slope * scale - g).abs() < 1e-5 * largest, "scale {scale}: {slope} against {g}");
+        }
+    }
+    for (spec, weight) in [(shallow(), DECODER), (shallow().tied(), 0)] {
+        let (term, gradient) = step(spec, weight, &|i, w| if i % 3 == 0 || i < 6 { 0.0 } else { w });
+        assert!(term.is_finite() && gradient.iter().all(|g| g.is_finite()), "{term}, {gradient:?}");
+    }
+}
+
 #[test]
 fn estimates_of_a_jacobian_are_right_in_the_mean() {
     let at = |method| {
