@@ -105,7 +105,7 @@ impl Graph {
                 }
             }
             Op::Table(i) if *i >= TABLE => return Err(absent("hyperparameter", *i, TABLE)),
-            _ => {}
+            Op::Table(_) | Op::Input(_) | Op::Gather { .. } | Op::Arena(_) | Op::Fill(_) => {}
         }
         Ok(())
     }

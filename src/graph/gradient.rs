@@ -165,7 +165,9 @@ impl Graph {
                 let width = self.shape(input).columns();
                 shares.push((input, self.columns(g, -offset, width)?));
             }
-            _ => {}
+            // What reads no node passes nothing on.
+            Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => {}
+            Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => {}
         }
         Ok(shares)
     }

@@ -17,7 +17,12 @@ impl Graph {
             }
             id
         };
-        let computed = |id: NodeId| matches!(self.node(id).op, Op::Map { .. } | Op::MatMul { .. } | Op::Reduce { .. });
+        let computed = |id: NodeId| match self.node(id).op {
+            Op::Map { .. } | Op::MatMul { .. } | Op::Reduce { .. } => true,
+            // These values are others', who may need them as they are; a constant is cheaper as it is.
+            Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) => false,
+            Op::Columns { .. } | Op::View(_) | Op::Fill(_) | Op::Identity => false,
+        };
         let factors = |node: &Node| if let Op::MatMul { a, b, .. } = node.op { vec![a, b] } else { vec![] };
         let rounded: BTreeSet<NodeId> =
             self.nodes().flat_map(|(_, node)| factors(node)).map(base).filter(|&id| computed(id)).collect();

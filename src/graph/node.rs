@@ -147,6 +147,40 @@ impl Op {
         hasher.finish()
     }
 
+    /// A word for people.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Op::Map { .. } => "map",
+            Op::Reduce { op: Reduction::Sum, over: Over::Columns, .. } => "sum over columns",
+            Op::Reduce { op: Reduction::Sum, .. } => "sum over rows",
+            Op::Reduce { op: Reduction::Max, over: Over::Columns, .. } => "max over columns",
+            Op::Reduce { op: Reduction::Max, .. } => "max over rows",
+            Op::MatMul { .. } => "matmul",
+            Op::View(_) => "view",
+            Op::Columns { .. } => "columns",
+            Op::Input(_) => "input",
+            Op::Gather { shuffled: true } => "shuffled rows of the data",
+            Op::Gather { shuffled: false } => "rows of the data",
+            Op::Param(_) => "parameter",
+            Op::Constant(_) => "constant",
+            Op::Arena(_) => "arena",
+            Op::Table(_) => "hyperparameter",
+            Op::Fill(_) => "fill",
+            Op::Identity => "identity",
+        }
+    }
+
+    /// The nodes it reads.
+    fn inputs_mut(&mut self) -> Vec<&mut NodeId> {
+        match self {
+            Op::Map { inputs, .. } => inputs.iter_mut().collect(),
+            Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => vec![input],
+            Op::MatMul { a, b, .. } => vec![a, b],
+            Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => vec![],
+            Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => vec![],
+        }
+    }
+
     /// Whether both compute the same. Inputs are compared first: they differ sooner than expressions do.
     fn same(&self, other: &Op) -> bool {
         match (self, other) {
@@ -171,13 +205,7 @@ impl Node {
     /// The same for a graph in which the nodes it reads have other numbers.
     pub(crate) fn moved(&self, to: impl Fn(NodeId) -> NodeId) -> Node {
         let mut node = self.clone();
-        match &mut node.op {
-            Op::Map { inputs, .. } => inputs.iter_mut().for_each(|i| *i = to(*i)),
-            Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => *input = to(*input),
-            Op::MatMul { a, b, .. } => (*a, *b) = (to(*a), to(*b)),
-            Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => {}
-            Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => {}
-        }
+        node.op.inputs_mut().into_iter().for_each(|input| *input = to(*input));
         node
     }
 
@@ -187,7 +215,8 @@ impl Node {
             Op::Map { inputs, .. } => inputs.clone(),
             Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => vec![*input],
             Op::MatMul { a, b, .. } => vec![*a, *b],
-            _ => vec![],
+            Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => vec![],
+            Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => vec![],
         }
     }
 }
@@ -280,14 +309,9 @@ impl Graph {
         let node = self.node(id);
         let name = |tensors: &[Tensor], i: usize| tensors.get(i).map_or("leaf".into(), |t| t.name.clone());
         let op = match &node.op {
-            Op::Map { .. } => "map".into(),
-            Op::Reduce { .. } => "reduce".into(),
-            Op::MatMul { .. } => "matmul".into(),
-            Op::View(_) => "view".into(),
-            Op::Columns { .. } => "columns".into(),
             Op::Param(i) => name(&self.params, *i),
             Op::Constant(i) => name(&self.constants, *i),
-            _ => "leaf".to_string(),
+            op => op.name().to_string(),
         };
         format!("node {} {}({op})", id.0, if node.name.is_empty() { String::new() } else { node.name.clone() + " " })
     }

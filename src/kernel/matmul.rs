@@ -22,7 +22,7 @@ pub const SUBGROUP: usize = 8;
 const REGISTER_WORKGROUP: usize = SUBGROUP;
 
 /// Steps that the register families ask for at a time.
-const AHEAD: usize = 256;
+pub(crate) const AHEAD: usize = 256;
 
 /// What one thread of a matrix kernel computes: `rows` rows by `quads` quads of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

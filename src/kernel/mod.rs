@@ -3,6 +3,11 @@
 mod matmul;
 mod reflect;
 
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+
+pub(crate) use matmul::AHEAD;
 pub use matmul::{SUBGROUP, Tile};
 pub use reflect::{Binding, Reflection, Space, reflect};
 
@@ -190,6 +195,23 @@ impl Source {
     }
 }
 
+/// What a kernel needs beside its own text. Whoever writes text that calls for it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// Sines and cosines.
+    Angle,
+    /// Random draws and the order of shuffled rows.
+    Random,
+    /// Sums that keep what rounding takes from them.
+    Total,
+    /// Numbers of 16 bits.
+    Half,
+    /// Words of 64 bits.
+    Wide,
+    /// Cooperative matrices, and which of a workgroup's subgroups a thread is in.
+    Cooperative,
+}
+
 /// One of the jobs that a kernel's workgroups are shared out to.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
@@ -207,23 +229,33 @@ pub(crate) struct Part {
 
 impl Part {
     /// The text of the function `part` around the functions that it calls.
-    fn text(&self) -> String {
+    fn text(&self) -> Result<String> {
         let main = match self.schedule {
             Schedule::Map { shuffled, .. } => {
-                fill(MAP, &[("if shuffled", when(shuffled)), ("if in order", when(!shuffled))])
+                fill(MAP, &[("if shuffled", when(shuffled)), ("if in order", when(!shuffled))])?
             }
-            Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes),
-            Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes),
+            Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes)?,
+            Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes)?,
             Schedule::MatMul { tile, ta, tb } => {
                 let template = match tile {
                     Tile::Registers { .. } | Tile::Subgroup { .. } => MATMUL_REGISTERS,
                     Tile::Shared { .. } => MATMUL_SHARED,
                     Tile::Cooperative { .. } => MATMUL_COOPERATIVE,
                 };
-                fill(template, &tile.hooks(ta, tb, &self.factors, self.short))
+                fill(template, &tile.hooks(ta, tb, &self.factors, self.short))?
             }
         };
-        [&self.functions, &main[..]].concat()
+        Ok([&self.functions, &main[..]].concat())
+    }
+
+    /// What its template calls for.
+    fn needs(&self) -> Option<Need> {
+        match self.schedule {
+            Schedule::Map { shuffled, .. } => shuffled.then_some(Need::Random),
+            Schedule::ReduceColumns { .. } | Schedule::ReduceRows { .. } => Some(Need::Total),
+            Schedule::MatMul { tile: Tile::Cooperative { .. }, .. } => Some(Need::Cooperative),
+            Schedule::MatMul { .. } => None,
+        }
     }
 
     fn memory(&self) -> Vec<Memory> {
@@ -237,18 +269,27 @@ impl Part {
     }
 }
 
-/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to, and
-/// `end` is what each thread does when its part is done. Its dimensions are those of each part in turn, then, where there
+/// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to,
+/// `end` is what each thread does when its part is done, and `needs` is what both and the parts' functions call for. Its dimensions are those of each part in turn, then, where there
 /// are several, the workgroups of each but the last, and a stride and a modulus that say which of them all a workgroup
 /// stands for, then the workgroups in a row of the grid.
-pub(crate) fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) -> String {
+///
+/// # Errors
+/// [`Error::Internal`] where a template and the text for it do not fit each other.
+pub(crate) fn source(
+    bindings: &str,
+    parts: &[Part],
+    end: &str,
+    workgroup: u32,
+    needs: &BTreeSet<Need>,
+) -> Result<String> {
     let several = parts.len() > 1;
     let mut dims = String::from("struct Dims {\n");
     let (mut texts, mut main, mut memory) = (String::new(), String::new(), Vec::<Memory>::new());
     for (i, part) in parts.iter().enumerate() {
         let suffix = if several { format!("_{i}") } else { String::new() };
         part.dims.iter().for_each(|name| dims.extend(["    ", name, &suffix, ": u32,\n"]));
-        texts.push_str(&suffixed(&part.text(), &suffix));
+        texts.push_str(&suffixed(&part.text()?, &suffix));
         let last = i + 1 == parts.len();
         let (open, close) = match (several, last) {
             (false, _) => (String::new(), ""),
@@ -279,17 +320,14 @@ pub(crate) fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) 
         false => "at = group.x + group.y * dims.wrap",
         true => "at_0 = (group.x + group.y * dims.wrap) * dims.stride % dims.modulus",
     };
-    let tiles = || {
-        parts.iter().filter_map(|part| match part.schedule {
-            Schedule::MatMul { tile, .. } => Some(tile),
-            _ => None,
-        })
-    };
+    let needs: BTreeSet<Need> = needs.iter().copied().chain(parts.iter().filter_map(Part::needs)).collect();
+    let need = |need: Need| needs.contains(&need);
     // Where threads pass values on, the workgroup is one subgroup.
-    let together = tiles().any(|tile| matches!(tile, Tile::Subgroup { .. }));
+    let together =
+        parts.iter().any(|part| matches!(part.schedule, Schedule::MatMul { tile: Tile::Subgroup { .. }, .. }));
     let lane = if together { "subgroup_invocation_id" } else { "local_invocation_index" };
     // Which of the workgroup's subgroups a thread is in, and its place there.
-    let (teams, arguments, set) = match tiles().any(|tile| matches!(tile, Tile::Cooperative { .. })) {
+    let (teams, arguments, set) = match need(Need::Cooperative) {
         true => (
             "var<private> team: u32;\nvar<private> seat: u32;\n",
             ", @builtin(subgroup_id) in_team: u32, @builtin(subgroup_invocation_id) in_seat: u32",
@@ -303,16 +341,17 @@ pub(crate) fn source(bindings: &str, parts: &[Part], end: &str, workgroup: u32) 
          {main}{}\n{end}}}\n",
         "\n    }".repeat(parts.len() - 1)
     );
-    let calls = |functions: &[&str]| functions.iter().any(|name| texts.contains(name));
-    let random = if calls(&["random_", "permute("]) { RANDOM } else { "" };
-    let angle = if !random.is_empty() || calls(&["sin_(", "cos_("]) { ANGLE } else { "" };
-    let total = if calls(&["Total"]) { TOTAL } else { "" };
-    let library = [SCALAR, angle, random, total].concat();
-    let uses = |word: &str| [bindings, &texts, &memories].iter().any(|text| text.contains(word));
-    let half = if uses("f16") { "enable f16;\n" } else { "" };
-    let cooperative = if uses("coop_mat") { "enable wgpu_cooperative_matrix;\n" } else { "" };
-    let wide = if bindings.contains("u64") { WIDE } else { "" };
-    [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings, &library, &memories, &texts, &main].concat()
+    let library = [
+        SCALAR,
+        if need(Need::Angle) || need(Need::Random) { ANGLE } else { "" },
+        if need(Need::Random) { RANDOM } else { "" },
+        if need(Need::Total) { TOTAL } else { "" },
+    ];
+    let half = if need(Need::Half) || need(Need::Cooperative) { "enable f16;\n" } else { "" };
+    let cooperative = if need(Need::Cooperative) { "enable wgpu_cooperative_matrix;\n" } else { "" };
+    let wide = if need(Need::Wide) { WIDE } else { "" };
+    let head = [half, cooperative, PRELUDE, wide, NONE, STATE, &dims, bindings].concat();
+    Ok([&head, &library.concat(), &memories, &texts, &main[..]].concat())
 }
 
 /// A part's text with a suffix to every name that it declares, and to every dimension.
@@ -349,7 +388,7 @@ pub fn finish() -> String {
 }
 
 /// A reduction with `lanes` threads to a result: one, or a whole workgroup.
-fn reduction(template: &str, lanes: u32) -> String {
+fn reduction(template: &str, lanes: u32) -> Result<String> {
     let consts = format!("const LANES: u32 = {lanes}u;");
     fill(template, &[("consts", consts), ("if shared", when(lanes > 1))])
 }
@@ -361,19 +400,50 @@ fn when(condition: bool) -> String {
 
 /// Replaces every line `//{name}` by its text and keeps the lines from `//{if name}` to `//{end}` only where the
 /// text of `if name` is not empty.
-fn fill(template: &str, hooks: &[(&str, String)]) -> String {
+///
+/// # Errors
+/// [`Error::Internal`] where a line names what there is no text for, or a text what no line names.
+fn fill(template: &str, hooks: &[(&str, String)]) -> Result<String> {
     let mut out = String::with_capacity(template.len());
     let mut keep = true;
+    let mut met = vec![false; hooks.len()];
     for line in template.lines() {
-        let hook = line.strip_prefix("//{").and_then(|l| l.strip_suffix('}'));
-        let text = hook.and_then(|name| hooks.iter().find(|(n, _)| *n == name)).map(|(_, text)| text.as_str());
-        match (hook, text) {
-            (Some("end"), _) => keep = true,
-            (Some(name), text) if name.starts_with("if ") => keep = text.is_some_and(|t| !t.is_empty()),
-            (Some(_), Some(text)) if keep => out.extend([text, "\n"]),
-            _ if keep => out.extend([line, "\n"]),
+        let Some(name) = line.strip_prefix("//{").and_then(|l| l.strip_suffix('}')) else {
+            if keep {
+                out.extend([line, "\n"]);
+            }
+            continue;
+        };
+        if name == "end" {
+            keep = true;
+            continue;
+        }
+        let at = hooks.iter().position(|(hook, _)| *hook == name);
+        let at = at.ok_or_else(|| Error::Internal(format!("no text for the hook {name:?} of a template")))?;
+        met[at] = true;
+        match &hooks[at].1[..] {
+            text if name.starts_with("if ") => keep = !text.is_empty(),
+            text if keep => out.extend([text, "\n"]),
             _ => {}
         }
     }
-    out
+    match met.iter().position(|met| !met) {
+        Some(at) => Err(Error::Internal(format!("no template asks for the hook {:?}", hooks[at].0))),
+        None => Ok(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_and_templates_fit_each_other() {
+        let template = "a\n//{x}\n//{if y}\nb\n//{end}\nc\n";
+        let hooks = |x: &str, y: &str| [("x", x.to_string()), ("if y", y.to_string())];
+        assert_eq!(fill(template, &hooks("1", "")).ok().as_deref(), Some("a\n1\nc\n"));
+        assert_eq!(fill(template, &hooks("1", "1")).ok().as_deref(), Some("a\n1\nb\nc\n"));
+        assert!(fill(template, &hooks("1", "1")[..1]).is_err(), "a line without a text");
+        assert!(fill("//{x}\n", &hooks("1", "1")).is_err(), "a text without a line");
+    }
 }

@@ -4,43 +4,48 @@
 use std::collections::BTreeSet;
 
 use super::Target;
-use super::fuse::{Group, bindings, by_memory, in_register, needed, root, same_matrix, sunk};
-use super::late::late;
-use crate::graph::{Graph, NodeId, Op};
+use super::binds::Binds;
+use super::fuse::Group;
+use super::values::{Values, Way, same_matrix};
+use crate::graph::{NodeId, Op};
 
 /// Merges groups into later ones where that can be done. Every group reads from earlier ones only, before as after.
-pub(super) fn absorb(graph: &Graph, mut groups: Vec<Group>, target: &Target) -> Vec<Group> {
+pub(super) fn absorb(values: &Values, mut groups: Vec<Group>, target: &Target) -> Vec<Group> {
     if !target.optimise {
         return groups;
     }
-    let needed = needed(graph);
-    let late = late(graph);
+    let binds = Binds::new(values, target);
+    let mut of: Vec<Option<usize>> = vec![None; values.len()];
+    for (at, group) in groups.iter().enumerate() {
+        group.body.iter().for_each(|id| of[id.0] = Some(at));
+    }
     for at in (0..groups.len()).rev() {
         let group = &groups[at];
-        let own: BTreeSet<NodeId> = group.nodes().collect();
         // Random numbers and rows of the data may cost more than what is saved by computing them beside a product.
-        let plain = group.body.iter().all(|&id| matches!(graph.node(id).op, Op::Map { .. } | Op::Fill(_)));
-        if group.anchor.is_some() || !plain || own.iter().any(|&id| sunk(graph, id)) {
+        let plain = |id: &NodeId| matches!(values.op(*id), Op::Map { .. } | Op::Fill(_)) && values[*id].sink.is_none();
+        if group.anchor.is_some() || !group.body.iter().all(plain) {
             continue;
         }
-        let reads = graph.nodes().filter(|(id, _)| needed[id.0] && !own.contains(id)).flat_map(|(id, node)| {
-            node.inputs().into_iter().filter(|input| own.contains(&root(graph, *input))).map(move |input| (id, input))
-        });
-        let reads: Vec<(NodeId, NodeId)> = reads.collect();
-        let home = reads.first().and_then(|(reader, _)| groups.iter().position(|g| g.body.contains(reader)));
-        let Some(home) = home.filter(|&home| home > at) else { continue };
+        let reads = group.body.iter().flat_map(|&id| &values[id].readers);
+        let outside: Vec<(NodeId, NodeId)> = reads.copied().filter(|(reader, _)| of[reader.0] != Some(at)).collect();
+        let Some(home) = outside.first().and_then(|(reader, _)| of[reader.0]).filter(|&home| home > at) else {
+            continue;
+        };
         let into = &groups[home];
-        let in_registers = reads.iter().all(|&(reader, input)| {
-            let shape = graph.shape(reader);
-            into.body.contains(&reader) && !by_memory(graph, reader) && in_register(graph, input, shape)
+        let in_registers = outside.iter().all(|&(reader, input)| {
+            let element = values[reader].way != Way::Neighbour && values.in_register(input, values.shape(reader));
+            of[reader.0] == Some(home) && element
         });
-        if !in_registers || !same_matrix(&group.space, &into.space) || into.nodes().any(|id| late.contains(&id)) {
+        let late = into.body.iter().any(|&id| values[id].late);
+        if !in_registers || late || !same_matrix(&group.space, &into.space) {
             continue;
         }
         let mut body: Vec<NodeId> = group.body.iter().chain(&into.body).copied().collect();
         body.sort_unstable();
         let merged = Group { body, ..into.clone() };
-        if bindings(graph, &merged, None) <= target.limits.storage_buffers {
+        let nodes: BTreeSet<NodeId> = merged.nodes().collect();
+        if binds.of(&nodes, None, [false; 2]).len() <= target.limits.storage_buffers {
+            groups[at].body.iter().for_each(|id| of[id.0] = Some(home));
             groups[home] = merged;
             groups[at].body.clear();
         }

@@ -1,35 +1,66 @@
 //! The choice of kernels: which tile a product takes, how a map is shared out, how many threads add up a sum. It is a
-//! function of the kind of adapter, its limits, shapes and tuning alone: nothing is timed.
+//! function of the kind of adapter, its limits, shapes and tuning alone: nothing is timed. It is made once for each group
+//! and handed on.
 
-use super::fuse::{Group, reduction, root};
-use super::slots::in_half;
+use std::collections::BTreeSet;
+
+use super::binds::{Binding, Binds};
+use super::fuse::Group;
 use super::tuning::Product;
+use super::values::Values;
 use super::{AdapterKind, Target};
-use crate::graph::{Graph, NodeId, Op, Over, Shape};
-use crate::kernel::{Schedule, Tile};
+use crate::graph::{NodeId, Op, Over, Shape};
+use crate::kernel::{AHEAD, Schedule, Tile};
 
-/// The group's matrix product at the largest batch, if it has one.
-pub(super) fn product(graph: &Graph, group: &Group, target: &Target) -> Option<Product> {
-    group.anchor.and_then(|id| Product::of(graph, id, target.rows))
+/// A group with how its work is done.
+pub(super) struct Job {
+    pub group: Group,
+    /// How threads share it.
+    pub schedule: Schedule,
+    /// Its matrix product at the largest batch, if it has one,
+    pub product: Option<Product>,
+    /// and whether that reads its left factor and its right one by octets.
+    pub octets: [bool; 2],
+    /// What it binds.
+    pub bound: BTreeSet<Binding>,
+}
+
+/// Chooses for each group.
+pub(super) fn jobs(values: &Values, groups: Vec<Group>, target: &Target) -> Vec<Job> {
+    let binds = Binds::new(values, target);
+    let job = |group: Group| {
+        let product = group.anchor.and_then(|id| Product::of(values, id, target.rows));
+        let (schedule, octets) = match (group.anchor.map(|id| values.op(id)), product) {
+            (Some(&Op::MatMul { a, b, ta, tb }), Some(product)) => {
+                let tile = tile(target, &product, &group.space);
+                (Schedule::MatMul { tile, ta, tb }, octets(values, &group, [a, b], tile.octets(ta, tb), target))
+            }
+            (Some(&Op::Reduce { over, input, .. }), _) => {
+                (reduction(values.shape(input), over, &group.space, target), [false; 2])
+            }
+            // No anchor: `values::way` names none but these two.
+            _ => (map(values, &group, target), [false; 2]),
+        };
+        let bound = binds.of(&group.nodes().collect(), group.anchor, octets);
+        Job { group, schedule, product, octets, bound }
+    };
+    groups.into_iter().map(job).collect()
 }
 
 /// The tile for a product: a function of the target and of shapes alone, nothing is timed. On
 /// software adapters all tiles add up in the same order, so they give the same bits.
-pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile {
-    let product = product(graph, group, target);
-    let tuned = || target.tuning.as_ref()?.tiles.get(&product?).copied();
-    let half = product.is_some_and(|product| product.half);
-    if let Some(tile) = target.tile.or_else(tuned).filter(|tile| tile.suits(half)) {
+fn tile(target: &Target, product: &Product, space: &Shape) -> Tile {
+    let tuned = || target.tuning.as_ref()?.tiles.get(product).copied();
+    if let Some(tile) = target.tile.or_else(tuned).filter(|tile| tile.suits(product.half)) {
         return tile;
     }
-    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let ((ta, tb), flops) = product.map_or(Default::default(), |product| ((product.ta, product.tb), product.flops()));
+    let (rows, quads) = (space.matrix_rows(target.rows), space.stride() / 4);
+    let &Product { ta, tb, inner, .. } = product;
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
     match target.kind {
         // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
         AdapterKind::Hardware => {
-            let inner = product.map_or(1, |product| product.inner);
             let cost =
                 |tile: &Tile| tile.hardware_cost([rows, quads, inner], ta, target.limits.busy).unwrap_or(usize::MAX);
             // Of equals the largest, which reads the least.
@@ -38,7 +69,7 @@ pub(super) fn choose_tile(target: &Target, graph: &Graph, group: &Group) -> Tile
         }
         AdapterKind::Software => {
             let small = [Tile::Registers { rows: 4, quads: 2 }, Tile::Subgroup { rows: 16, quads: 1 }];
-            let all = Tile::ALL.into_iter().filter(|_| flops >= large);
+            let all = Tile::ALL.into_iter().filter(|_| product.flops() >= large);
             let usable = small.into_iter().chain(all).filter(|&tile| target.can_use(tile));
             usable.min_by_key(|tile| tile.cost(rows, quads, ta, tb)).unwrap_or(small[0])
         }
@@ -50,19 +81,17 @@ pub(super) fn wide(target: &Target) -> bool {
     target.kind == AdapterKind::Software && target.limits.int64
 }
 
-/// Whether the group's product reads its left factor and its right one by octets. What else of the group reads them would
-/// need them bound as quads, too.
-pub(super) fn octets(graph: &Graph, group: &Group, target: &Target) -> [bool; 2] {
-    let Some(&Op::MatMul { a, b, ta, tb }) = group.anchor.map(|id| &graph.node(id).op) else { return [false; 2] };
+/// Whether the group's product reads its left factor and its right one by octets, where its tile may. What else of the
+/// group reads them would need them bound as quads, too.
+fn octets(values: &Values, group: &Group, [a, b]: [NodeId; 2], [left, right]: [bool; 2], target: &Target) -> [bool; 2] {
     let others = group.nodes().filter(|&id| Some(id) != group.anchor);
-    let read: Vec<NodeId> = others.flat_map(|id| graph.node(id).inputs()).map(|id| root(graph, id)).collect();
+    let read: Vec<NodeId> = others.flat_map(|id| &values[id].inputs).map(|&id| values.home(id)).collect();
     let may = |id: NodeId| {
-        let home = root(graph, id);
-        graph.shape(id).stride().is_multiple_of(8) && !in_half(graph, home) && !read.contains(&home)
+        let home = values.home(id);
+        values.shape(id).stride().is_multiple_of(8) && !values[home].half && !read.contains(&home)
     };
-    let [left, right] = choose_tile(target, graph, group).octets(ta, tb);
     let found = [left && may(a), right && may(b)].map(|octets| octets && wide(target));
-    if root(graph, a) == root(graph, b) && found[0] != found[1] { [false; 2] } else { found }
+    if values.home(a) == values.home(b) && found[0] != found[1] { [false; 2] } else { found }
 }
 
 /// Up to which step of its inner dimension a product asks ahead for the rows of its right factor: to the end where that is
@@ -83,8 +112,8 @@ pub(super) fn down(left: &Shape, tile: Tile, transposed: bool) -> usize {
 
 /// How a group without a product or a sum is shared out. Threads have a price on software adapters, above all with a row
 /// of shuffled data to find, so there are as many as are enough.
-pub(super) fn map(graph: &Graph, group: &Group, target: &Target) -> Schedule {
-    let shuffled = group.body.iter().any(|&id| matches!(graph.node(id).op, Op::Gather { shuffled: true }));
+fn map(values: &Values, group: &Group, target: &Target) -> Schedule {
+    let shuffled = group.body.iter().any(|&id| matches!(values.op(id), Op::Gather { shuffled: true }));
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
     let run = match target.kind {
         AdapterKind::Hardware => 1,
@@ -117,17 +146,26 @@ pub(super) fn steps(from: &Shape, over: Over, target: &Target) -> usize {
     }
 }
 
-/// Threads that share one result of a group's reduction.
-pub(super) fn lanes(graph: &Graph, group: &Group, target: &Target) -> u32 {
-    let Some((_, over, input)) = group.anchor.and_then(|anchor| reduction(graph, anchor)) else { return 1 };
-    let (from, outputs) = (graph.shape(input), group.space.matrix_rows(target.rows));
-    let results = if over == Over::Columns { outputs } else { outputs * group.space.stride() / 4 };
-    choose_lanes(target, results, steps(from, over, target))
+/// How a reduction is shared out.
+fn reduction(from: &Shape, over: Over, space: &Shape, target: &Target) -> Schedule {
+    let (outputs, count) = (space.matrix_rows(target.rows), steps(from, over, target));
+    match over {
+        Over::Columns => Schedule::ReduceColumns { lanes: choose_lanes(target, outputs, count) },
+        Over::Rows | Over::Batch | Over::Blocks | Over::Inner => {
+            Schedule::ReduceRows { lanes: choose_lanes(target, outputs * space.stride() / 4, count) }
+        }
+    }
 }
 
 /// Rounds of a loop that a thread may take on software adapters: Mesa's llvmpipe ends the loops of a thread after 65,535
 /// rounds in all, without a word. What is left over is for the loops that store the result.
 pub(super) const ROUNDS: usize = 65_000;
+
+/// Rounds that a product takes there for a sum of so many: four steps at a time, asked for ahead in as many rounds, by
+/// parts that are rounds of their own.
+pub(super) fn product_rounds(inner: usize) -> usize {
+    inner.div_ceil(4).saturating_mul(2).saturating_add(inner / AHEAD)
+}
 
 /// Threads that share one result of a reduction of `count` steps.
 fn choose_lanes(target: &Target, outputs: usize, count: usize) -> u32 {

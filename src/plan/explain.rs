@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Place, Recording, Role};
-use crate::graph::{Arena, NodeId, Op, Over, Reduction, Sink};
+use crate::graph::{Arena, NodeId, Op, Sink};
 
 impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +22,7 @@ impl fmt::Display for Recording {
             let groups = u64::from(x) * u64::from(y) * u64::from(z);
             writeln!(f, "\n{i:3}  {:<44} {groups:>6} workgroups {flops:>12} {bytes:>10}", dispatch.label)?;
             let nodes: Vec<String> =
-                dispatch.nodes.iter().map(|id| format!("{} {}", id.0, self.operation(*id))).collect();
+                dispatch.nodes.iter().map(|id| format!("{} {}", id.0, self.graph.node(*id).op.name())).collect();
             writeln!(f, "       nodes   {}", nodes.join(", "))?;
             for (what, places) in [("reads ", &dispatch.loads), ("writes", &dispatch.stores)] {
                 let each =
@@ -43,26 +43,6 @@ impl fmt::Display for Recording {
 }
 
 impl Recording {
-    /// What a node computes.
-    fn operation(&self, id: NodeId) -> &'static str {
-        match self.graph.node(id).op {
-            Op::Map { .. } => "map",
-            Op::Gather { shuffled: true } => "shuffled rows of the data",
-            Op::Gather { shuffled: false } => "rows of the data",
-            Op::Input(_) => "input",
-            Op::MatMul { .. } => "matmul",
-            Op::Reduce { op, over, .. } => match (op, over) {
-                (Reduction::Sum, Over::Columns) => "sum over columns",
-                (Reduction::Sum, _) => "sum over rows",
-                (Reduction::Max, Over::Columns) => "max over columns",
-                (Reduction::Max, _) => "max over rows",
-            },
-            Op::View(_) => "view",
-            Op::Columns { .. } => "columns",
-            _ => "leaf",
-        }
-    }
-
     /// What lies in the place of a node.
     fn name(&self, id: NodeId, place: &Place) -> String {
         let sink = self.graph.sinks().iter().find(|(_, node)| *node == id).map(|(sink, _)| *sink);

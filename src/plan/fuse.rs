@@ -1,16 +1,19 @@
 //! Fusion: which nodes share a dispatch.
 //!
 //! A group has at most one anchor (a matrix product or a reduction). Elementwise nodes over the anchor's result join
-//! it; elementwise nodes that only a reduction reads are computed inside it and never stored.
+//! it; elementwise nodes that only a reduction reads are computed inside it and never stored. Every node is looked at once,
+//! beside what it reads and who reads it, so that planning takes hardly longer for each node of a long graph.
+
+use std::collections::{BTreeSet, HashMap};
 
 use super::Target;
-use super::late::{copy_late, late};
-use crate::error::Result;
-use crate::graph::{Access, Expr, Graph, NodeId, Op, Over, Reduction, Shape, Sink};
+use super::binds::{Binding, Binds, Cut};
+use super::values::{Values, Way, same_matrix};
+use crate::graph::{NodeId, Op, Shape};
 
-/// The nodes of one dispatch.
+/// The nodes of one dispatch, or of one part of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub(super) struct Group {
     /// The matrix product or reduction, if there is one.
     pub anchor: Option<NodeId>,
     /// Elementwise nodes computed on the way into a reduction, in order.
@@ -28,247 +31,194 @@ impl Group {
     }
 }
 
-/// Whether a node's memory is that of another one. A hyperparameter's is not: it lies in a row of a table, among others.
-pub(super) fn alias(graph: &Graph, id: NodeId) -> Option<NodeId> {
-    let Op::View(input) = graph.node(id).op else { return None };
-    if matches!(graph.node(input).op, Op::Table(_)) {
-        return None;
-    }
-    let (from, to) = (graph.shape(input), graph.shape(id));
-    let unpadded = from.is_unpadded() && to.is_unpadded();
-    (from.columns() == to.columns() || unpadded).then_some(input)
-}
-
-/// The node whose memory holds the value.
-pub(super) fn root(graph: &Graph, mut id: NodeId) -> NodeId {
-    while let Some(input) = alias(graph, id) {
-        id = input;
-    }
-    id
-}
-
-/// Whether a node is found in memory rather than computed. Batches whose rows need padding are read by a copy.
-pub(super) fn is_leaf(graph: &Graph, id: NodeId) -> bool {
-    match graph.node(id).op {
-        Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) => true,
-        Op::Input(_) => graph.shape(id).is_unpadded(),
-        _ => false,
-    }
-}
-
-fn is_elementwise(graph: &Graph, id: NodeId) -> bool {
-    match graph.node(id).op {
-        Op::Map { .. } | Op::Gather { .. } | Op::Fill(_) | Op::Identity => true,
-        Op::Input(_) => !is_leaf(graph, id),
-        _ => by_memory(graph, id),
-    }
-}
-
-/// Whether an elementwise node reads other elements of its input than its own, so that the input must lie in memory.
-pub(super) fn by_memory(graph: &Graph, id: NodeId) -> bool {
-    match graph.node(id).op {
-        Op::View(_) => alias(graph, id).is_none(),
-        Op::Columns { .. } => true,
-        _ => false,
-    }
-}
-
-/// Which nodes the sinks need.
-pub(super) fn needed(graph: &Graph) -> Vec<bool> {
-    let mut needed = vec![false; graph.nodes().count()];
-    for (_, id) in graph.sinks() {
-        needed[id.0] = true;
-    }
-    for (id, node) in graph.nodes().rev() {
-        if needed[id.0] {
-            node.inputs().iter().for_each(|i| needed[i.0] = true);
-        }
-    }
-    needed
-}
-
-/// Gives every sink a node of its own, computed and read by nobody else, so that its value can be placed freely.
-pub(super) fn prepare(graph: &Graph, optimise: bool) -> Result<Graph> {
-    let mut graph = graph.clone();
-    let needed = needed(&graph);
-    let mut read = vec![false; needed.len()];
-    for input in graph.nodes().filter(|(id, _)| needed[id.0]).flat_map(|(_, node)| node.inputs()) {
-        read[root(&graph, input).0] = true;
-    }
-    let homes: Vec<NodeId> = graph.sinks.iter().map(|&(_, id)| root(&graph, id)).collect();
-    for i in 0..graph.sinks.len() {
-        let (sink, id) = graph.sinks[i];
-        let home = homes[i];
-        let free = !is_leaf(&graph, home) && homes.iter().filter(|&&h| h == home).count() == 1;
-        // A caller's rows and an arena's gradients lie elsewhere than what other dispatches read. Who reads an updated
-        // value does so in the dispatch that computes it, if dispatches are shared at all.
-        let private = !read[home.0] || (optimise && matches!(sink, Sink::Update(_)));
-        if free && private && home == id {
-            continue;
-        }
-        let shape = graph.shape(id).clone();
-        let copy = graph.copy(id, shape);
-        graph.sinks[i].1 = copy;
-    }
-    copy_late(&mut graph);
-    Ok(graph)
-}
-
-impl Graph {
-    /// A map that copies, whatever the copied node is.
-    pub(super) fn copy(&mut self, id: NodeId, shape: Shape) -> NodeId {
-        let name = self.node(id).name.clone();
-        let op = Op::Map { expr: Expr::input(0), inputs: vec![id] };
-        self.nodes.push(crate::graph::Node { op, shape, name });
-        NodeId(self.nodes.len() - 1)
-    }
-}
-
 /// Forms the groups, in an order they can run in.
-pub(super) fn groups(graph: &Graph, target: &Target) -> Vec<Group> {
-    let needed = needed(graph);
-    let late = late(graph);
-    let inside = if target.optimise { computed_inside(graph, &needed, target) } else { vec![None; needed.len()] };
-    let mut groups: Vec<Group> = Vec::new();
-    let mut home: Vec<Option<usize>> = vec![None; needed.len()];
-    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
-        if is_leaf(graph, id) || alias(graph, id).is_some() || inside[id.0].is_some() {
-            continue;
-        }
-        let at = if is_elementwise(graph, id) {
-            let joins = target.optimise && !late.contains(&id);
-            let found = if joins { place_for(graph, target, &groups, &home, id) } else { None };
-            found.unwrap_or_else(|| {
-                groups.push(Group { anchor: None, before: vec![], body: vec![], space: node.shape.clone() });
-                groups.len() - 1
-            })
-        } else {
-            let before = (0..id.0).filter(|&i| inside[i] == Some(id)).map(NodeId).collect();
-            groups.push(Group { anchor: Some(id), before, body: vec![], space: node.shape.clone() });
-            groups.len() - 1
-        };
-        if is_elementwise(graph, id) {
-            groups[at].body.push(id);
-        }
-        home[id.0] = Some(at);
-    }
-    groups
-}
-
-/// For every elementwise node that is read by one reduction alone: that reduction, as long as it can bind what it reads.
-fn computed_inside(graph: &Graph, needed: &[bool], target: &Target) -> Vec<Option<NodeId>> {
-    let mut readers: Vec<Vec<NodeId>> = vec![vec![]; needed.len()];
-    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
-        node.inputs().iter().for_each(|i| readers[i.0].push(id));
-    }
-    let mut inside: Vec<Option<NodeId>> = vec![None; needed.len()];
-    for (id, node) in graph.nodes().rev().filter(|(id, _)| needed[id.0]) {
-        if !is_elementwise(graph, id) || sunk(graph, id) {
-            continue;
-        }
-        let mut owners = readers[id.0].iter().map(|&r| match graph.node(r).op {
-            Op::Reduce { .. } => Some(r),
-            _ if by_memory(graph, r) => None,
-            _ => inside[r.0],
-        });
-        let Some(Some(owner)) = owners.next() else { continue };
-        let Op::Reduce { input, .. } = graph.node(owner).op else { continue };
-        if !owners.all(|o| o == Some(owner)) || !same_matrix(graph.shape(input), &node.shape) {
-            continue;
-        }
-        let before = (0..needed.len()).filter(|&i| inside[i] == Some(owner)).map(NodeId).collect();
-        let group = Group { anchor: Some(owner), before, body: vec![], space: graph.shape(owner).clone() };
-        if bindings(graph, &group, Some(id)) <= target.limits.storage_buffers {
-            inside[id.0] = Some(owner);
-        }
-    }
-    inside
-}
-
-/// Whether two shapes are the same matrix.
-pub(super) fn same_matrix(a: &Shape, b: &Shape) -> bool {
-    a.batched == b.batched && a.blocks() == b.blocks() && a.columns() == b.columns()
-}
-
-/// Whether a node's value goes into a sink.
-pub(super) fn sunk(graph: &Graph, id: NodeId) -> bool {
-    graph.sinks().iter().any(|(_, s)| *s == id)
-}
-
-/// Whether a group has the value of `id` in a register when it computes an element of `shape`.
-pub(super) fn in_register(graph: &Graph, id: NodeId, shape: &Shape) -> bool {
-    let same = Access::new(graph.shape(id), shape).is_some_and(|a| a.same_row && !a.splat);
-    same && same_matrix(graph.shape(root(graph, id)), shape)
-}
-
-/// The group that an elementwise node can join: that of the input computed last, if it computes the same matrix; or
-/// else a later elementwise one that reads some of the same values, or any where it must find its input in memory.
-fn place_for(graph: &Graph, target: &Target, groups: &[Group], home: &[Option<usize>], id: NodeId) -> Option<usize> {
-    let node = graph.node(id);
-    let inputs: Vec<NodeId> = node.inputs();
-    let home_of = |i: &NodeId| home[root(graph, *i).0];
-    let last = inputs.iter().filter_map(home_of).max();
-    let by_memory = by_memory(graph, id);
-    let fits = |at: usize| {
-        let group = &groups[at];
-        let registers = inputs.iter().filter(|i| home_of(i) == Some(at));
-        same_matrix(&group.space, &node.shape)
-            && registers.clone().all(|&i| !by_memory && in_register(graph, i, &node.shape))
-            && bindings(graph, group, Some(id)) <= target.limits.storage_buffers
+pub(super) fn groups(values: &Values, target: &Target) -> Vec<Group> {
+    let binds = Binds::new(values, target);
+    let mut inside = if target.optimise { computed_inside(values, &binds, target) } else { Inside::none(values) };
+    let mut drafts = Drafts {
+        values,
+        binds,
+        most: target.limits.storage_buffers,
+        groups: Vec::new(),
+        bound: Vec::new(),
+        of: vec![None; values.len()],
+        unmet: (0..values.len()).map(|at| values[NodeId(at)].readers.len()).collect(),
+        reading: HashMap::new(),
+        over: HashMap::new(),
     };
-    if let Some(at) = last.filter(|&at| fits(at)) {
-        return Some(at);
-    }
-    let shares = |group: &Group| {
-        by_memory || group.body.iter().any(|&b| graph.node(b).inputs().iter().any(|i| inputs.contains(i)))
-    };
-    (last.map_or(0, |l| l + 1)..groups.len()).find(|&at| groups[at].anchor.is_none() && shares(&groups[at]) && fits(at))
-}
-
-/// Storage buffers a group binds at most, or would if `extra` joined it: everything read from memory, and everything
-/// computed, since it may have to be stored.
-pub(super) fn bindings(graph: &Graph, group: &Group, extra: Option<NodeId>) -> usize {
-    let mut own: Vec<NodeId> = group.nodes().collect();
-    own.extend(extra);
-    let mut read: Vec<NodeId> = Vec::new();
-    let mut bound_apart = 0;
-    for &id in &own {
-        if matches!(graph.node(id).op, Op::Gather { .. } | Op::Input(_)) {
-            bound_apart += 1;
+    for id in values.computed().filter(|id| inside.owner[id.0].is_none()) {
+        if !values[id].way.is_elementwise() {
+            let before = std::mem::take(&mut inside.nodes[id.0]);
+            drafts.open(Group { anchor: Some(id), before, body: vec![], space: values.shape(id).clone() });
+            continue;
         }
-        for input in graph.node(id).inputs() {
-            let home = root(graph, input);
-            // The table is no storage buffer.
-            let table = matches!(graph.node(home).op, Op::Table(_));
-            if !own.contains(&home) && !read.contains(&home) && !table {
-                read.push(home);
+        let joins = target.optimise && !values[id].late;
+        match if joins { drafts.place_for(id) } else { None } {
+            Some(at) => drafts.join(at, id),
+            None => {
+                drafts.open(Group { anchor: None, before: vec![], body: vec![id], space: values.shape(id).clone() })
             }
         }
     }
-    let readers = |id: NodeId| graph.nodes().filter(move |(_, n)| n.inputs().contains(&id)).map(|(r, _)| r);
-    let leaves = |id: NodeId| sunk(graph, id) || readers(id).any(|r| !own.contains(&r));
-    let stored = own.iter().filter(|&&id| leaves(id)).count();
-    // An update is bound together with what it replaces; it and gradients are bound beside the flags.
-    let updates = |id: NodeId| graph.sinks().iter().any(|(s, n)| matches!(s, Sink::Update(_)) && *n == id);
-    let replaced = own
-        .iter()
-        .filter(|&&id| updates(id))
-        .filter(|&&id| {
-            graph.sinks().iter().any(|(s, n)| {
-                *n == id
-                    && read.iter().any(|&r| matches!((s, &graph.node(r).op), (Sink::Update(a), Op::Arena(b)) if a == b))
-            })
-        })
-        .count();
-    let flagged = |(s, n): &(Sink, NodeId)| matches!(s, Sink::Update(_) | Sink::Gradient(_)) && own.contains(n);
-    let flags = usize::from(graph.sinks().iter().any(flagged));
-    read.len() + bound_apart + stored + flags - replaced
+    drafts.groups
 }
 
-/// The parts of a reduction.
-pub(super) fn reduction(graph: &Graph, id: NodeId) -> Option<(Reduction, Over, NodeId)> {
-    match graph.node(id).op {
-        Op::Reduce { op, over, input } => Some((op, over, input)),
-        _ => None,
+/// Which elementwise nodes are computed on the way into a reduction.
+struct Inside {
+    /// For each node the reduction that it is computed in.
+    owner: Vec<Option<NodeId>>,
+    /// For each reduction the nodes that are, in order.
+    nodes: Vec<Vec<NodeId>>,
+}
+
+impl Inside {
+    fn none(values: &Values) -> Inside {
+        Inside { owner: vec![None; values.len()], nodes: vec![vec![]; values.len()] }
+    }
+}
+
+/// For every elementwise node that is read by one reduction alone: that reduction, as long as it can bind what it reads.
+fn computed_inside(values: &Values, binds: &Binds, target: &Target) -> Inside {
+    let mut inside = Inside::none(values);
+    let mut bound: HashMap<NodeId, BTreeSet<Binding>> = HashMap::new();
+    for id in values.computed().rev() {
+        let value = &values[id];
+        if !value.way.is_elementwise() || value.sink.is_some() {
+            continue;
+        }
+        let owner = |&(reader, input): &(NodeId, NodeId)| match values[reader].way {
+            // What is seen in another shape is another matrix.
+            _ if input != id => None,
+            Way::Reduction => Some(reader),
+            Way::Neighbour => None,
+            _ => inside.owner[reader.0],
+        };
+        let mut owners = value.readers.iter().map(owner);
+        let Some(Some(owner)) = owners.next() else { continue };
+        let Op::Reduce { input, .. } = *values.op(owner) else { continue };
+        if !owners.all(|o| o == Some(owner)) || !same_matrix(values.shape(input), values.shape(id)) {
+            continue;
+        }
+        // Who reads it is inside, so it is no longer read from memory.
+        let mut with = bound.get(&owner).cloned().unwrap_or_else(|| binds.of(&[owner].into(), None, [false; 2]));
+        with.remove(&Binding::Value(id, Cut::Quads));
+        binds.reads(id, [false; 2], |_| false, &mut with);
+        if with.len() <= target.limits.storage_buffers {
+            inside.owner[id.0] = Some(owner);
+            inside.nodes[owner.0].push(id);
+            bound.insert(owner, with);
+        }
+    }
+    inside.nodes.iter_mut().for_each(|nodes| nodes.reverse());
+    inside
+}
+
+/// Groups in the making.
+struct Drafts<'a> {
+    values: &'a Values,
+    binds: Binds<'a>,
+    /// Storage buffers that a group may bind.
+    most: usize,
+    groups: Vec<Group>,
+    /// What each group binds.
+    bound: Vec<BTreeSet<Binding>>,
+    /// The group of each node.
+    of: Vec<Option<usize>>,
+    /// For each value how often it is read by nodes that are not in its group, or in none yet.
+    unmet: Vec<usize>,
+    /// The groups without an anchor that read a node,
+    reading: HashMap<NodeId, Vec<usize>>,
+    /// and those over a matrix.
+    over: HashMap<(bool, usize, usize), Vec<usize>>,
+}
+
+fn matrix(shape: &Shape) -> (bool, usize, usize) {
+    (shape.batched, shape.blocks(), shape.columns())
+}
+
+impl Drafts<'_> {
+    /// Begins a group.
+    fn open(&mut self, group: Group) {
+        let at = self.groups.len();
+        let nodes: BTreeSet<NodeId> = group.nodes().collect();
+        self.bound.push(self.binds.of(&nodes, None, [false; 2]));
+        if group.anchor.is_none() {
+            self.over.entry(matrix(&group.space)).or_default().push(at);
+        }
+        self.groups.push(group);
+        for &id in &nodes {
+            self.settle(at, id);
+        }
+    }
+
+    /// Adds an elementwise node to a group that has room for it.
+    fn join(&mut self, at: usize, id: NodeId) {
+        self.bound[at] = self.bound_with(at, id);
+        self.groups[at].body.push(id);
+        self.settle(at, id);
+    }
+
+    fn settle(&mut self, at: usize, id: NodeId) {
+        self.of[id.0] = Some(at);
+        let free = self.groups[at].anchor.is_none();
+        for &input in &self.values[id].inputs {
+            let home = self.values.home(input);
+            if self.of[home.0] == Some(at) {
+                self.unmet[home.0] -= 1;
+            }
+            if free {
+                let groups = self.reading.entry(input).or_default();
+                if groups.last() != Some(&at) {
+                    groups.push(at);
+                }
+            }
+        }
+    }
+
+    /// What a group binds once a node has joined it.
+    fn bound_with(&self, at: usize, id: NodeId) -> BTreeSet<Binding> {
+        let own = |id: NodeId| self.of[id.0] == Some(at);
+        let mut bound = self.bound[at].clone();
+        self.binds.reads(id, [false; 2], own, &mut bound);
+        self.binds.writes(id, &mut bound);
+        let inputs = &self.values[id].inputs;
+        for home in inputs.iter().map(|&input| self.values.home(input)).filter(|&home| own(home)) {
+            let last = inputs.iter().filter(|&&other| self.values.home(other) == home).count() == self.unmet[home.0];
+            if last && self.values[home].sink.is_none() {
+                bound.remove(&Binding::Value(home, Cut::Quads));
+            }
+        }
+        bound
+    }
+
+    /// Whether a node can be computed beside a group's: over the same matrix, from what is in registers or in memory.
+    fn fits(&self, at: usize, id: NodeId) -> bool {
+        let (values, value) = (self.values, &self.values[id]);
+        let own = |input: &&NodeId| self.of[values.home(**input).0] == Some(at);
+        let register = |&input: &NodeId| value.way == Way::Element && values.in_register(input, values.shape(id));
+        same_matrix(&self.groups[at].space, values.shape(id))
+            && value.inputs.iter().filter(own).all(register)
+            && self.bound_with(at, id).len() <= self.most
+    }
+
+    /// The group that an elementwise node can join: that of the input computed last, if it computes the same matrix; or
+    /// else a later elementwise one that reads some of the same values, or any where it must find its input in memory.
+    fn place_for(&self, id: NodeId) -> Option<usize> {
+        let value = &self.values[id];
+        let last = value.inputs.iter().filter_map(|&input| self.of[self.values.home(input).0]).max();
+        if let Some(at) = last.filter(|&at| self.fits(at, id)) {
+            return Some(at);
+        }
+        let later = |groups: &[usize]| match last {
+            Some(last) => groups.partition_point(|&at| at <= last),
+            None => 0,
+        };
+        if value.way == Way::Neighbour {
+            let groups = self.over.get(&matrix(self.values.shape(id)))?;
+            return groups[later(groups)..].iter().copied().find(|&at| self.fits(at, id));
+        }
+        let sharing = value.inputs.iter().filter_map(|input| self.reading.get(input));
+        let found = sharing.filter_map(|groups| groups[later(groups)..].iter().copied().find(|&at| self.fits(at, id)));
+        found.min()
     }
 }

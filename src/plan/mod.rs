@@ -1,19 +1,22 @@
 //! The plan: from a graph to a recording, the plain data that the GPU replays for every step.
 //!
-//! graph -> `split` (maps too wide for a dispatch) -> `fuse` and `absorb` (which nodes are computed together) -> `stage`
-//! (which of those groups run side by side in one dispatch) -> `slots` (where every value lies) -> `emit` (the WGSL of
-//! each dispatch) -> [`Recording`].
+//! graph -> `values` (what is known of each node) -> `lower` (what is too much for a dispatch) -> `prepare` (a node of its
+//! own for every sink) -> `fuse` and `absorb` (which nodes are computed together) -> `choose` (how threads share the work of
+//! each group) -> `stage` (which groups run side by side in one dispatch) -> `slots` (where every value lies) -> `emit` (the
+//! WGSL of each dispatch) -> [`Recording`]. Each pass reads what those before it made and hands it on.
 
 mod absorb;
+mod binds;
 mod choose;
 mod emit;
 mod explain;
 mod fuse;
-mod late;
+mod lower;
+mod prepare;
 mod slots;
-mod split;
 mod stage;
 mod tuning;
+mod values;
 
 use std::iter::Sum;
 use std::sync::Arc;
@@ -22,8 +25,9 @@ use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, NodeId, Op};
 use crate::kernel::{self, Schedule};
 
-pub use fuse::Group;
 pub use tuning::{Product, Tuning};
+
+use values::Values;
 
 /// What an adapter is like, as far as the choice of kernels goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,6 +163,8 @@ pub struct Dispatch {
     pub workgroups: [u32; 3],
     /// The nodes it computes, in order.
     pub nodes: Vec<NodeId>,
+    /// The matrix products among them, each with its tile.
+    pub products: Vec<(Product, kernel::Tile)>,
     /// The values it leaves behind, and where.
     pub stores: Vec<(NodeId, Place)>,
     /// The values it finds, and where.
@@ -237,16 +243,17 @@ impl Recording {
                 return Err(Error::Limit { what, needs, allowed, limit: "u32" });
             }
         }
-        let graph = fuse::prepare(&split::split(graph, &target), target.optimise)?;
-        graph.check()?;
-        let groups = absorb::absorb(&graph, fuse::groups(&graph, &target), &target);
-        let stages = stage::stages(&graph, groups, &target);
-        let places = slots::places(&graph, &stages, &target)?;
+        let mut values = Values::new(lower::lower(&Values::new(graph.clone()), &target));
+        prepare::prepare(&mut values, target.optimise);
+        values.graph.check()?;
+        let groups = absorb::absorb(&values, fuse::groups(&values, &target), &target);
+        let stages = stage::stages(&values, choose::jobs(&values, groups, &target), &target);
+        let places = slots::places(&values, &stages, &target)?;
         let mut dispatches = Vec::with_capacity(stages.len());
         for stage in &stages {
-            dispatches.push(emit::dispatch(&graph, stage, &places, &target)?);
+            dispatches.push(emit::dispatch(&values, stage, &places, &target)?);
         }
-        let recording = Recording { graph, target, dispatches, buffers: places.buffers };
+        let recording = Recording { graph: values.graph, target, dispatches, buffers: places.buffers };
         recording.check()?;
         Ok(recording)
     }
@@ -258,15 +265,7 @@ impl Recording {
 
     /// The matrix products it takes, in order, each with its tile.
     pub fn products(&self) -> Vec<(Product, kernel::Tile)> {
-        let of = |dispatch: &Dispatch| {
-            let products = dispatch.nodes.iter().filter_map(|&id| Product::of(&self.graph, id, self.target.rows));
-            let tiles = dispatch.schedules.iter().filter_map(|schedule| match schedule {
-                Schedule::MatMul { tile, .. } => Some(*tile),
-                _ => None,
-            });
-            products.zip(tiles).collect::<Vec<_>>()
-        };
-        self.dispatches.iter().flat_map(of).collect()
+        self.dispatches.iter().flat_map(|dispatch| dispatch.products.iter().copied()).collect()
     }
 
     /// Bytes of the buffers that belong to this recording alone.

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::fuse::{Group, alias, is_leaf, root};
+use super::choose::Job;
+use super::fuse::Group;
+use super::values::{Values, Way};
 use super::{Place, Role, Target};
 use crate::error::{Error, Result};
-use crate::graph::{Arena, Graph, Kind, Layout, Node, NodeId, Op, Sink};
+use crate::graph::{Arena, Layout, NodeId, Op, Sink};
 use crate::kernel::{RING, TERMS};
 
 /// Bytes between two terms.
@@ -16,14 +18,13 @@ const TERM_STRIDE: u64 = 256;
 pub(super) struct Places {
     /// The place of every value that lies in memory.
     pub of: BTreeMap<NodeId, Place>,
-    /// The sink of a node that has one.
-    pub sinks: BTreeMap<NodeId, Sink>,
     /// All buffers with their sizes.
     pub buffers: Vec<(Role, u64)>,
 }
 
 /// Assigns places.
-pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> Result<Places> {
+pub(super) fn places(values: &Values, stages: &[Vec<Job>], target: &Target) -> Result<Places> {
+    let graph = &values.graph;
     if graph.terms.len() > TERMS {
         let (needs, allowed) = (graph.terms.len() as u64, TERMS as u64);
         return Err(Error::Limit { what: "terms of the objective".into(), needs, allowed, limit: "TERMS" });
@@ -31,7 +32,6 @@ pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> R
     let params = Layout::new(&graph.params);
     let constants = Layout::new(&graph.constants);
     let mut of = BTreeMap::new();
-    let mut sinks = BTreeMap::new();
     let whole = |role, bytes| Place { role, offset: 0, bytes };
     for &(sink, id) in graph.sinks() {
         let shape = graph.shape(id);
@@ -44,7 +44,6 @@ pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> R
             Sink::Update(arena) => whole(Role::Arena(arena), params.bytes),
         };
         of.insert(id, place);
-        sinks.insert(id, sink);
     }
     for (id, node) in graph.nodes() {
         let place = match node.op {
@@ -56,19 +55,23 @@ pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> R
             }
             Op::Arena(arena) => whole(Role::Arena(arena), params.bytes),
             Op::Table(_) => whole(Role::Table, RING as u64 * 16),
-            Op::Input(i) if is_leaf(graph, id) => whole(Role::Input(i), packed_bytes(node.shape.elements(target.rows))),
-            _ => continue,
+            Op::Input(i) if values[id].way == Way::Leaf => {
+                whole(Role::Input(i), packed_bytes(node.shape.elements(target.rows)))
+            }
+            // Slots, if they lie in memory at all.
+            Op::Map { .. } | Op::Reduce { .. } | Op::MatMul { .. } | Op::View(_) | Op::Columns { .. } => continue,
+            Op::Input(_) | Op::Gather { .. } | Op::Fill(_) | Op::Identity => continue,
         };
         of.insert(id, place);
     }
     let (mut slots, mut halves) = (Slots::default(), Slots::default());
-    let last = last_uses(graph, stages);
+    let last = last_uses(values, stages);
     for (at, group) in in_stages(stages) {
-        for id in group.anchor.iter().chain(&group.body).copied().filter(|id| !sinks.contains_key(id)) {
-            if let Some(&until) = last.get(&id).filter(|&&until| until > at) {
+        for id in group.anchor.iter().chain(&group.body).copied().filter(|id| values[*id].sink.is_none()) {
+            if let Some(until) = last[id.0].filter(|&until| until > at) {
                 let bytes = graph.shape(id).bytes(target.rows);
                 let until = if target.optimise { until } else { usize::MAX };
-                let place = match target.optimise && in_half(graph, id) {
+                let place = match target.optimise && values[id].half {
                     true => whole(Role::Half(halves.take(bytes / 2, at, until)), bytes / 2),
                     false => whole(Role::Slot(slots.take(bytes, at, until)), bytes),
                 };
@@ -76,8 +79,8 @@ pub(super) fn places(graph: &Graph, stages: &[Vec<Group>], target: &Target) -> R
             }
         }
     }
-    let buffers = buffers(graph, stages, &of, [&slots, &halves], target);
-    Ok(Places { of, sinks, buffers })
+    let buffers = buffers(values, stages, &of, [&slots, &halves], target);
+    Ok(Places { of, buffers })
 }
 
 /// Bytes of so many values without padding: a whole number of quads only where they are bound as quads.
@@ -85,33 +88,17 @@ pub(super) fn packed_bytes(elements: usize) -> u64 {
     elements as u64 * 4
 }
 
-/// Whether a value loses nothing in half precision, and is only read in whole quads.
-pub(super) fn in_half(graph: &Graph, id: NodeId) -> bool {
-    let rounded = matches!(&graph.node(id).op, Op::Map { expr, .. } if matches!(*expr.0, Kind::Half(_)));
-    let cut_anew = |(view, node): (NodeId, &Node)| {
-        matches!(node.op, Op::View(input) if root(graph, input) == id) && alias(graph, view).is_none()
-    };
-    rounded && !graph.nodes().any(cut_anew)
-}
-
 /// Every group with the number of its stage.
-fn in_stages(stages: &[Vec<Group>]) -> impl Iterator<Item = (usize, &Group)> {
-    stages.iter().enumerate().flat_map(|(at, stage)| stage.iter().map(move |group| (at, group)))
+fn in_stages(stages: &[Vec<Job>]) -> impl Iterator<Item = (usize, &Group)> {
+    stages.iter().enumerate().flat_map(|(at, stage)| stage.iter().map(move |job| (at, &job.group)))
 }
 
-/// For every value that some other group reads from memory: the last stage with such a group.
-fn last_uses(graph: &Graph, stages: &[Vec<Group>]) -> BTreeMap<NodeId, usize> {
-    let mut home = BTreeMap::new();
+/// For every value that some group reads: the last stage with such a group.
+fn last_uses(values: &Values, stages: &[Vec<Job>]) -> Vec<Option<usize>> {
+    let mut last = vec![None; values.len()];
     for (at, group) in in_stages(stages) {
-        home.extend(group.nodes().map(|id| (id, at)));
-    }
-    let mut last = BTreeMap::new();
-    for (at, group) in in_stages(stages) {
-        for input in group.nodes().flat_map(|id| graph.node(id).inputs()) {
-            let input = root(graph, input);
-            if home.get(&input).is_some_and(|&h| h != at) {
-                last.insert(input, at);
-            }
+        for &input in group.nodes().flat_map(|id| &values[id].inputs) {
+            last[values.home(input).0] = Some(at);
         }
     }
     last
@@ -119,12 +106,13 @@ fn last_uses(graph: &Graph, stages: &[Vec<Group>]) -> BTreeMap<NodeId, usize> {
 
 /// Every buffer with its size.
 fn buffers(
-    graph: &Graph,
-    stages: &[Vec<Group>],
+    values: &Values,
+    stages: &[Vec<Job>],
     of: &BTreeMap<NodeId, Place>,
     [slots, halves]: [&Slots; 2],
     target: &Target,
 ) -> Vec<(Role, u64)> {
+    let graph = &values.graph;
     let mut buffers: BTreeMap<Role, u64> = BTreeMap::new();
     for place in of.values() {
         let bytes = buffers.entry(place.role).or_default();

@@ -1,101 +1,114 @@
 //! Stages: groups that do not depend on one another run side by side, as parts of one dispatch. A dispatch has a price
 //! whatever its size, and a barrier between each and the next; a backward pass is full of pairs that need neither.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-use super::choose::{choose_tile, lanes, map, octets, product};
-use super::fuse::{Group, alias, needed, root};
+use super::binds::Binding;
+use super::choose::Job;
+use super::values::Values;
 use super::{AdapterKind, Target};
-use crate::graph::{Graph, Layout, NodeId, Op, Sink};
+use crate::graph::{Op, Sink};
 use crate::kernel::{SUBGROUP, Schedule};
-
-/// Something a dispatch binds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Binding {
-    /// A value.
-    Value(NodeId, Cut),
-    /// The resident data, or a batch of the caller's that needs padding.
-    Rows(Option<usize>),
-    Gradients,
-    Terms,
-    Flags,
-}
-
-/// How a value is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Cut {
-    Quads,
-    /// Two quads at a time, by a product.
-    Octets,
-    /// Value by value, where rows are cut anew.
-    Values,
-}
 
 /// Puts the groups into stages, in an order they can run in. Those that most others wait for go first; the rest fills
 /// the room they leave.
-pub(super) fn stages(graph: &Graph, groups: Vec<Group>, target: &Target) -> Vec<Vec<Group>> {
-    let alone = |groups: Vec<Group>| groups.into_iter().map(|group| vec![group]).collect();
+pub(super) fn stages(values: &Values, jobs: Vec<Job>, target: &Target) -> Vec<Vec<Job>> {
     // Kernels that compile soon are those that many dispatches share. What reads or replaces whole arenas keeps its
     // order.
-    let arenas = graph.nodes().any(|(_, node)| matches!(node.op, Op::Arena(_)));
-    let updates = graph.sinks().iter().any(|(sink, _)| matches!(sink, Sink::Update(_)));
+    let arenas = values.graph.nodes().any(|(_, node)| matches!(node.op, Op::Arena(_)));
+    let updates = values.graph.sinks().iter().any(|(sink, _)| matches!(sink, Sink::Update(_)));
     if !target.optimise || arenas || updates || (target.quick && target.kind == AdapterKind::Software) {
-        return alone(groups);
+        return jobs.into_iter().map(|job| vec![job]).collect();
     }
-    let mut home = BTreeMap::new();
-    for (at, group) in groups.iter().enumerate() {
-        home.extend(group.nodes().map(|id| (id, at)));
-    }
-    let waits: Vec<BTreeSet<usize>> = groups
-        .iter()
-        .enumerate()
-        .map(|(at, group)| {
-            let inputs = group.nodes().flat_map(|id| graph.node(id).inputs());
-            inputs.filter_map(|input| home.get(&root(graph, input)).copied()).filter(|&h| h != at).collect()
-        })
-        .collect();
-    // How many stages must follow each group.
-    let mut height = vec![0usize; groups.len()];
-    for at in (0..groups.len()).rev() {
-        for &before in &waits[at] {
-            height[before] = height[before].max(height[at] + 1);
+    let rules = Rules::new(values, &jobs, target);
+    // Which of two groups goes first that as many others wait for hardly matters, but to how many dispatches there are.
+    let orders = [rules.order(|_| false), rules.order(|at| jobs[at].product.is_none())];
+    let order = orders.into_iter().min_by_key(Vec::len).unwrap_or_default();
+    let mut jobs: Vec<Option<Job>> = jobs.into_iter().map(Some).collect();
+    order.into_iter().map(|stage| stage.into_iter().filter_map(|at| jobs[at].take()).collect()).collect()
+}
+
+/// What must come before what, and what may go together.
+struct Rules<'a> {
+    jobs: &'a [Job],
+    target: &'a Target,
+    /// The groups that wait for each one, and for how many it waits itself.
+    followers: Vec<Vec<usize>>,
+    waits: Vec<usize>,
+    /// How many stages must follow each group.
+    height: Vec<usize>,
+    weights: Vec<Weight>,
+    /// The size of a group's workgroups, where it cannot be chosen.
+    workgroup: Vec<Option<u32>>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(values: &Values, jobs: &'a [Job], target: &'a Target) -> Rules<'a> {
+        let mut home: Vec<Option<usize>> = vec![None; values.len()];
+        for (at, job) in jobs.iter().enumerate() {
+            job.group.nodes().for_each(|id| home[id.0] = Some(at));
         }
-    }
-    let readers = readers(graph);
-    let bound: Vec<BTreeSet<Binding>> = groups.iter().map(|group| bindings(graph, group, &readers, target)).collect();
-    let weights: Vec<Weight> = groups.iter().map(|group| weight(graph, group, target)).collect();
-    let workgroup: Vec<Option<u32>> = groups.iter().map(|group| fixed_workgroup(graph, group, target)).collect();
-    let mut stage_of: Vec<Option<usize>> = vec![None; groups.len()];
-    let mut order: Vec<Vec<usize>> = Vec::new();
-    while order.iter().map(Vec::len).sum::<usize>() < groups.len() {
-        let ready = |at: &usize| stage_of[*at].is_none() && waits[*at].iter().all(|&w| stage_of[w].is_some());
-        let mut ready: Vec<usize> = (0..groups.len()).filter(ready).collect();
-        ready.sort_by_key(|&at| (std::cmp::Reverse(height[at]), at));
-        let mut stage: Vec<usize> = Vec::new();
-        let mut union: BTreeSet<Binding> = BTreeSet::new();
-        let mut size = None;
-        for at in ready {
-            let joint: BTreeSet<Binding> = union.union(&bound[at]).copied().collect();
-            let sizes = size.is_none() || workgroup[at].is_none() || size == workgroup[at];
-            let together = stage.iter().all(|&other| weights[at].may_join(weights[other]));
-            let fits = sizes && together;
-            if stage.is_empty() || (fits && joint.len() <= target.limits.storage_buffers) {
-                stage.push(at);
-                size = size.or(workgroup[at]);
-                union = joint;
+        let mut followers: Vec<Vec<usize>> = vec![vec![]; jobs.len()];
+        let (mut waits, mut height) = (vec![0; jobs.len()], vec![0; jobs.len()]);
+        for (at, job) in jobs.iter().enumerate().rev() {
+            let inputs = job.group.nodes().flat_map(|id| &values[id].inputs);
+            let before = inputs.filter_map(|&input| home[values.home(input).0]).filter(|&h| h != at);
+            let before: BTreeSet<usize> = before.collect();
+            waits[at] = before.len();
+            for before in before {
+                height[before] = height[before].max(height[at] + 1);
+                followers[before].push(at);
             }
         }
-        stage.iter().for_each(|&at| stage_of[at] = Some(order.len()));
-        // A GPU hands out workgroups in order: those that take longest go first, and the others fill what is left.
-        let inner = |at: usize| product(graph, &groups[at], target).map_or(0, |product| product.inner);
-        match target.kind {
-            AdapterKind::Hardware => stage.sort_unstable_by_key(|&at| (std::cmp::Reverse(inner(at)), at)),
-            AdapterKind::Software => stage.sort_unstable(),
-        }
-        order.push(stage);
+        let weights = jobs.iter().map(|job| weight(job, target)).collect();
+        let fixed = |job: &Job| Some(job.schedule).filter(|s| !s.any_workgroup()).map(Schedule::workgroup);
+        let workgroup = jobs.iter().map(fixed).collect();
+        Rules { jobs, target, followers, waits, height, weights, workgroup }
     }
-    let mut groups: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
-    order.into_iter().map(|stage| stage.into_iter().filter_map(|at| groups[at].take()).collect()).collect()
+
+    /// The groups of each stage: first those that most others wait for, of equals those that are not `last`.
+    fn order(&self, last: impl Fn(usize) -> bool) -> Vec<Vec<usize>> {
+        let Rules { jobs, target, followers, weights, workgroup, .. } = self;
+        let turn = |at: usize| (Reverse(self.height[at]), last(at), at);
+        let mut waits = self.waits.clone();
+        let mut ready: BTreeSet<_> = (0..jobs.len()).filter(|&at| waits[at] == 0).map(turn).collect();
+        let mut order: Vec<Vec<usize>> = Vec::new();
+        while !ready.is_empty() {
+            let mut stage: Vec<usize> = Vec::new();
+            let mut union: BTreeSet<Binding> = BTreeSet::new();
+            let mut size = None;
+            for &(.., at) in &ready {
+                let sizes = size.is_none() || workgroup[at].is_none() || size == workgroup[at];
+                let together = stage.iter().all(|&other| weights[at].may_join(weights[other]));
+                let room = target.limits.storage_buffers.saturating_sub(union.len());
+                let further =
+                    || jobs[at].bound.iter().filter(|binding| !union.contains(binding)).take(room + 1).count();
+                if stage.is_empty() || (sizes && together && further() <= room) {
+                    stage.push(at);
+                    size = size.or(workgroup[at]);
+                    union.extend(&jobs[at].bound);
+                }
+            }
+            for &at in &stage {
+                ready.remove(&turn(at));
+                for &next in &followers[at] {
+                    waits[next] -= 1;
+                    if waits[next] == 0 {
+                        ready.insert(turn(next));
+                    }
+                }
+            }
+            // A GPU hands out workgroups in order: those that take longest go first, and the others fill what is left.
+            let inner = |at: usize| jobs[at].product.map_or(0, |product| product.inner);
+            match target.kind {
+                AdapterKind::Hardware => stage.sort_unstable_by_key(|&at| (Reverse(inner(at)), at)),
+                AdapterKind::Software => stage.sort_unstable(),
+            }
+            order.push(stage);
+        }
+        order
+    }
 }
 
 /// What a group means for others beside it on software adapters. llvmpipe runs every part of a kernel in every workgroup,
@@ -128,84 +141,17 @@ const FEW: usize = 64;
 /// dispatch (784-1000-500-250-30, batch 128, llvmpipe of Mesa 22.3.6).
 const LARGE: u64 = 30_000_000;
 
-fn weight(graph: &Graph, group: &Group, target: &Target) -> Weight {
-    let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
-    let groups = match group.anchor.map(|id| &graph.node(id).op) {
-        _ if target.kind == AdapterKind::Hardware => return Weight::Free,
-        Some(Op::MatMul { .. }) => {
-            let flops = product(graph, group, target).map_or(0, |product| product.flops());
-            return if flops < LARGE { Weight::Product } else { Weight::Large };
-        }
-        Some(_) => (rows * quads).div_ceil(SUBGROUP),
-        None => map(graph, group, target).groups(rows, quads, SUBGROUP as u32),
+fn weight(job: &Job, target: &Target) -> Weight {
+    if target.kind == AdapterKind::Hardware {
+        return Weight::Free;
+    }
+    if let Some(product) = job.product {
+        return if product.flops() < LARGE { Weight::Product } else { Weight::Large };
+    }
+    let (rows, quads) = (job.group.space.matrix_rows(target.rows), job.group.space.stride() / 4);
+    let groups = match job.schedule {
+        Schedule::Map { .. } => job.schedule.groups(rows, quads, SUBGROUP as u32),
+        _ => (rows * quads).div_ceil(SUBGROUP),
     };
     if groups > FEW { Weight::Many } else { Weight::Free }
-}
-
-/// For every value the nodes that read it.
-fn readers(graph: &Graph) -> BTreeMap<NodeId, Vec<NodeId>> {
-    let needed = needed(graph);
-    let mut readers: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.0]) {
-        node.inputs().iter().for_each(|&input| readers.entry(root(graph, input)).or_default().push(id));
-    }
-    readers
-}
-
-/// The size of a group's workgroups, where it cannot be chosen.
-fn fixed_workgroup(graph: &Graph, group: &Group, target: &Target) -> Option<u32> {
-    match group.anchor.map(|id| &graph.node(id).op) {
-        Some(&Op::MatMul { ta, tb, .. }) => {
-            let tile = choose_tile(target, graph, group);
-            Some(Schedule::MatMul { tile, ta, tb }.workgroup())
-        }
-        Some(_) => Some(lanes(graph, group, target)).filter(|&lanes| lanes > 1),
-        None => None,
-    }
-}
-
-/// What a group binds.
-fn bindings(
-    graph: &Graph,
-    group: &Group,
-    readers: &BTreeMap<NodeId, Vec<NodeId>>,
-    target: &Target,
-) -> BTreeSet<Binding> {
-    let own: Vec<NodeId> = group.nodes().collect();
-    let one_arena = Layout::new(&graph.params).bytes <= target.limits.binding_bytes;
-    let mut bound = BTreeSet::new();
-    for &id in &own {
-        let cut_anew = matches!(graph.node(id).op, Op::View(_)) && alias(graph, id).is_none();
-        let cut = if cut_anew { Cut::Values } else { Cut::Quads };
-        let octets = if group.anchor == Some(id) { octets(graph, group, target) } else { [false; 2] };
-        match graph.node(id).op {
-            Op::Gather { .. } => drop(bound.insert(Binding::Rows(None))),
-            Op::Input(i) => drop(bound.insert(Binding::Rows(Some(i)))),
-            _ => {}
-        }
-        for (at, input) in graph.node(id).inputs().into_iter().enumerate() {
-            let home = root(graph, input);
-            let cut = if octets.get(at) == Some(&true) { Cut::Octets } else { cut };
-            match graph.node(home).op {
-                // No storage buffer.
-                Op::Table(_) => {}
-                _ if own.contains(&home) => {}
-                _ => drop(bound.insert(Binding::Value(home, cut))),
-            }
-        }
-        let sink = graph.sinks().iter().find(|(_, node)| *node == id).map(|(sink, _)| sink);
-        match sink {
-            Some(Sink::Gradient(_)) if one_arena => bound.extend([Binding::Gradients, Binding::Flags]),
-            Some(Sink::Gradient(_)) => bound.extend([Binding::Value(id, Cut::Quads), Binding::Flags]),
-            Some(Sink::Term(_)) => drop(bound.insert(Binding::Terms)),
-            Some(_) => drop(bound.insert(Binding::Value(id, Cut::Quads))),
-            None => {
-                let leaves = readers.get(&id).is_some_and(|r| r.iter().any(|reader| !own.contains(reader)));
-                if leaves {
-                    bound.insert(Binding::Value(id, Cut::Quads));
-                }
-            }
-        }
-    }
-    bound
 }

@@ -6,8 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::fuse::root;
-use super::slots::in_half;
+use super::values::Values;
 use super::{AdapterKind, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Op, Shape, Sink, Tensor};
@@ -33,11 +32,11 @@ pub struct Product {
 
 impl Product {
     /// The product that a node computes for a batch of `rows` rows, if it is one.
-    pub(super) fn of(graph: &Graph, id: NodeId, rows: usize) -> Option<Product> {
-        let &Op::MatMul { a, b, ta, tb } = &graph.node(id).op else { return None };
-        let (left, result) = (graph.shape(a), graph.shape(id));
+    pub(super) fn of(values: &Values, id: NodeId, rows: usize) -> Option<Product> {
+        let &Op::MatMul { a, b, ta, tb } = values.op(id) else { return None };
+        let (left, result) = (values.shape(a), values.shape(id));
         let inner = if ta { left.matrix_rows(rows) } else { left.columns() };
-        let half = [a, b].into_iter().all(|factor| in_half(graph, root(graph, factor)));
+        let half = [a, b].into_iter().all(|factor| values[values.home(factor)].half);
         Some(Product { rows: result.matrix_rows(rows), inner, columns: result.columns(), ta, tb, half })
     }
 

@@ -28,6 +28,7 @@ mod outliers;
 mod parity;
 mod pca;
 mod plan;
+mod planning;
 mod pytorch;
 mod random;
 mod readback;

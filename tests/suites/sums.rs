@@ -2,10 +2,10 @@
 
 use crate::common::{gpu, values};
 use strait::evaluator::Evaluator;
-use strait::graph::{Graph, Over, Shape, Sink};
-use strait::plan::{AdapterKind, Target};
+use strait::graph::{Graph, Over, Shape, Sink, Tensor};
+use strait::plan::{AdapterKind, Recording, Target};
 use strait::state::State;
-use strait::{Activation, Loss, Session, Spec, Training, data};
+use strait::{Activation, Error, Loss, Session, Spec, Training, data};
 
 /// What a sum in f32 may be off by, relative to the sum of absolute values.
 const ALLOWED: f64 = 5e-7;
@@ -77,6 +77,63 @@ fn long_sums_of_values_near_a_tenth() {
         check(over, shape, "a tenth", &vec![0.1; count]);
         check(over, shape, "of both signs", &values(6, count, (-1.0, 1.0)));
     }
+}
+
+/// Mesa's llvmpipe leaves loops after 65,535 rounds without a word: a million rows and rows of 65,536 columns are not cut.
+#[test]
+fn sums_longer_than_a_thread_may_go_round() {
+    for (over, shape) in [
+        (Over::Rows, [1_000_000, 1, 1]),
+        (Over::Rows, [1_000_000, 1, 5]),
+        (Over::Batch, [1_000_000, 1, 2]),
+        (Over::Columns, [3, 1, 65_536]),
+        (Over::Columns, [2, 1, 1_000_000]),
+    ] {
+        let count = shape.iter().product();
+        check(over, shape, "near a tenth", &values(5, count, (0.0999, 0.1001)));
+    }
+}
+
+/// So are products whose inner dimension is as long, whichever way their factors lie, and those beyond are refused.
+#[test]
+fn products_longer_than_a_thread_may_go_round() {
+    let gpu = gpu();
+    let (rows, columns) = (3, 5);
+    let product = |inner: usize, ta: bool, tb: bool| {
+        let dims = |t: bool, a: usize, b: usize| Shape::fixed(&if t { [b, a] } else { [a, b] });
+        let tensor = |name: &str, shape| Tensor { name: name.into(), shape };
+        let factors = [tensor("a", dims(ta, rows, inner)), tensor("b", dims(tb, inner, columns))];
+        let mut g = Graph::new(factors.to_vec(), vec![]);
+        let (a, b) = (g.param(0).unwrap(), g.param(1).unwrap());
+        let c = g.matmul(a, b, ta, tb).unwrap();
+        g.sink(Sink::Output(0), c);
+        g
+    };
+    let inner = 120_000;
+    let (a, b) = (values(1, rows * inner, (0.0, 1.0)), values(2, inner * columns, (0.0, 1.0)));
+    let at = |v: &[f32], t: bool, [i, j]: [usize; 2], [height, width]: [usize; 2]| {
+        f64::from(if t { v[j * height + i] } else { v[i * width + j] })
+    };
+    for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+        for kind in [AdapterKind::Software, AdapterKind::Hardware] {
+            let target = Target { kind, ..Target::of(&gpu, 1) };
+            let evaluator = Evaluator::with_target(&gpu, &product(inner, ta, tb), target).unwrap();
+            evaluator.params(&[a.clone(), b.clone()]).unwrap();
+            evaluator.run(State::once(1, 0)).unwrap();
+            let found = evaluator.sink(Sink::Output(0), 1).unwrap();
+            for (place, found) in found.iter().enumerate() {
+                let (i, j) = (place / columns, place % columns);
+                let each = (0..inner).map(|k| at(&a, ta, [i, k], [rows, inner]) * at(&b, tb, [k, j], [inner, columns]));
+                let sum: f64 = each.sum();
+                // Products add up in single precision, one after the other.
+                let error = (f64::from(*found) / sum - 1.0).abs();
+                assert!(error < 1e-4, "{kind:?} ta {ta}, tb {tb}, result {place}: {found} against {sum}");
+            }
+        }
+    }
+    let target = Target { kind: AdapterKind::Software, ..Target::of(&gpu, 1) };
+    let refused = Recording::new(&product(200_000, false, false), target);
+    assert!(matches!(refused, Err(Error::Limit { limit: "rounds of a loop on software adapters", .. })), "{refused:?}");
 }
 
 /// Small values beside a large one are not lost one by one.

@@ -323,16 +323,16 @@ fn the_neighbours_of_a_shift_lie_in_memory() {
 }
 
 /// A training step of L dense layers: the batch, L dispatches forward and L backward, and the sum of the loss; `finish`
-/// and the update are two more. On software adapters large products do not share a dispatch: here the two of the last
-/// layer, 784 by 300.
+/// and the update are two more. On software adapters large products do not share a dispatch, but find room beside what
+/// else there is.
 #[test]
 fn a_training_step_is_two_dispatches_a_layer() {
     let spec = Spec::symmetric(&[784, 300, 150], Activation::Relu);
     let graph = Network::new(&spec).unwrap().graph(Purpose::Train, true).unwrap();
-    for (kind, apart) in [(AdapterKind::Hardware, 0), (AdapterKind::Software, 1)] {
+    for kind in [AdapterKind::Hardware, AdapterKind::Software] {
         let target = Target { kind, data_rows: 1000, ..target(&Environment { rows: 150, ..Environment::default() }) };
         let recording = Recording::new(&graph, target).unwrap();
-        assert_eq!(recording.dispatches.len(), 2 * 4 + 2 + apart, "{recording}");
+        assert_eq!(recording.dispatches.len(), 2 * 4 + 2, "{recording}");
     }
 }
 

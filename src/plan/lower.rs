@@ -1,15 +1,17 @@
-//! Splitting: a map that reads more tensors than a dispatch can bind becomes several.
+//! Lowering: what one dispatch cannot do becomes several nodes, such as a map that reads more tensors than can be bound.
 //!
 //! Only plans do that. In the graph an expression stays whole, with the derivative that was declared for it.
 
 use std::collections::HashMap;
 
 use super::Target;
-use super::fuse::{Group, bindings};
+use super::binds::Binds;
+use super::values::Values;
 use crate::graph::{Expr, Graph, Kind, Node, NodeId, Op};
 
-/// The graph without maps that are too wide for the target.
-pub(super) fn split(graph: &Graph, target: &Target) -> Graph {
+/// The graph without what is too much for a dispatch of the target.
+pub(super) fn lower(values: &Values, target: &Target) -> Graph {
+    let (graph, binds) = (&values.graph, Binds::new(values, target));
     let limit = target.limits.storage_buffers;
     // Beside what it reads, a dispatch binds the result and, for an update, the flags.
     let most = limit.saturating_sub(2);
@@ -17,10 +19,9 @@ pub(super) fn split(graph: &Graph, target: &Target) -> Graph {
     let mut moved: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for (id, node) in graph.nodes() {
         let mut node = node.moved(|i| moved[i.0]);
-        let alone = Group { anchor: None, before: vec![], body: vec![], space: node.shape.clone() };
         if let Op::Map { expr, inputs } = &node.op
             && inputs.len() > most
-            && bindings(graph, &alone, Some(id)) > limit
+            && binds.of(&[id].into(), None, [false; 2]).len() > limit
         {
             let (inputs, done) = (inputs.clone(), HashMap::new());
             let mut parts = Parts { graph: &mut narrow, like: &node, inputs, most, done };
