@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Program, Timed, Work};
-use crate::graph::{Arena, Graph, Layout, Sink};
+use crate::graph::{Arena, Graph, Kept, Layout, Sink};
 use crate::plan::{Recording, Role, Target};
 use crate::state::State;
 
@@ -64,8 +64,12 @@ impl Evaluator {
     /// # Errors
     /// As [`Evaluator::input`].
     pub fn params(&self, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = &self.recording.graph.params;
-        self.arena(Arena::Params, &Layout::new(tensors).pack(tensors, values)?)
+        let graph = &self.recording.graph;
+        for set in graph.sets() {
+            let own = values.get(graph.members(set)).unwrap_or_default();
+            self.arena(set.arena(Kept::Values), &graph.layout(set).pack(graph.tensors(set), own)?)?;
+        }
+        Ok(())
     }
 
     /// Writes the frozen tensors, in the graph's order, as far as the plan reads them.
@@ -77,12 +81,24 @@ impl Evaluator {
         self.role(Role::Constants, &Layout::new(tensors).pack(tensors, values)?)
     }
 
-    /// Writes a whole arena, padding included.
+    /// Writes a whole buffer of a set, padding included.
     ///
     /// # Errors
     /// As [`Evaluator::input`].
     pub fn arena(&self, arena: Arena, values: &[f32]) -> Result<()> {
         self.role(Role::Arena(arena), values)
+    }
+
+    /// Reads a whole buffer of a set, padding included: `None` where the plan neither reads nor writes it.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn kept(&self, arena: Arena) -> Result<Option<Vec<f32>>> {
+        let role = Role::Arena(arena);
+        match self.recording.buffers.iter().find(|(other, _)| *other == role) {
+            Some((_, bytes)) => self.gpu.read(self.program.buffer(role)?, 0, *bytes as usize / 4).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Writes rows of the table of hyperparameters, four values each.

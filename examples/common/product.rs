@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strait::gpu::{Program, Work};
-use strait::graph::Arena;
+use strait::graph::{Kept, Set};
 use strait::kernel::Tile;
 use strait::plan::{Product, Recording, Role, Target};
 use strait::state::State;
@@ -34,7 +34,7 @@ pub fn timed(gpu: &Gpu, clock: &Clock, product: Product, tile: Option<Tile>) -> 
     let state = gpu.buffer("state", 64)?;
     gpu.write(&state, 0, bytemuck::bytes_of(&State::once(1, 0)))?;
     let program = Program::new(gpu, &recording, &state, &Default::default())?;
-    let factors = program.buffer(Role::Arena(Arena::Params))?;
+    let factors = program.buffer(Role::Arena(Set::FIRST.arena(Kept::Values)))?;
     // Numbers of every kind: some hardware multiplies zeros faster.
     let mut word = 1u32;
     let values: Vec<f32> = (0..1 << 20)

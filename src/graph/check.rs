@@ -1,6 +1,7 @@
 //! The checker: run after every pass, it derives every node's shape anew and names the node that breaks a rule.
 
 use super::node::{Graph, Node, NodeId, Op, Sink, absent, product_shape, reduced, resized};
+use super::set::Set;
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};
 
@@ -45,7 +46,10 @@ impl Graph {
                 }
                 Sink::Term(i) if i >= self.terms.len() => return Err(absent("term", i, self.terms.len())),
                 Sink::Term(_) => Some(Shape::scalar()),
-                Sink::Update(_) => Some(super::Layout::new(&self.params).matrix()),
+                Sink::Update(arena) => {
+                    self.has_set(arena.set)?;
+                    Some(self.layout(arena.set).matrix())
+                }
                 Sink::Output(_) => None,
             };
             if let Some(shape) = required.filter(|s| s != self.shape(id)) {
@@ -53,6 +57,11 @@ impl Graph {
             }
         }
         Ok(())
+    }
+
+    fn has_set(&self, set: Set) -> Result<()> {
+        let count = self.sets().count();
+        if set.0 < count { Ok(()) } else { Err(absent("set", set.0, count)) }
     }
 
     fn check_node(&self, id: NodeId, node: &Node) -> Result<()> {
@@ -105,7 +114,8 @@ impl Graph {
                 }
             }
             Op::Table(i) if *i >= TABLE => return Err(absent("hyperparameter", *i, TABLE)),
-            Op::Table(_) | Op::Input(_) | Op::Gather { .. } | Op::Arena(_) | Op::Fill(_) => {}
+            Op::Arena(arena) => self.has_set(arena.set)?,
+            Op::Table(_) | Op::Input(_) | Op::Gather { .. } | Op::Fill(_) => {}
         }
         Ok(())
     }

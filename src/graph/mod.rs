@@ -10,6 +10,7 @@ mod layout;
 mod node;
 mod padding;
 mod real;
+mod set;
 mod shape;
 
 pub use expr::{Binary, Compare, Distribution, Expr};
@@ -17,6 +18,7 @@ pub(crate) use expr::{Kind, eval_binary, is_nan};
 pub use function::Function;
 pub(crate) use gradient::Seed;
 pub use layout::Layout;
-pub use node::{Arena, Graph, Node, NodeId, Op, Over, Reduction, Sink, Tensor};
+pub use node::{Graph, Node, NodeId, Op, Over, Reduction, Sink, Tensor};
 pub use real::Real;
+pub use set::{Arena, Kept, Set, TensorSet};
 pub use shape::{Access, Shape};

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 
 use super::expr::{Expr, Kind};
 use super::layout::Layout;
+use super::set::{Arena, Set, TensorSet};
 use super::shape::{Access, Shape, product};
 use crate::error::{Error, Result};
 
@@ -49,21 +51,6 @@ impl Over {
     pub const ALL: [Over; 5] = [Over::Columns, Over::Rows, Over::Batch, Over::Blocks, Over::Inner];
 }
 
-/// A set of tensors that live in one buffer at the same offsets in each (see [`Layout`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Arena {
-    /// Trainable values.
-    Params,
-    /// Their gradients.
-    Grads,
-    /// The optimizer's first moments.
-    First,
-    /// The optimizer's second moments.
-    Second,
-    /// The best parameters on the validation split so far.
-    Best,
-}
-
 /// The kinds of node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -74,7 +61,7 @@ pub enum Op {
         /// Whether rows are taken in permuted order.
         shuffled: bool,
     },
-    /// The i-th trainable tensor.
+    /// The i-th trainable tensor, counted through all sets.
     Param(usize),
     /// The i-th frozen tensor.
     Constant(usize),
@@ -224,7 +211,7 @@ impl Node {
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sink {
-    /// The gradient of the i-th trainable tensor.
+    /// The gradient of the i-th trainable tensor, counted through all sets.
     Gradient(usize),
     /// The i-th term of the objective: a scalar that is watched for non-finite values and reported.
     Term(usize),
@@ -250,6 +237,8 @@ pub struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) sinks: Vec<(Sink, NodeId)>,
     pub(crate) params: Vec<Tensor>,
+    /// The name of each set, and which of the trainable tensors are its own.
+    sets: Vec<(String, Range<usize>)>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) terms: Vec<String>,
     scope: String,
@@ -264,9 +253,50 @@ impl Graph {
         Graph { nodes: vec![], index: HashMap::new(), indexed: 0, ..self.clone() }
     }
 
-    /// An empty graph over the given trainable and frozen tensors.
+    /// An empty graph over the given trainable tensors, all in one set, and frozen ones.
     pub fn new(params: Vec<Tensor>, constants: Vec<Tensor>) -> Graph {
-        Graph { params, constants, ..Graph::default() }
+        Graph::with_sets(vec![TensorSet::new("parameters", params)], constants)
+    }
+
+    /// An empty graph over sets of trainable tensors, which are numbered one set after the other, and frozen ones.
+    pub fn with_sets(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Graph {
+        let mut graph = Graph { constants, ..Graph::default() };
+        for TensorSet { name, tensors } in sets {
+            let first = graph.params.len();
+            graph.params.extend(tensors);
+            graph.sets.push((name, first..graph.params.len()));
+        }
+        graph
+    }
+
+    /// The sets.
+    pub fn sets(&self) -> impl Iterator<Item = Set> + use<> {
+        (0..self.sets.len()).map(Set)
+    }
+
+    /// The name of a set; empty where the graph has none of this number.
+    pub fn set_name(&self, set: Set) -> &str {
+        self.sets.get(set.0).map_or("", |(name, _)| name)
+    }
+
+    /// The numbers of a set's tensors; none where the graph has no such set.
+    pub fn members(&self, set: Set) -> Range<usize> {
+        self.sets.get(set.0).map_or(0..0, |(_, members)| members.clone())
+    }
+
+    /// The tensors of a set.
+    pub fn tensors(&self, set: Set) -> &[Tensor] {
+        self.params.get(self.members(set)).unwrap_or_default()
+    }
+
+    /// Where they lie in each of its buffers.
+    pub fn layout(&self, set: Set) -> Layout {
+        Layout::new(self.tensors(set))
+    }
+
+    /// The set of a trainable tensor.
+    pub fn set_of(&self, param: usize) -> Option<Set> {
+        self.sets.iter().position(|(_, members)| members.contains(&param)).map(Set)
     }
 
     /// The node. Where the graph has no such node: a scalar parameter that no graph has.
@@ -373,9 +403,9 @@ impl Graph {
         Ok(self.push(Op::Constant(index), shape))
     }
 
-    /// A whole arena, laid out for the graph's trainable tensors.
+    /// A whole buffer of a set.
     pub fn arena(&mut self, arena: Arena) -> NodeId {
-        let shape = Layout::new(&self.params).matrix();
+        let shape = self.layout(arena.set).matrix();
         self.push(Op::Arena(arena), shape)
     }
 

@@ -2,15 +2,17 @@
 //! their rows. Everybody relies on zeros there, and mostly they follow from the expression.
 
 use super::node::{Graph, NodeId, Op};
+use super::set::Set;
 
 impl Graph {
-    /// Whether a value that goes into an arena is 0 wherever the arenas it is made from are.
-    pub(crate) fn stays_zero(&self, id: NodeId) -> bool {
+    /// Whether a value that goes into a buffer of a set is 0 wherever the set's other buffers are.
+    pub(crate) fn stays_zero(&self, id: NodeId, set: Set) -> bool {
         let space = self.shape(id);
         let mut known: Vec<Option<f64>> = Vec::new();
         for (_, node) in self.nodes().take_while(|(at, _)| *at <= id) {
             known.push(match &node.op {
-                Op::Arena(_) => Some(0.0),
+                // Another set has its zeros elsewhere.
+                Op::Arena(arena) => (arena.set == set).then_some(0.0),
                 Op::Fill(value) => Some(*value),
                 Op::Map { expr, inputs } => {
                     // What is repeated has no padding, and a value of its own.

@@ -3,7 +3,7 @@
 use super::build::Builder;
 use super::{Corruption, Init, Latent, Layer, Loss, Scaling, Spec};
 use crate::error::Result;
-use crate::graph::{Graph, Shape, Sink, Tensor};
+use crate::graph::{Graph, Layout, Shape, Sink, Tensor, TensorSet};
 use crate::random::Draw;
 
 /// What a graph is for.
@@ -41,6 +41,9 @@ pub enum Purpose {
     Corrupt,
 }
 
+/// The most bytes of a set: what Vulkan and DX12 bind at most.
+const MOST: u64 = i32::MAX as u64;
+
 /// Keeps the draws of a mixture's first biases apart from those of weights.
 const START: u32 = 0xc000_0000;
 
@@ -59,6 +62,8 @@ enum Start {
 pub struct Network {
     spec: Spec,
     params: Vec<Tensor>,
+    /// The most bytes of a set.
+    most: u64,
     constants: Vec<Tensor>,
     /// Encoder layers, then decoder layers.
     pub(super) layers: Vec<Dense>,
@@ -94,6 +99,7 @@ impl Network {
         let mut network = Network {
             spec: spec.clone(),
             params: vec![],
+            most: MOST,
             constants: vec![],
             layers: vec![],
             log_variance: None,
@@ -181,6 +187,32 @@ impl Network {
         &self.params
     }
 
+    /// The same where no set may have more bytes, as far as single tensors allow: what one binding may hold.
+    pub(crate) fn within(self, bytes: u64) -> Network {
+        Network { most: bytes.min(MOST), ..self }
+    }
+
+    /// The trainable tensors in the sets that they lie in: one, unless it had more bytes than a binding may.
+    pub fn sets(&self) -> Vec<TensorSet> {
+        let mut sets: Vec<Vec<Tensor>> = vec![vec![]];
+        for tensor in &self.params {
+            let last = sets.len() - 1;
+            sets[last].push(tensor.clone());
+            if sets[last].len() > 1 && Layout::new(&sets[last]).bytes > self.most {
+                let next = sets[last].pop();
+                sets.push(next.into_iter().collect());
+            }
+        }
+        let name = |i: usize| if sets.len() == 1 { "parameters".into() } else { format!("parameters {i}") };
+        let names: Vec<String> = (0..sets.len()).map(name).collect();
+        names.into_iter().zip(sets).map(|(name, tensors)| TensorSet { name, tensors }).collect()
+    }
+
+    /// A graph of its tensors alone.
+    pub(crate) fn tensors(&self) -> Graph {
+        Graph::with_sets(self.sets(), self.constants.clone())
+    }
+
     /// The frozen tensors: what scales the input, (x − shift) · scale, and what some corruptions need.
     pub fn constants(&self) -> &[Tensor] {
         &self.constants
@@ -255,7 +287,7 @@ impl Network {
     }
 
     fn builder(&self, noisy: bool) -> Result<Builder<'_>> {
-        let mut g = Graph::new(self.params.clone(), self.constants.clone());
+        let mut g = self.tensors();
         let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
         Ok(Builder { network: self, spec: &self.spec, g, params, noisy, slopes: vec![] })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Target;
 use super::values::{Values, Way};
-use crate::graph::{Arena, Layout, NodeId, Op, Sink};
+use crate::graph::{Arena, Kept, NodeId, Op, Sink};
 
 /// A storage range that a dispatch binds, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,13 +33,18 @@ pub(super) enum Cut {
 /// What groups of a plan bind.
 pub(super) struct Binds<'a> {
     values: &'a Values,
-    one_arena: bool,
+    /// For each trainable tensor the buffer of gradients that it shares one binding of with others.
+    gradients: Vec<Option<Arena>>,
 }
 
 impl<'a> Binds<'a> {
     pub fn new(values: &'a Values, target: &Target) -> Binds<'a> {
-        let one_arena = Layout::new(&values.graph.params).bytes <= target.limits.binding_bytes;
-        Binds { values, one_arena }
+        let graph = &values.graph;
+        let mut gradients = vec![None; graph.params.len()];
+        for set in graph.sets().filter(|&set| graph.layout(set).bytes <= target.limits.binding_bytes) {
+            gradients[graph.members(set)].fill(Some(set.arena(Kept::Gradients)));
+        }
+        Binds { values, gradients }
     }
 
     /// What a node binds to be computed where `own` tells which values are computed beside it; a product reads the factors
@@ -71,8 +76,10 @@ impl<'a> Binds<'a> {
     /// What it binds to leave a value behind.
     pub fn writes(&self, id: NodeId, to: &mut BTreeSet<Binding>) {
         match self.values[id].sink {
-            Some(Sink::Gradient(_)) if self.one_arena => to.extend([Binding::Arena(Arena::Grads), Binding::Flags]),
-            Some(Sink::Gradient(_)) => to.extend([Binding::Value(id, Cut::Quads), Binding::Flags]),
+            Some(Sink::Gradient(i)) => {
+                let all = self.gradients.get(i).copied().flatten();
+                to.extend([all.map_or(Binding::Value(id, Cut::Quads), Binding::Arena), Binding::Flags]);
+            }
             Some(Sink::Update(arena)) => to.extend([Binding::Arena(arena), Binding::Flags]),
             Some(Sink::Term(_)) => drop(to.insert(Binding::Terms)),
             Some(Sink::Output(_)) | None => drop(to.insert(Binding::Value(id, Cut::Quads))),

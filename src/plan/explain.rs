@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Place, Recording, Role};
-use crate::graph::{Arena, NodeId, Op, Sink};
+use crate::graph::{Arena, Kept, NodeId, Op, Sink};
 
 impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +36,7 @@ impl fmt::Display for Recording {
         writeln!(f, "\nbuffers of its own, {}; the rest is shared", quantity(self.own_bytes(), "B"))?;
         for (role, bytes) in &self.buffers {
             let shared = if role.is_own() { "" } else { "  shared" };
-            writeln!(f, "  {:<16} {:>10}{shared}", buffer(*role), quantity(*bytes, "B"))?;
+            writeln!(f, "  {:<16} {:>10}{shared}", self.buffer(*role), quantity(*bytes, "B"))?;
         }
         Ok(())
     }
@@ -51,24 +51,30 @@ impl Recording {
             (Op::Constant(i), _) => self.graph.constants[*i].name.clone(),
             (_, Some(Sink::Gradient(i))) => format!("gradient of {}", self.graph.params[i].name),
             (_, Some(Sink::Term(i))) => format!("term {}", self.graph.terms[i]),
-            _ => buffer(place.role),
+            _ => self.buffer(place.role),
         }
     }
-}
 
-/// What a buffer holds.
-fn buffer(role: Role) -> String {
-    match role {
-        Role::Arena(Arena::Params) => "parameters".into(),
-        Role::Arena(Arena::Grads) => "gradients".into(),
-        Role::Arena(Arena::First) => "first moments".into(),
-        Role::Arena(Arena::Second) => "second moments".into(),
-        Role::Arena(Arena::Best) => "best parameters".into(),
-        Role::Slot(i) => format!("slot {i}"),
-        Role::Half(i) => format!("half slot {i}"),
-        Role::Input(i) => format!("input {i}"),
-        Role::Output(i) => format!("output {i}"),
-        other => format!("{other:?}").to_lowercase(),
+    /// What a buffer holds.
+    pub(super) fn buffer(&self, role: Role) -> String {
+        match role {
+            Role::Arena(Arena { set, kept }) => {
+                let name = self.graph.set_name(set);
+                match kept {
+                    Kept::Values => name.into(),
+                    Kept::Gradients if self.graph.sets().count() == 1 => "gradients".into(),
+                    Kept::Gradients => format!("gradients of {name}"),
+                    Kept::First => format!("first moments of {name}"),
+                    Kept::Second => format!("second moments of {name}"),
+                    Kept::Best => format!("best {name}"),
+                }
+            }
+            Role::Slot(i) => format!("slot {i}"),
+            Role::Half(i) => format!("half slot {i}"),
+            Role::Input(i) => format!("input {i}"),
+            Role::Output(i) => format!("output {i}"),
+            other => format!("{other:?}").to_lowercase(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::Target;
 use super::binds::{Binding, Binds, Cut};
 use super::values::{Values, Way, same_matrix};
-use crate::graph::{NodeId, Op, Shape};
+use crate::graph::{NodeId, Op, Set, Shape, Sink};
 
 /// The nodes of one dispatch, or of one part of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,17 @@ pub(super) fn groups(values: &Values, target: &Target) -> Vec<Group> {
         }
     }
     drafts.groups
+}
+
+/// Whether whatever reads a value that replaces an arena's is in the value's own group.
+pub(super) fn keeps_updates(values: &Values, groups: &[Group]) -> bool {
+    let keeps = |group: &Group| {
+        let own: BTreeSet<NodeId> = group.nodes().collect();
+        let updates = own.iter().filter(|&&id| matches!(values[id].sink, Some(Sink::Update(_))));
+        updates.flat_map(|&id| &values[id].readers).all(|(reader, _)| own.contains(reader))
+    };
+    let updates = values.graph.sinks().iter().any(|(sink, _)| matches!(sink, Sink::Update(_)));
+    !updates || groups.iter().all(keeps)
 }
 
 /// Which elementwise nodes are computed on the way into a reduction.
@@ -196,9 +207,23 @@ impl Drafts<'_> {
         let (values, value) = (self.values, &self.values[id]);
         let own = |input: &&NodeId| self.of[values.home(**input).0] == Some(at);
         let register = |&input: &NodeId| value.way == Way::Element && values.in_register(input, values.shape(id));
-        same_matrix(&self.groups[at].space, values.shape(id))
+        // An update reads what else is kept of its set, and there is room for one set's in a group.
+        let sets = self.set(&[id]).is_none_or(|set| self.set(&self.groups[at].body).is_none_or(|other| other == set));
+        sets && same_matrix(&self.groups[at].space, values.shape(id))
             && value.inputs.iter().filter(own).all(register)
             && self.bound_with(at, id).len() <= self.most
+    }
+
+    /// The set that the first of some nodes that replace or read whole buffers of a set does that with.
+    fn set(&self, nodes: &[NodeId]) -> Option<Set> {
+        let of = |&id: &NodeId| match self.values[id].sink {
+            Some(Sink::Update(arena)) => Some(arena.set),
+            _ => self.values[id].inputs.iter().find_map(|&input| match *self.values.op(self.values.home(input)) {
+                Op::Arena(arena) => Some(arena.set),
+                _ => None,
+            }),
+        };
+        nodes.iter().find_map(of)
     }
 
     /// The group that an elementwise node can join: that of the input computed last, if it computes the same matrix; or

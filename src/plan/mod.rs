@@ -27,6 +27,7 @@ use crate::kernel::{self, Schedule};
 
 pub use tuning::{Product, Tuning};
 
+use fuse::Group;
 use values::Values;
 
 /// What an adapter is like, as far as the choice of kernels goes.
@@ -243,10 +244,19 @@ impl Recording {
                 return Err(Error::Limit { what, needs, allowed, limit: "u32" });
             }
         }
-        let mut values = Values::new(lower::lower(&Values::new(graph.clone()), &target));
-        prepare::prepare(&mut values, target.optimise);
-        values.graph.check()?;
-        let groups = absorb::absorb(&values, fuse::groups(&values, &target), &target);
+        let lowered = lower::lower(&Values::new(graph.clone()), &target);
+        let grouped = |together: bool| -> Result<(Values, Vec<Group>)> {
+            let mut values = Values::new(lowered.clone());
+            prepare::prepare(&mut values, together);
+            values.graph.check()?;
+            let groups = absorb::absorb(&values, fuse::groups(&values, &target), &target);
+            Ok((values, groups))
+        };
+        // Who reads what replaces an arena's value does so where it is computed, if there is room for all of them.
+        let (values, groups) = match grouped(target.optimise)? {
+            (values, groups) if fuse::keeps_updates(&values, &groups) => (values, groups),
+            _ => grouped(false)?,
+        };
         let stages = stage::stages(&values, choose::jobs(&values, groups, &target), &target);
         let places = slots::places(&values, &stages, &target)?;
         let mut dispatches = Vec::with_capacity(stages.len());
@@ -278,8 +288,10 @@ impl Recording {
         let values = self.dispatches.iter().flat_map(|d| d.stores.iter().chain(&d.loads));
         let largest = values.filter(|(_, place)| place.role == role).max_by_key(|(_, place)| place.bytes);
         match largest {
-            Some(&(id, _)) => format!("{} {} in {role:?}", self.graph.describe(id), self.graph.shape(id)),
-            None => format!("{role:?}"),
+            Some(&(id, _)) => {
+                format!("{} {} in {}", self.graph.describe(id), self.graph.shape(id), self.buffer(role))
+            }
+            None => self.buffer(role),
         }
     }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::values::{Values, Way};
-use crate::graph::{Arena, NodeId, Op, Sink};
+use crate::graph::{Arena, Kept, NodeId, Op, Sink};
 
-/// Gives every sink a node of its own, computed and read by nobody else, so that its value can be placed freely.
-pub(super) fn prepare(values: &mut Values, optimise: bool) {
+/// Gives every sink a node of its own, computed and read by nobody else, so that its value can be placed freely. Others may
+/// read a value that replaces an arena's where they do so `together`, in the group that computes it.
+pub(super) fn prepare(values: &mut Values, together: bool) {
     let homes: Vec<NodeId> = values.graph.sinks().iter().map(|&(_, id)| values.home(id)).collect();
     let mut shared: BTreeMap<NodeId, usize> = BTreeMap::new();
     homes.iter().for_each(|&home| *shared.entry(home).or_default() += 1);
@@ -15,9 +16,8 @@ pub(super) fn prepare(values: &mut Values, optimise: bool) {
     for (i, &home) in homes.iter().enumerate() {
         let (sink, id) = values.graph.sinks()[i];
         let free = home == id && values[home].way != Way::Leaf && shared[&home] == 1;
-        // A caller's rows and an arena's gradients lie elsewhere than what other dispatches read. Who reads an updated
-        // value does so in the dispatch that computes it, if dispatches are shared at all.
-        let private = !read[i] || (optimise && matches!(sink, Sink::Update(_)));
+        // A caller's rows and an arena's gradients lie elsewhere than what other dispatches read.
+        let private = !read[i] || (together && matches!(sink, Sink::Update(_)));
         if !(free && private) {
             values.copy_for_sink(i);
         }
@@ -36,7 +36,10 @@ fn late(values: &Values) -> Vec<usize> {
     for (id, node) in values.graph.nodes() {
         let arena = match node.op {
             Op::Arena(arena) => arena,
-            Op::Param(_) => Arena::Params,
+            Op::Param(i) => match values.graph.set_of(i) {
+                Some(set) => set.arena(Kept::Values),
+                None => continue,
+            },
             _ => continue,
         };
         readers.entry(arena).or_default().extend(&values[id].readers);
@@ -44,7 +47,10 @@ fn late(values: &Values) -> Vec<usize> {
     let late = |&(_, &(sink, id)): &(usize, &(Sink, NodeId))| {
         let arena = match sink {
             Sink::Update(arena) => arena,
-            Sink::Gradient(_) => Arena::Grads,
+            Sink::Gradient(i) => match values.graph.set_of(i) {
+                Some(set) => set.arena(Kept::Gradients),
+                None => return false,
+            },
             Sink::Term(_) | Sink::Output(_) => return false,
         };
         let Some(readers) = readers.get(&arena).filter(|readers| !readers.is_empty()) else { return false };

@@ -8,7 +8,7 @@ use super::fuse::Group;
 use super::values::{Values, Way};
 use super::{Place, Role, Target};
 use crate::error::{Error, Result};
-use crate::graph::{Arena, Layout, NodeId, Op, Sink};
+use crate::graph::{Kept, Layout, NodeId, Op, Sink};
 use crate::kernel::{RING, TERMS};
 
 /// Bytes between two terms.
@@ -29,31 +29,34 @@ pub(super) fn places(values: &Values, stages: &[Vec<Job>], target: &Target) -> R
         let (needs, allowed) = (graph.terms.len() as u64, TERMS as u64);
         return Err(Error::Limit { what: "terms of the objective".into(), needs, allowed, limit: "TERMS" });
     }
-    let params = Layout::new(&graph.params);
+    let layouts: Vec<Layout> = graph.sets().map(|set| graph.layout(set)).collect();
+    // Of a trainable tensor, in one of its set's buffers.
+    let tensor = |i: usize, kept: Kept| {
+        let missing = || Error::Internal(format!("trainable tensor {i} is in no set"));
+        let set = graph.set_of(i).ok_or_else(missing)?;
+        let offset = layouts[set.0].offsets[i - graph.members(set).start];
+        Ok(Place { role: Role::Arena(set.arena(kept)), offset, bytes: graph.params[i].shape.bytes(1) })
+    };
     let constants = Layout::new(&graph.constants);
     let mut of = BTreeMap::new();
     let whole = |role, bytes| Place { role, offset: 0, bytes };
     for &(sink, id) in graph.sinks() {
         let shape = graph.shape(id);
         let place = match sink {
-            Sink::Gradient(i) => {
-                Place { role: Role::Arena(Arena::Grads), offset: params.offsets[i], bytes: shape.bytes(1) }
-            }
+            Sink::Gradient(i) => tensor(i, Kept::Gradients)?,
             Sink::Term(i) => Place { role: Role::Terms, offset: i as u64 * TERM_STRIDE, bytes: 16 },
             Sink::Output(i) => whole(Role::Output(i), packed_bytes(shape.elements(target.rows))),
-            Sink::Update(arena) => whole(Role::Arena(arena), params.bytes),
+            Sink::Update(arena) => whole(Role::Arena(arena), layouts[arena.set.0].bytes),
         };
         of.insert(id, place);
     }
     for (id, node) in graph.nodes() {
         let place = match node.op {
-            Op::Param(i) => {
-                Place { role: Role::Arena(Arena::Params), offset: params.offsets[i], bytes: node.shape.bytes(1) }
-            }
+            Op::Param(i) => tensor(i, Kept::Values)?,
             Op::Constant(i) => {
                 Place { role: Role::Constants, offset: constants.offsets[i], bytes: node.shape.bytes(1) }
             }
-            Op::Arena(arena) => whole(Role::Arena(arena), params.bytes),
+            Op::Arena(arena) => whole(Role::Arena(arena), layouts[arena.set.0].bytes),
             Op::Table(_) => whole(Role::Table, RING as u64 * 16),
             Op::Input(i) if values[id].way == Way::Leaf => {
                 whole(Role::Input(i), packed_bytes(node.shape.elements(target.rows)))
@@ -120,7 +123,7 @@ fn buffers(
     }
     for (role, bytes) in &mut buffers {
         match role {
-            Role::Arena(_) => *bytes = Layout::new(&graph.params).bytes,
+            Role::Arena(arena) => *bytes = graph.layout(arena.set).bytes,
             Role::Constants => *bytes = Layout::new(&graph.constants).bytes,
             Role::Slot(i) => *bytes = slots.bytes[*i],
             Role::Half(i) => *bytes = halves.bytes[*i],

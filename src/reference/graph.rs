@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, Layout, NodeId, Op, Over, Real, Reduction, Shape};
+use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Real, Reduction, Shape};
 use crate::graph::{Sink, eval_binary, is_nan};
 use crate::random::{Draw, permute};
 
@@ -119,9 +119,12 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
     if value.len() != length {
         return Err(missing(&format!("a value of length {length} (found {})", value.len())));
     }
-    let update = graph.sinks().iter().any(|(sink, of)| *of == id && matches!(sink, Sink::Update(_)));
-    if update && !graph.stays_zero(id) {
-        Layout::new(&graph.params).clear_padding(&graph.params, &mut value);
+    let update = |(sink, of): &(Sink, NodeId)| match sink {
+        Sink::Update(arena) if *of == id => Some(arena.set),
+        _ => None,
+    };
+    if let Some(set) = graph.sinks().iter().find_map(update).filter(|&set| !graph.stays_zero(id, set)) {
+        graph.layout(set).clear_padding(graph.tensors(set), &mut value);
     }
     Ok(value)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::graph::{Environment, Values, evaluate_node};
 use crate::error::{Error, Result};
-use crate::graph::{Arena, Graph, Layout, NodeId, Op, Shape, Sink};
+use crate::graph::{Graph, Kept, Layout, NodeId, Op, Shape, Sink, Tensor};
 use crate::plan::{Dispatch, Place, Recording, Role};
 
 /// What the sinks received, without padding.
@@ -66,8 +66,11 @@ impl Memory<'_> {
         let empty = |&(role, bytes): &(Role, u64)| (role, vec![POISON; bytes as usize / 4]);
         let buffers = recording.buffers.iter().map(empty).collect();
         let mut memory = Memory { graph, rows: env.rows, buffers };
-        let pack = |tensors, values: &[Vec<f32>]| Layout::new(tensors).pack(tensors, values);
-        memory.provide(Role::Arena(Arena::Params), &pack(&graph.params, &env.params)?)?;
+        let pack = |tensors: &[Tensor], values: &[Vec<f32>]| Layout::new(tensors).pack(tensors, values);
+        for set in graph.sets() {
+            let own = env.params.get(graph.members(set)).unwrap_or_default();
+            memory.provide(Role::Arena(set.arena(Kept::Values)), &pack(graph.tensors(set), own)?)?;
+        }
         memory.provide(Role::Constants, &pack(&graph.constants, &env.constants)?)?;
         for (arena, values) in &env.arenas {
             memory.provide(Role::Arena(*arena), values)?;

@@ -15,9 +15,9 @@ use super::replace::replace;
 use super::{Session, Training};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
-use crate::graph::{Arena, Tensor};
+use crate::graph::{Kept, Tensor};
 use crate::model::{Network, Spec};
-use crate::plan::{Role, Target, Tuning};
+use crate::plan::{Target, Tuning};
 
 /// The version of the files written here; readers refuse a newer one.
 const VERSION: u64 = 1;
@@ -45,15 +45,15 @@ struct Run {
 
 impl Run {
     /// What the run keeps beside the parameters, with the prefix of the tensors' names. Moments start at zero.
-    fn arenas(&self) -> impl Iterator<Item = (Arena, &'static str)> {
+    fn kept(&self) -> impl Iterator<Item = (Kept, &'static str)> {
         let (first, second) = self.training.optimizer.moments();
         let begun = self.step > 0;
         let all = [
-            (Arena::First, "optimizer.first.", first && begun),
-            (Arena::Second, "optimizer.second.", second && begun),
-            (Arena::Best, "early_stopping.best.", self.best.validation.is_some()),
+            (Kept::First, "optimizer.first.", first && begun),
+            (Kept::Second, "optimizer.second.", second && begun),
+            (Kept::Best, "early_stopping.best.", self.best.validation.is_some()),
         ];
-        all.into_iter().filter(|(_, _, kept)| *kept).map(|(arena, prefix, _)| (arena, prefix))
+        all.into_iter().filter(|(_, _, is)| *is).map(|(kept, prefix, _)| (kept, prefix))
     }
 }
 
@@ -148,8 +148,8 @@ impl Session {
         }
         if let Some(run) = run {
             metadata.insert("strait.run".into(), serde_json::to_string(&run).map_err(json)?);
-            for (arena, prefix) in run.arenas() {
-                tensors.extend(named(prefix, self.network.params(), self.read_arena(arena)?));
+            for (kept, prefix) in run.kept() {
+                tensors.extend(named(prefix, self.network.params(), self.read_kept(kept)?));
             }
         }
         let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
@@ -220,9 +220,9 @@ impl Session {
         if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
             return Err(fail("strait.run", &format!("start {}", run.start), &format!("0 to {}, its step", run.step)));
         }
-        let mut arenas = Vec::new();
-        for (arena, prefix) in run.iter().flat_map(Run::arenas) {
-            arenas.push((arena, take(path, prefix, network.params(), Weights::InOut, &mut tensors)?));
+        let mut beside = Vec::new();
+        for (kept, prefix) in run.iter().flat_map(Run::kept) {
+            beside.push((kept, take(path, prefix, network.params(), Weights::InOut, &mut tensors)?));
         }
         if let Some(name) = tensors.keys().next() {
             return Err(fail(name, "a tensor", "the tensors of the spec and of the run alone"));
@@ -236,10 +236,9 @@ impl Session {
             (session.step, session.start, session.best) = (run.step, run.start, run.best);
             (session.rows, session.look) = (run.rows, run.look);
             session.tuning = Arc::new(usable(run.tuning, &Target::of(gpu, 1)));
-            let bytes = session.shared(Role::Arena(Arena::Params))?.bytes();
-            for (arena, values) in arenas {
-                session.shared.insert(Role::Arena(arena), gpu.buffer(&format!("{arena:?}"), bytes)?);
-                session.write_arena(arena, &values)?;
+            for (kept, values) in beside {
+                session.keep(kept)?;
+                session.write_kept(kept, &values)?;
             }
         }
         Ok(session)

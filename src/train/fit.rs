@@ -8,9 +8,8 @@ use super::trainer::next_budget;
 use super::{Fit, Progress, Session, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::gpu::{Wait, Work};
-use crate::graph::Arena;
-use crate::plan::Role;
+use crate::gpu::Wait;
+use crate::graph::Kept;
 
 /// A run under way, from one report to the next.
 #[derive(Debug)]
@@ -87,8 +86,7 @@ impl Run {
     /// Nothing is left to do: the best parameters come back, where they were looked for.
     fn end(&mut self, session: &mut Session) -> Result<()> {
         if session.best.validation.is_some() {
-            let [best, params] = [Arena::Best, Arena::Params].map(|arena| session.shared(Role::Arena(arena)));
-            session.gpu.submit([Work::Copy(best?, params?)])?;
+            session.copy_kept(Kept::Best, Kept::Values)?;
         }
         session.over = true;
         self.stop = Some(if session.waited_long() { Stop::Early } else { Stop::Done });

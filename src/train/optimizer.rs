@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, not_negative, positive};
-use crate::graph::{Arena, Expr, Graph, NodeId, Over, Sink, Tensor};
+use crate::graph::{Arena, Expr, Graph, Kept, NodeId, Over, Set, Shape, Sink, Tensor, TensorSet};
 
 /// How parameters follow their gradients. g is the gradient, lr the scheduled learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,43 +101,60 @@ impl Optimizer {
         [learning_rate as f32, first as f32, second as f32, 0.0]
     }
 
-    /// The graph of one update of all parameters, gradients clipped to the global norm `clip` where given.
+    /// The graph of one update of all parameters, in one set, gradients clipped to the global norm `clip` where given.
     ///
     /// # Errors
     /// [`Error::Shape`], which sound tensors do not cause.
     pub fn graph(&self, params: &[Tensor], clip: Option<f64>) -> Result<Graph> {
-        let mut g = Graph::new(params.to_vec(), vec![]);
+        self.update(vec![TensorSet::new("parameters", params.to_vec())], &[Set::FIRST], clip)
+    }
+
+    /// The graph of one update of those of the sets that are `trained`, their gradients clipped to one norm of all of them
+    /// where `clip` is given. What else there is keeps its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where one of `trained` is none of the sets; [`Error::Shape`], which sound tensors do not cause.
+    pub fn update(&self, sets: Vec<TensorSet>, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
+        let mut g = Graph::with_sets(sets, vec![]);
         g.set_scope("update");
-        let (p, gradient) = (g.arena(Arena::Params), g.arena(Arena::Grads));
         let scale = match clip {
-            Some(limit) => Some(clip_scale(&mut g, gradient, limit)?),
+            Some(limit) => Some(clip_scale(&mut g, trained, limit)?),
             None => None,
         };
+        for &set in trained {
+            self.update_set(&mut g, set, scale)?;
+        }
+        g.check()?;
+        Ok(g)
+    }
+
+    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>) -> Result<()> {
+        let (p, gradient) = (g.arena(set.arena(Kept::Values)), g.arena(set.arena(Kept::Gradients)));
         let gradient = match scale {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
             None => gradient,
         };
         let table = [g.table(0), g.table(1), g.table(2)];
+        let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
         let new = match *self {
             Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, table[0]], |[p, g, lr]| p - lr * g)?,
             Optimizer::Sgd { momentum, nesterov } => {
-                let b = update(&mut g, Arena::First, gradient, |b, g| momentum * b + g)?;
+                let b = update(g, first, gradient, |b, g| momentum * b + g)?;
                 g.map([p, gradient, b, table[0]], |[p, g, b, lr]| p - lr * if nesterov { g + momentum * b } else { b })?
             }
             Optimizer::RmsProp { alpha, epsilon } => {
-                let v = update(&mut g, Arena::Second, gradient, |v, g| alpha * v + (1.0 - alpha) * g.square())?;
+                let v = update(g, second, gradient, |v, g| alpha * v + (1.0 - alpha) * g.square())?;
                 g.map([p, gradient, v, table[0]], |[p, g, v, lr]| p - lr * g / (v.sqrt() + epsilon))?
             }
             Optimizer::Adam { beta1, beta2, epsilon } => {
-                adam(&mut g, p, gradient, table, [beta1, beta2, epsilon, 0.0])?
+                adam(g, set, [p, gradient], table, [beta1, beta2, epsilon, 0.0])?
             }
             Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
-                adam(&mut g, p, gradient, table, [beta1, beta2, epsilon, weight_decay])?
+                adam(g, set, [p, gradient], table, [beta1, beta2, epsilon, weight_decay])?
             }
         };
-        g.sink(Sink::Update(Arena::Params), new);
-        g.check()?;
-        Ok(g)
+        g.sink(Sink::Update(set.arena(Kept::Values)), new);
+        Ok(())
     }
 
     /// Checks the parameters.
@@ -175,25 +192,34 @@ fn update(g: &mut Graph, arena: Arena, gradient: NodeId, f: impl FnOnce(Expr, Ex
     Ok(new)
 }
 
-fn adam(g: &mut Graph, p: NodeId, gradient: NodeId, table: [NodeId; 3], numbers: [f64; 4]) -> Result<NodeId> {
+fn adam(g: &mut Graph, set: Set, [p, gradient]: [NodeId; 2], table: [NodeId; 3], numbers: [f64; 4]) -> Result<NodeId> {
     let [beta1, beta2, epsilon, decay] = numbers;
-    let m = update(g, Arena::First, gradient, |m, g| beta1 * m + (1.0 - beta1) * g)?;
-    let v = update(g, Arena::Second, gradient, |v, g| beta2 * v + (1.0 - beta2) * g.square())?;
+    let m = update(g, set.arena(Kept::First), gradient, |m, g| beta1 * m + (1.0 - beta1) * g)?;
+    let v = update(g, set.arena(Kept::Second), gradient, |v, g| beta2 * v + (1.0 - beta2) * g.square())?;
     g.map([p, m, v, table[0], table[1], table[2]], |[p, m, v, lr, first, second]| {
         let kept = if decay == 0.0 { p } else { &p * (1.0 - decay * lr) };
         kept - first * m / (v.sqrt() * second + epsilon)
     })
 }
 
-/// The factor that brings the norm of all gradients down to `limit`.
-fn clip_scale(g: &mut Graph, gradient: NodeId, limit: f64) -> Result<NodeId> {
+/// The factor that brings the norm of all gradients of these sets down to `limit`.
+fn clip_scale(g: &mut Graph, sets: &[Set], limit: f64) -> Result<NodeId> {
     // Gradients whose own squares overflow halt the run, so that each is below 2^64 here. Divided by the power of two above
     // the root of their number, the sum of their squares cannot overflow either; no digit changes, and what is too small to
     // have a square then is far below the margin.
-    let count = g.shape(gradient).elements(1) as f64;
+    let gradients: Vec<NodeId> = sets.iter().map(|set| g.arena(set.arena(Kept::Gradients))).collect();
+    let count: f64 = gradients.iter().map(|&id| g.shape(id).elements(1) as f64).sum();
     let unit = 2f64.powf((0.5 * count.log2()).ceil());
-    let square = g.map([gradient], |[g]| (g * (1.0 / unit)).square())?;
-    let columns = g.sum(Over::Rows, square);
-    let sum = g.sum_all(columns);
-    g.map([sum], |[s]| (limit / (s.sqrt() * unit + CLIP_MARGIN)).min(1.0))
+    let mut total: Option<NodeId> = None;
+    for gradient in gradients {
+        let square = g.map([gradient], |[g]| (g * (1.0 / unit)).square())?;
+        let columns = g.sum(Over::Rows, square);
+        let sum = g.sum_all(columns);
+        total = Some(match total {
+            Some(total) => g.map([total, sum], |[a, b]| a + b)?,
+            None => sum,
+        });
+    }
+    let total = total.unwrap_or_else(|| g.fill(0.0, Shape::scalar()));
+    g.map([total], |[s]| (limit / (s.sqrt() * unit + CLIP_MARGIN)).min(1.0))
 }

@@ -1,6 +1,7 @@
 //! The session: a model on the GPU, ready to be trained and used.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::feed::{Feed, Part};
@@ -10,8 +11,8 @@ use super::trainer::Trainer;
 use super::{EarlyStopping, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Wait};
-use crate::graph::{Arena, Graph, Layout, Op, Tensor};
+use crate::gpu::{Buffer, Gpu, Wait, Work};
+use crate::graph::{Graph, Kept, Layout, Op, Set, Tensor};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Corruption, Network, Precision, Purpose, Scaling, Spec};
 use crate::plan::{Role, Tuning};
@@ -79,24 +80,28 @@ impl Session {
         if spec.precision == Precision::F16 && !gpu.limits().f16 {
             return Err(Error::spec("precision", "f16", "f32 on a device without the feature SHADER_F16"));
         }
-        let network = Network::new(spec)?;
-        let layout = Layout::new(network.params());
-        let mut shared = BTreeMap::new();
-        let arena = |bytes: u64, what: &str| match bytes > gpu.limits().binding_bytes {
-            false => gpu.buffer(what, bytes),
-            true => {
-                let allowed = gpu.limits().binding_bytes;
-                let limit = "max_storage_buffer_binding_size";
-                Err(Error::Limit { what: what.into(), needs: bytes, allowed, limit })
-            }
+        let network = Network::new(spec)?.within(gpu.limits().binding_bytes);
+        let graph = network.tensors();
+        let values = |set: Set| {
+            // A set that is too large has one tensor.
+            let name = graph.tensors(set).first().map_or("", |tensor| &tensor.name);
+            let what = format!("{}, from {name} on", graph.set_name(set));
+            (Role::Arena(set.arena(Kept::Values)), what, graph.layout(set).bytes)
         };
-        shared.insert(Role::Arena(Arena::Params), arena(layout.bytes, "the parameters")?);
+        let mut wanted: Vec<(Role, String, u64)> = graph.sets().map(values).collect();
         if !network.constants().is_empty() {
-            let bytes = Layout::new(network.constants()).bytes;
-            shared.insert(Role::Constants, arena(bytes, "the frozen tensors")?);
+            wanted.push((Role::Constants, "the frozen tensors".into(), Layout::new(network.constants()).bytes));
         }
-        shared.insert(Role::Table, gpu.buffer("table", RING as u64 * 16)?);
-        shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
+        wanted.push((Role::Table, "table".into(), RING as u64 * 16));
+        wanted.push((Role::Flags, "flags".into(), 16));
+        let (allowed, limit) = (gpu.limits().binding_bytes, "max_storage_buffer_binding_size");
+        if let Some((_, what, needs)) = wanted.iter().find(|(.., bytes)| *bytes > allowed) {
+            return Err(Error::Limit { what: what.clone(), needs: *needs, allowed, limit });
+        }
+        let mut shared = BTreeMap::new();
+        for (role, what, bytes) in wanted {
+            shared.insert(role, gpu.buffer(&what, bytes)?);
+        }
         let scaled = network.constants().is_empty();
         let mut session = Session {
             gpu: gpu.clone(),
@@ -117,7 +122,7 @@ impl Session {
             inference: BTreeMap::new(),
             tuning: Arc::default(),
         };
-        session.write_arena(Arena::Params, &session.network.initial(training.seed))?;
+        session.write_kept(Kept::Values, &session.network.initial(training.seed))?;
         // What a spec says itself need not be learned.
         if let (Scaling::None, Corruption::Missing { keep }) = (spec.scaling, &spec.corruption) {
             session.set_constants(&[keep.iter().map(|&k| f32::from(u8::from(k))).collect()])?;
@@ -155,7 +160,7 @@ impl Session {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        self.read_arena(Arena::Params)
+        self.read_kept(Kept::Values)
     }
 
     /// Reads one trainable tensor back, row-major, by its name.
@@ -176,9 +181,14 @@ impl Session {
             let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             return Err(Error::data("parameter", format!("{name:?}"), names.join(", ")));
         };
-        let (shape, first) = (&tensors[at].shape, Layout::new(tensors).offsets[at] as usize / 4);
+        let graph = self.network.tensors();
+        let missing = || Error::Internal(format!("{name} is in no set"));
+        let set = graph.set_of(at).ok_or_else(missing)?;
+        let (shape, first) =
+            (&tensors[at].shape, graph.layout(set).offsets[at - graph.members(set).start] as usize / 4);
         let (columns, stride) = (shape.columns(), shape.stride());
-        let padded = self.gpu.read(self.shared(Role::Arena(Arena::Params))?, first, shape.blocks() * stride)?;
+        let buffer = self.shared(Role::Arena(set.arena(Kept::Values)))?;
+        let padded = self.gpu.read(buffer, first, shape.blocks() * stride)?;
         Ok(padded.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
     }
 
@@ -197,7 +207,7 @@ impl Session {
                 return Err(Error::data(&tensor.name, bad, "finite numbers"));
             }
         }
-        self.write_arena(Arena::Params, values)?;
+        self.write_kept(Kept::Values, values)?;
         (self.best, self.look) = (Best::default(), false);
         Ok(())
     }
@@ -228,17 +238,46 @@ impl Session {
         }
     }
 
-    pub(super) fn write_arena(&self, arena: Arena, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = self.network.params();
-        let packed = Layout::new(tensors).pack(tensors, values)?;
-        self.gpu.write(self.shared(Role::Arena(arena))?, 0, bytemuck::cast_slice(&packed))
+    /// Makes the buffers that keep something of the parameters, where they are not there.
+    pub(super) fn keep(&mut self, kept: Kept) -> Result<()> {
+        let graph = self.network.tensors();
+        for set in graph.sets() {
+            if let Entry::Vacant(e) = self.shared.entry(Role::Arena(set.arena(kept))) {
+                e.insert(self.gpu.buffer(&format!("{kept:?} of {}", graph.set_name(set)), graph.layout(set).bytes)?);
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn read_arena(&self, arena: Arena) -> Result<Vec<Vec<f32>>> {
-        let tensors = self.network.params();
-        let layout = Layout::new(tensors);
-        let packed = self.gpu.read(self.shared(Role::Arena(arena))?, 0, layout.bytes as usize / 4)?;
-        layout.unpack(tensors, &packed)
+    /// Writes something that is kept of the parameters, in the order of [`Session::tensors`].
+    pub(super) fn write_kept(&self, kept: Kept, values: &[Vec<f32>]) -> Result<()> {
+        let graph = self.network.tensors();
+        for set in graph.sets() {
+            let own = values.get(graph.members(set)).unwrap_or_default();
+            let packed = graph.layout(set).pack(graph.tensors(set), own)?;
+            self.gpu.write(self.shared(Role::Arena(set.arena(kept)))?, 0, bytemuck::cast_slice(&packed))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_kept(&self, kept: Kept) -> Result<Vec<Vec<f32>>> {
+        let (graph, mut values) = (self.network.tensors(), Vec::new());
+        for set in graph.sets() {
+            let layout = graph.layout(set);
+            let packed = self.gpu.read(self.shared(Role::Arena(set.arena(kept)))?, 0, layout.bytes as usize / 4)?;
+            values.extend(layout.unpack(graph.tensors(set), &packed)?);
+        }
+        Ok(values)
+    }
+
+    /// Copies what is kept of the parameters over something else that is, on the device.
+    pub(super) fn copy_kept(&self, from: Kept, to: Kept) -> Result<()> {
+        let mut work = Vec::new();
+        for set in self.network.tensors().sets() {
+            let [from, to] = [from, to].map(|kept| self.shared(Role::Arena(set.arena(kept))));
+            work.push(Work::Copy(from?, to?));
+        }
+        self.gpu.submit(work)
     }
 
     pub(super) fn shared(&self, role: Role) -> Result<&Buffer> {

@@ -5,8 +5,8 @@ use super::progress::Best;
 use super::trainer::{TableWriter, Trainer};
 use super::{Objective, Progress, Session};
 use crate::error::{Error, Result};
-use crate::gpu::{Timed, Wait, Work};
-use crate::graph::Arena;
+use crate::gpu::{Timed, Wait};
+use crate::graph::Kept;
 use crate::plan::Role;
 
 impl Session {
@@ -192,8 +192,7 @@ impl Session {
         let loss = found.loss;
         let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
         if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
-            let (best, params) = (self.shared(Role::Arena(Arena::Best))?, self.shared(Role::Arena(Arena::Params))?);
-            gpu.submit([Work::Copy(params, best)])?;
+            self.copy_kept(Kept::Values, Kept::Best)?;
             self.best = Best { validation: Some(loss), waited: 0 };
         } else {
             self.best.waited = self.best.waited.saturating_add(1);

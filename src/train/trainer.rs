@@ -12,7 +12,7 @@ use super::{Progress, Session};
 use crate::data::Source;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Timed, Work};
-use crate::graph::{Arena, Layout};
+use crate::graph::{Kept, Set};
 use crate::kernel::{RING, TERMS};
 use crate::model::Purpose;
 use crate::plan::{Recording, Role, Target};
@@ -62,15 +62,11 @@ pub(super) struct Submit {
 impl Trainer {
     pub fn new(session: &mut Session, feed: Feed, validation: Option<Arc<dyn Source>>) -> Result<Trainer> {
         let gpu = session.gpu.clone();
-        let layout = Layout::new(session.network.params());
         let (first, second) = session.training.optimizer.moments();
         let best = session.training.early_stopping.is_some();
-        let wanted = [(Arena::Grads, true), (Arena::First, first), (Arena::Second, second), (Arena::Best, best)];
-        for (arena, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-            let role = Role::Arena(arena);
-            if let std::collections::btree_map::Entry::Vacant(e) = session.shared.entry(role) {
-                e.insert(gpu.buffer(&format!("{arena:?}"), layout.bytes)?);
-            }
+        let wanted = [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second), (Kept::Best, best)];
+        for (kept, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+            session.keep(kept)?;
         }
         session.shared.insert(Role::Data, feed.buffer.clone());
         let graph = session.network.graph(Purpose::Train, session.training.shuffle)?;
@@ -82,7 +78,8 @@ impl Trainer {
         let steps = feed.steps_per_epoch().saturating_mul(session.training.epochs).saturating_sub(taken);
         let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
         let forward = Program::new(&gpu, &recording, &session.state, &session.shared)?;
-        let update = session.training.optimizer.graph(session.network.params(), session.training.clip_norm)?;
+        let sets: Vec<Set> = graph.sets().collect();
+        let update = session.training.optimizer.update(session.network.sets(), &sets, session.training.clip_norm)?;
         let update = Recording::new(&update, Target::of(&gpu, 1))?;
         let update = Program::new(&gpu, &update, &session.state, &session.shared)?;
         let (terms, flags) = (forward.buffer(Role::Terms)?, session.shared(Role::Flags)?.clone());

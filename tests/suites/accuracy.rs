@@ -2,7 +2,7 @@
 //! a class where several come out equal.
 
 use crate::common::{both, gpu, values};
-use strait::graph::{Arena, Graph, Layout, Over, Shape, Sink, Tensor};
+use strait::graph::{Graph, Kept, Layout, Over, Set, Shape, Sink, Tensor};
 use strait::model::{Network, Purpose};
 use strait::plan::Target;
 use strait::reference::{Environment, evaluate};
@@ -15,7 +15,10 @@ fn clipped(gradients: &[f32], limit: f64) -> [Vec<f32>; 2] {
     let layout = Layout::new(&tensors);
     let graph = Optimizer::SGD.graph(&tensors, Some(limit)).unwrap();
     let pack = |values: Vec<f32>| layout.pack(&tensors, &[values]).unwrap();
-    let arenas = [(Arena::Params, pack(vec![0.0; gradients.len()])), (Arena::Grads, pack(gradients.to_vec()))];
+    let arenas = [
+        (Set::FIRST.arena(Kept::Values), pack(vec![0.0; gradients.len()])),
+        (Set::FIRST.arena(Kept::Gradients), pack(gradients.to_vec())),
+    ];
     let params = vec![vec![0.0; gradients.len()]];
     let table = vec![1.0, 0.0, 0.0, 0.0];
     let env = Environment { rows: 1, params, arenas: arenas.into(), table, ..Environment::default() };

@@ -227,7 +227,11 @@ fn absurd_sizes() {
         }
         let tensors = vec![tensor("huge", Shape::fixed(dims)), tensor("small", Shape::fixed(&[2]))];
         let mut g = Graph::new(tensors.clone(), tensors.clone());
-        let leaves = [g.param(0).unwrap(), g.constant(1).unwrap(), g.arena(strait::graph::Arena::Grads)];
+        let leaves = [
+            g.param(0).unwrap(),
+            g.constant(1).unwrap(),
+            g.arena(strait::graph::Set::FIRST.arena(strait::graph::Kept::Gradients)),
+        ];
         leaves.into_iter().enumerate().for_each(|(i, n)| g.sink(Sink::Output(i), n));
         let refused = Recording::new(&g, TARGET);
         assert!(matches!(refused, Err(Error::Limit { .. })), "{dims:?}: {refused:?}");

@@ -34,6 +34,7 @@ mod random;
 mod readback;
 mod sampling;
 mod saving;
+mod sets;
 mod sums;
 mod systems;
 mod texts;

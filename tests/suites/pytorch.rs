@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::common::gpu;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use strait::graph::{Arena, Layout, Sink};
+use strait::graph::{Kept, Layout, Set, Sink};
 use strait::model::{Network, Purpose};
 use strait::reference::{Environment, evaluate};
 use strait::{Activation, Data, Decay, Init, Loss, Optimizer, Schedule, Session, Spec, Training};
@@ -135,7 +135,8 @@ fn the_f64_interpreter_agrees_with_pytorch() {
         let initial = |n: &String| fixture.f32(&format!("initial.{n}")).into_iter().map(f64::from).collect();
         let mut params: Vec<Vec<f64>> = names.iter().map(initial).collect();
         let zeros = vec![0.0; layout.bytes as usize / 4];
-        let mut moments = BTreeMap::from([(Arena::First, zeros.clone()), (Arena::Second, zeros)]);
+        let mut moments =
+            BTreeMap::from([(Set::FIRST.arena(Kept::First), zeros.clone()), (Set::FIRST.arena(Kept::Second), zeros)]);
         let losses = fixture.f64(&format!("{name}.losses"));
         let mut first_row = 0;
         for (t, expected) in losses.iter().enumerate() {
@@ -151,8 +152,8 @@ fn the_f64_interpreter_agrees_with_pytorch() {
             let rate = training.learning_rate * training.schedule.factor(t as u64, STEPS as u64);
             let table = training.optimizer.table_row(t as u64, rate).map(f64::from).to_vec();
             let mut arenas = moments.clone();
-            arenas.insert(Arena::Params, layout.pack(network.params(), &params).unwrap());
-            arenas.insert(Arena::Grads, layout.pack(network.params(), &grads).unwrap());
+            arenas.insert(Set::FIRST.arena(Kept::Values), layout.pack(network.params(), &params).unwrap());
+            arenas.insert(Set::FIRST.arena(Kept::Gradients), layout.pack(network.params(), &grads).unwrap());
             let env = Environment { rows: 1, arenas, table, ..Environment::default() };
             let values = evaluate(&update, &env).unwrap();
             for (arena, moment) in &mut moments {
@@ -160,7 +161,7 @@ fn the_f64_interpreter_agrees_with_pytorch() {
                     *moment = new.to_vec();
                 }
             }
-            let new = env.sink(&update, &values, Sink::Update(Arena::Params)).unwrap();
+            let new = env.sink(&update, &values, Sink::Update(Set::FIRST.arena(Kept::Values))).unwrap();
             params = layout.unpack(network.params(), new).unwrap();
             first_row = (first_row + rows) % 40;
         }

@@ -5,7 +5,7 @@ use crate::common::{both, gpu};
 use std::collections::BTreeMap;
 use strait::Optimizer;
 use strait::evaluator::Evaluator;
-use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Layout, Shape, Sink, Tensor};
+use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Set, Shape, Sink, Tensor};
 use strait::plan::{Recording, Target};
 use strait::reference::{Environment, replay};
 use strait::state::State;
@@ -38,7 +38,14 @@ fn padding(tensors: &[Tensor], arena: &[f32]) -> Vec<f32> {
 fn arenas(tensors: &[Tensor], value: f32) -> BTreeMap<Arena, Vec<f32>> {
     let values: Vec<Vec<f32>> = tensors.iter().map(|t| vec![value; t.shape.elements(1)]).collect();
     let packed = Layout::new(tensors).pack(tensors, &values).unwrap();
-    [Arena::Params, Arena::Grads, Arena::First, Arena::Second].map(|arena| (arena, packed.clone())).into()
+    [
+        Set::FIRST.arena(Kept::Values),
+        Set::FIRST.arena(Kept::Gradients),
+        Set::FIRST.arena(Kept::First),
+        Set::FIRST.arena(Kept::Second),
+    ]
+    .map(|arena| (arena, packed.clone()))
+    .into()
 }
 
 #[test]
@@ -46,15 +53,15 @@ fn one_is_added_twice_and_a_product_reads_five_columns() {
     let (gpu, tensors) = (gpu(), tensors());
     let layout = Layout::new(&tensors);
     let mut g = Graph::new(tensors.clone(), vec![]);
-    let p = g.arena(Arena::Params);
+    let p = g.arena(Set::FIRST.arena(Kept::Values));
     let new = g.map([p], |[p]| p + 1.0).unwrap();
-    g.sink(Sink::Update(Arena::Params), new);
+    g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
     let evaluator = Evaluator::new(&gpu, &g, 1).unwrap();
     evaluator.params(&tensors.iter().map(|t| vec![-1.0; t.shape.elements(1)]).collect::<Vec<_>>()).unwrap();
     for _ in 0..2 {
         evaluator.run(State::once(1, 0)).unwrap();
     }
-    let arena = evaluator.sink(Sink::Update(Arena::Params), 1).unwrap();
+    let arena = evaluator.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), 1).unwrap();
     assert!(padding(&tensors, &arena).iter().all(|&v| v == 0.0));
     assert!(layout.unpack(&tensors, &arena).unwrap().iter().flatten().all(|&v| v == 1.0));
     let mut g = Graph::new(tensors, vec![]);
@@ -62,7 +69,7 @@ fn one_is_added_twice_and_a_product_reads_five_columns() {
     let square = g.matmul(row, row, false, true).unwrap();
     g.sink(Sink::Output(0), square);
     let evaluator = Evaluator::new(&gpu, &g, 1).unwrap();
-    evaluator.arena(Arena::Params, &arena).unwrap();
+    evaluator.arena(Set::FIRST.arena(Kept::Values), &arena).unwrap();
     evaluator.run(State::once(1, 0)).unwrap();
     assert_eq!(evaluator.sink(Sink::Output(0), 1).unwrap(), [5.0], "1 times 1, five times");
 }
@@ -86,12 +93,13 @@ fn what_is_not_zero_of_itself_is_masked() {
     let tensors = tensors();
     for (name, build, expected) in cases {
         let mut g = Graph::new(tensors.clone(), vec![]);
-        let (p, gradient, t) = (g.arena(Arena::Params), g.arena(Arena::Grads), g.table(0));
+        let (p, gradient, t) =
+            (g.arena(Set::FIRST.arena(Kept::Values)), g.arena(Set::FIRST.arena(Kept::Gradients)), g.table(0));
         let new = g.map([p, gradient, t], |[p, d, t]| build(p, d, t)).unwrap();
         // A second update, made of the first, in the same kernel.
         let moment = g.map([new, p], |[n, p]| n - p).unwrap();
-        g.sink(Sink::Update(Arena::Params), new);
-        g.sink(Sink::Update(Arena::First), moment);
+        g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
+        g.sink(Sink::Update(Set::FIRST.arena(Kept::First)), moment);
         let params = tensors.iter().map(|t| vec![0.5; t.shape.elements(1)]).collect();
         let env = Environment {
             rows: 1,
@@ -104,13 +112,13 @@ fn what_is_not_zero_of_itself_is_masked() {
         for optimise in [true, false] {
             let target = Target { optimise, ..Target::of(&gpu(), 1) };
             let recording = Recording::new(&g, target.clone()).unwrap();
-            assert!(recording.dispatches.iter().any(|d| d.wgsl.contains("in_tensor")), "{name}: no mask");
+            assert!(recording.dispatches.iter().any(|d| d.wgsl.contains("in_set_")), "{name}: no mask");
             let replayed = replay(&recording, &env).unwrap();
             for (sink, found, interpreted) in both(&gpu(), &g, target, &env) {
                 for (who, arena) in [("GPU", &found), ("interpreter", &interpreted), ("plan", &replayed[&sink])] {
                     assert!(padding(&tensors, arena).iter().all(|&v| v == 0.0), "{name}, {sink:?}, {who}: padding");
                     let Some(mut expected) = expected else { continue };
-                    if sink == Sink::Update(Arena::First) {
+                    if sink == Sink::Update(Set::FIRST.arena(Kept::First)) {
                         expected -= 0.5;
                     }
                     let values = Layout::new(&tensors).unpack(&tensors, arena).unwrap();
@@ -128,7 +136,7 @@ fn optimizers_pay_for_no_mask() {
         let graph = optimizer.graph(&tensors(), clip).unwrap();
         for optimise in [true, false] {
             let recording = Recording::new(&graph, Target { optimise, ..Target::of(&gpu(), 1) }).unwrap();
-            assert!(recording.dispatches.iter().all(|d| !d.wgsl.contains("in_tensor")), "{optimizer:?}");
+            assert!(recording.dispatches.iter().all(|d| !d.wgsl.contains("in_set_")), "{optimizer:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::bind::{Bad, Element, Emitter};
 use crate::error::Result;
-use crate::graph::{Layout, NodeId, Shape, Sink};
+use crate::graph::{NodeId, Set, Shape, Sink};
 use crate::kernel::Schedule;
 use crate::plan::choose::Job;
 use crate::plan::{Place, Target};
@@ -52,9 +52,11 @@ impl Emitter<'_> {
         let mut stores = String::new();
         for id in group.anchor.iter().chain(&group.body).copied() {
             let mut value = self.value(&mut body, id)?;
-            if matches!(self.values[id].sink, Some(Sink::Update(_))) && !self.values.graph.stays_zero(id) {
-                self.declare_tensors();
-                value = body.line(format!("select(T(), {value}, in_tensor(row * dims.quads + c))"));
+            if let Some(Sink::Update(arena)) = self.values[id].sink
+                && !self.values.graph.stays_zero(id, arena.set)
+            {
+                let inside = self.declare_tensors(arena.set);
+                value = body.line(format!("select(T(), {value}, {inside}(row * dims.quads + c))"));
                 body.values.insert(id, value.clone());
             }
             if let Some(&place) = self.places.of.get(&id) {
@@ -67,16 +69,16 @@ impl Emitter<'_> {
         Ok((stored, body.lines.lines().count()))
     }
 
-    /// The function that tells which values of a quad of an arena are a tensor's, for updates whose padding is not zero of
-    /// itself.
-    fn declare_tensors(&mut self) {
-        if self.functions.contains("fn in_tensor(") {
-            return;
+    /// The name of the function that tells which values of a quad of a set's buffer are a tensor's, for updates whose
+    /// padding is not zero of itself.
+    fn declare_tensors(&mut self, set: Set) -> String {
+        let name = format!("in_set_{}", set.0);
+        if self.functions.contains(&format!("fn {name}(")) {
+            return name;
         }
         let mut lines = String::new();
-        let params = &self.values.graph.params;
-        let layout = Layout::new(params);
-        for (tensor, offset) in params.iter().zip(&layout.offsets) {
+        let (tensors, layout) = (self.values.graph.tensors(set), self.values.graph.layout(set));
+        for (tensor, offset) in tensors.iter().zip(&layout.offsets) {
             let (columns, quads, start) = (tensor.shape.columns(), tensor.shape.stride() / 4, offset / 16);
             let end = start + (tensor.shape.blocks() * quads) as u64;
             let _ = writeln!(lines, "    if (at >= {start}u && at < {end}u) {{");
@@ -85,8 +87,9 @@ impl Emitter<'_> {
         let kept = "vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(columns)";
         let _ = write!(
             self.functions,
-            "fn in_tensor(at: u32) -> vec4<bool> {{\n    var columns = 0u;\n    var c = 0u;\n{lines}    return {kept};\n}}\n"
+            "fn {name}(at: u32) -> vec4<bool> {{\n    var columns = 0u;\n    var c = 0u;\n{lines}    return {kept};\n}}\n"
         );
+        name
     }
 
     fn store(&mut self, body: &mut Body, out: &mut String, id: NodeId, place: Place, value: &str, target: &Target) {

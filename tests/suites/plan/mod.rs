@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use crate::common::{both, gpu, squared_error, values};
 use graphs::{DATA_ROWS, random_graph};
 use strait::gpu::{Program, Work};
-use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Layout, Op, Over, Reduction, Shape, Sink, Tensor};
+use strait::graph::{
+    Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Op, Over, Reduction, Set, Shape, Sink, Tensor,
+};
 use strait::kernel::{Space, Tile, reflect};
 use strait::model::{Network, Purpose};
 use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
@@ -117,7 +119,13 @@ fn adam() -> (Graph, Environment<f32>) {
     let params = vec![tensor("w", &[3, 5]), tensor("b", &[5]), tensor("v", &[40, 33])];
     let layout = Layout::new(&params);
     let mut g = Graph::new(params.clone(), vec![]);
-    let [p, d, m, v] = [Arena::Params, Arena::Grads, Arena::First, Arena::Second].map(|a| g.arena(a));
+    let [p, d, m, v] = [
+        Set::FIRST.arena(Kept::Values),
+        Set::FIRST.arena(Kept::Gradients),
+        Set::FIRST.arena(Kept::First),
+        Set::FIRST.arena(Kept::Second),
+    ]
+    .map(|a| g.arena(a));
     let [rate, first, second, decay] = [0, 1, 2, 3].map(|i| g.table(i));
     let m = g.map([m, d], |[m, d]| 0.9 * m + 0.1 * d).unwrap();
     let v = g.map([v, d], |[v, d]| 0.999 * v + 0.001 * d.square()).unwrap();
@@ -125,7 +133,9 @@ fn adam() -> (Graph, Environment<f32>) {
         .map([m, v, rate, first, second], |[m, v, rate, first, second]| rate * first * m / ((v * second).sqrt() + 1e-8))
         .unwrap();
     let p = g.map([p, step, decay], |[p, step, decay]| &p - step - decay * &p).unwrap();
-    for (arena, node) in [(Arena::First, m), (Arena::Second, v), (Arena::Params, p)] {
+    for (arena, node) in
+        [(Set::FIRST.arena(Kept::First), m), (Set::FIRST.arena(Kept::Second), v), (Set::FIRST.arena(Kept::Values), p)]
+    {
         g.sink(Sink::Update(arena), node);
     }
     let drawn = |stream: u32, low: f64| -> Vec<f32> {
@@ -133,7 +143,12 @@ fn adam() -> (Graph, Environment<f32>) {
             (stream..).zip(&params).map(|(s, t)| values(s, t.shape.elements(1), (low, 1.0))).collect();
         layout.pack(&params, &tensors).unwrap()
     };
-    let arenas = [(Arena::Params, -1.0), (Arena::Grads, -1.0), (Arena::First, -1.0), (Arena::Second, 0.0)];
+    let arenas = [
+        (Set::FIRST.arena(Kept::Values), -1.0),
+        (Set::FIRST.arena(Kept::Gradients), -1.0),
+        (Set::FIRST.arena(Kept::First), -1.0),
+        (Set::FIRST.arena(Kept::Second), 0.0),
+    ];
     let arenas = (0..).zip(arenas).map(|(i, (arena, low))| (arena, drawn(10 * i, low))).collect();
     (g, Environment { rows: 1, arenas, table: vec![0.01, 1.5, 1.25, 0.001], ..Environment::default() })
 }
@@ -161,43 +176,43 @@ fn arenas_are_written_last() {
     type Build = fn(&mut Graph);
     let build: [(&str, Build); 7] = [
         ("read later", |g| {
-            let (p, d) = (g.arena(Arena::Params), g.arena(Arena::Grads));
+            let (p, d) = (g.arena(Set::FIRST.arena(Kept::Values)), g.arena(Set::FIRST.arena(Kept::Gradients)));
             let new = g.map([p, d], |[p, d]| p - 0.5 * d).unwrap();
-            g.sink(Sink::Update(Arena::Params), new);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
             let doubled = g.map([p], |[p]| p * 2.0).unwrap();
             let top = g.reduce(Reduction::Max, Over::Rows, doubled);
             g.sink(Sink::Output(0), top);
         }),
         ("a parameter read later", |g| {
-            let (p, w) = (g.arena(Arena::Params), g.param(0).unwrap());
+            let (p, w) = (g.arena(Set::FIRST.arena(Kept::Values)), g.param(0).unwrap());
             let new = g.map([p], |[p]| p * 2.0).unwrap();
-            g.sink(Sink::Update(Arena::Params), new);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
             g.sink(Sink::Output(0), w);
         }),
         ("a parameter read by everyone", |g| {
-            let (p, w) = (g.arena(Arena::Params), g.param(1).unwrap());
+            let (p, w) = (g.arena(Set::FIRST.arena(Kept::Values)), g.param(1).unwrap());
             let new = g.map([p, w], |[p, w]| p + w).unwrap();
-            g.sink(Sink::Update(Arena::Params), new);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
         }),
         ("swapped", |g| {
-            let (m, v) = (g.arena(Arena::First), g.arena(Arena::Second));
-            g.sink(Sink::Update(Arena::First), v);
-            g.sink(Sink::Update(Arena::Second), m);
+            let (m, v) = (g.arena(Set::FIRST.arena(Kept::First)), g.arena(Set::FIRST.arena(Kept::Second)));
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::First)), v);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Second)), m);
             g.sink(Sink::Output(0), m);
         }),
         ("neighbours", |g| {
-            let p = g.arena(Arena::Params);
+            let p = g.arena(Set::FIRST.arena(Kept::Values));
             let next = g.columns(p, 1, g.shape(p).columns()).unwrap();
             let new = g.map([p, next], |[p, n]| 0.5 * p + n).unwrap();
-            g.sink(Sink::Update(Arena::Params), new);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
         }),
         ("a product", |g| {
-            let (d, c) = (g.arena(Arena::Grads), g.constant(0).unwrap());
+            let (d, c) = (g.arena(Set::FIRST.arena(Kept::Gradients)), g.constant(0).unwrap());
             let new = g.matmul(d, c, false, false).unwrap();
-            g.sink(Sink::Update(Arena::Grads), new);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Gradients)), new);
         }),
         ("gradients", |g| {
-            let (d, w) = (g.arena(Arena::Grads), g.param(0).unwrap());
+            let (d, w) = (g.arena(Set::FIRST.arena(Kept::Gradients)), g.param(0).unwrap());
             let new = g.map([w], |[w]| w.exp()).unwrap();
             g.sink(Sink::Gradient(0), new);
             let top = g.reduce(Reduction::Max, Over::Columns, d);
@@ -208,10 +223,15 @@ fn arenas_are_written_last() {
     let constants = vec![tensor("c", &[1024, 1024])];
     let layout = Layout::new(&params);
     let drawn: Vec<Vec<f32>> = (0..).zip(&params).map(|(i, t)| values(i, t.shape.elements(1), (-1.0, 1.0))).collect();
-    let arenas = [Arena::Params, Arena::Grads, Arena::First, Arena::Second];
+    let arenas = [
+        Set::FIRST.arena(Kept::Values),
+        Set::FIRST.arena(Kept::Gradients),
+        Set::FIRST.arena(Kept::First),
+        Set::FIRST.arena(Kept::Second),
+    ];
     let filled = |i: u32| values(10 * i, layout.bytes as usize / 4, (-1.0, 1.0));
     let mut arenas: BTreeMap<Arena, Vec<f32>> = (0..).zip(arenas).map(|(i, arena)| (arena, filled(i))).collect();
-    arenas.insert(Arena::Params, layout.pack(&params, &drawn).unwrap());
+    arenas.insert(Set::FIRST.arena(Kept::Values), layout.pack(&params, &drawn).unwrap());
     let constant = values(90, 1 << 20, (-0.03, 0.03));
     let env = Environment { rows: 1, params: drawn, constants: vec![constant], arenas, ..Environment::default() };
     for (what, build) in build {
@@ -230,6 +250,40 @@ fn arenas_are_written_last() {
 }
 
 /// tanh(x W + b) with a loss, and the gradients with respect to W, b and x.
+/// A new value of an arena is read where it is computed; where its readers bind too much for that, they get a copy.
+#[test]
+fn readers_of_a_new_value_that_have_no_room_beside_it() {
+    let constants: Vec<Tensor> = (0..5).map(|i| tensor(&format!("c{i}"), &[1, 1024])).collect();
+    let params = vec![tensor("w", &[1024])];
+    let mut g = Graph::new(params.clone(), constants.clone());
+    let [p, d] = [Kept::Values, Kept::Gradients].map(|kept| g.arena(Set::FIRST.arena(kept)));
+    let new = g.map([p, d], |[p, d]| p - 0.1 * d).unwrap();
+    g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
+    let others: Vec<_> = (0..5).map(|i| g.constant(i).unwrap()).collect();
+    let read =
+        g.map([new, others[0], others[1], others[2], others[3], others[4]], |[n, a, b, c, d, e]| n * a + b * c + d * e);
+    g.sink(Sink::Output(0), read.unwrap());
+    let layout = Layout::new(&params);
+    let arena = |seed| layout.pack(&params, &[values(seed, 1024, (-1.0, 1.0))]).unwrap();
+    let env = Environment {
+        rows: 1,
+        params: vec![values(1, 1024, (-1.0, 1.0))],
+        constants: (0..5).map(|i| values(20 + i, 1024, (-1.0, 1.0))).collect(),
+        arenas: [(Set::FIRST.arena(Kept::Values), arena(1)), (Set::FIRST.arena(Kept::Gradients), arena(2))].into(),
+        ..Environment::default()
+    };
+    assert_eq!(
+        Recording::new(&g, target(&env)).unwrap().dispatches.len(),
+        2,
+        "both places of the new value, its readers"
+    );
+    check_replay(&g, &env, target(&env), "no room");
+    let roomy = Limits { storage_buffers: 9, ..Limits::DEFAULT };
+    let roomy = Target { limits: roomy, ..target(&env) };
+    assert_eq!(Recording::new(&g, roomy.clone()).unwrap().dispatches.len(), 1);
+    check_replay(&g, &env, roomy, "room");
+}
+
 fn dense() -> Graph {
     let mut g = Graph::new(vec![tensor("weight", &[16, 10]), tensor("bias", &[10])], vec![]);
     g.set_scope("dense");
@@ -391,7 +445,7 @@ fn an_arena_that_does_not_fit_is_refused() {
     let sum = g.sum_all(w);
     g.term("sum", sum);
     let (what, needs, allowed, limit) = refusal(&g, target(&Environment::default()));
-    assert!(what.contains("huge") && what.contains("Params"), "{what}");
+    assert!(what.contains("huge") && what.contains("parameters"), "{what}");
     assert_eq!((needs, allowed, limit), (9000 * 8192 * 4, 256 << 20, "max_buffer_size"));
 }
 
@@ -478,13 +532,26 @@ fn a_map_of_many_tensors_is_computed_by_several() {
     }
     // An update binds the flags and what it replaces as well.
     let mut g = Graph::new(params.clone(), vec![tensor("c", &[1024])]);
-    let mut read: Vec<_> = [Arena::Grads, Arena::First, Arena::Second, Arena::Best].map(|a| g.arena(a)).into();
+    let mut read: Vec<_> = [
+        Set::FIRST.arena(Kept::Gradients),
+        Set::FIRST.arena(Kept::First),
+        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::Best),
+    ]
+    .map(|a| g.arena(a))
+    .into();
     read.push(g.constant(0).unwrap());
     read.push(g.table(1));
     let new = g.map_expr(sum(0, 6), &read).unwrap();
-    g.sink(Sink::Update(Arena::Params), new);
+    g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
     let length = Layout::new(&params).bytes as usize / 4;
-    let arenas = [Arena::Params, Arena::Grads, Arena::First, Arena::Second, Arena::Best];
+    let arenas = [
+        Set::FIRST.arena(Kept::Values),
+        Set::FIRST.arena(Kept::Gradients),
+        Set::FIRST.arena(Kept::First),
+        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::Best),
+    ];
     let arenas = (0..).zip(arenas).map(|(i, arena)| (arena, values(i, length, (-1.0, 1.0)))).collect();
     let env = Environment { arenas, constants: vec![values(30, 1024, (-1.0, 1.0))], table: vec![0.5; 4], ..env };
     check_replay(&g, &env, target(&env), "an update");
