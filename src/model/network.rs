@@ -220,19 +220,21 @@ impl Network {
 
     /// Initial values of the trainable tensors.
     pub fn initial(&self, seed: u64) -> Vec<Vec<f32>> {
-        let each = |(i, tensor): (usize, &Tensor)| {
-            let (rows, columns) = (tensor.shape.blocks(), tensor.shape.columns());
-            match self.starts[i] {
-                Start::Weights(init) => init.weights(rows, columns, i, seed),
-                Start::Zero => vec![0.0; rows * columns],
-                Start::Value(value) => vec![value as f32; rows * columns],
-                Start::Spread => {
-                    let draw = Draw { seed, stream: START + i as u32, step: 0 };
-                    (0..rows * columns).map(|at| 0.1 * draw.normal(at / columns, at % columns) as f32).collect()
-                }
+        (0..self.params.len()).map(|i| self.initial_of(i, seed)).collect()
+    }
+
+    /// Initial values of the i-th trainable tensor.
+    pub(crate) fn initial_of(&self, i: usize, seed: u64) -> Vec<f32> {
+        let (rows, columns) = (self.params[i].shape.blocks(), self.params[i].shape.columns());
+        match self.starts[i] {
+            Start::Weights(init) => init.weights(rows, columns, i, seed),
+            Start::Zero => vec![0.0; rows * columns],
+            Start::Value(value) => vec![value as f32; rows * columns],
+            Start::Spread => {
+                let draw = Draw { seed, stream: START + i as u32, step: 0 };
+                (0..rows * columns).map(|at| 0.1 * draw.normal(at / columns, at % columns) as f32).collect()
             }
-        };
-        self.params.iter().enumerate().map(each).collect()
+        }
     }
 
     /// Columns of a row of training data: the features, then one for each class where there is a classifier.

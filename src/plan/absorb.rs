@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Target;
 use super::binds::Binds;
 use super::fuse::Group;
-use super::values::{Values, Way, same_matrix};
+use super::values::{Values, same_matrix};
 use crate::graph::{NodeId, Op};
 
 /// Merges groups into later ones where that can be done. Every group reads from earlier ones only, before as after.
@@ -33,7 +33,7 @@ pub(super) fn absorb(values: &Values, mut groups: Vec<Group>, target: &Target) -
         };
         let into = &groups[home];
         let in_registers = outside.iter().all(|&(reader, input)| {
-            let element = values[reader].way != Way::Neighbour && values.in_register(input, values.shape(reader));
+            let element = !values[reader].way.by_memory() && values.in_register(input, values.shape(reader));
             of[reader.0] == Some(home) && element
         });
         let late = into.body.iter().any(|&id| values[id].late);

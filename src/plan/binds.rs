@@ -58,7 +58,7 @@ impl<'a> Binds<'a> {
             Op::Map { .. } | Op::Reduce { .. } | Op::MatMul { .. } | Op::View(_) | Op::Columns { .. } => {}
             Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => {}
         }
-        let cut_anew = values[id].way == Way::Neighbour && matches!(op, Op::View(_));
+        let recut = values[id].way == Way::Recut;
         for (at, &input) in values[id].inputs.iter().enumerate() {
             let home = values.home(input);
             match *values.op(home) {
@@ -66,7 +66,7 @@ impl<'a> Binds<'a> {
                 Op::Table(_) => {}
                 Op::Arena(arena) => drop(to.insert(Binding::Arena(arena))),
                 _ if own(home) => {}
-                _ if cut_anew => drop(to.insert(Binding::Value(home, Cut::Values))),
+                _ if recut => drop(to.insert(Binding::Value(home, Cut::Values))),
                 _ if octets.get(at) == Some(&true) => drop(to.insert(Binding::Value(home, Cut::Octets))),
                 _ => drop(to.insert(Binding::Value(home, Cut::Quads))),
             }

@@ -101,7 +101,7 @@ fn computed_inside(values: &Values, binds: &Binds, target: &Target) -> Inside {
             // What is seen in another shape is another matrix.
             _ if input != id => None,
             Way::Reduction => Some(reader),
-            Way::Neighbour => None,
+            way if way.by_memory() => None,
             _ => inside.owner[reader.0],
         };
         let mut owners = value.readers.iter().map(owner);
@@ -238,7 +238,7 @@ impl Drafts<'_> {
             Some(last) => groups.partition_point(|&at| at <= last),
             None => 0,
         };
-        if value.way == Way::Neighbour {
+        if value.way.by_memory() {
             let groups = self.over.get(&matrix(self.values.shape(id)))?;
             return groups[later(groups)..].iter().copied().find(|&at| self.fits(at, id));
         }

@@ -13,8 +13,10 @@ pub(super) enum Way {
     Alias,
     /// From the elements of its inputs that are in its own place.
     Element,
-    /// From other elements of its input, so that the input must lie in memory.
+    /// From other elements of its input in the same row, so that the input must lie in memory.
     Neighbour,
+    /// From its input's values in rows that are cut anew, which it reads one by one.
+    Recut,
     /// A reduction.
     Reduction,
     /// A matrix product.
@@ -24,7 +26,12 @@ pub(super) enum Way {
 impl Way {
     /// Whether a thread computes it from elements, and may compute others beside it.
     pub fn is_elementwise(self) -> bool {
-        matches!(self, Way::Element | Way::Neighbour)
+        self == Way::Element || self.by_memory()
+    }
+
+    /// Whether its input must lie in memory, although a thread computes it from elements.
+    pub fn by_memory(self) -> bool {
+        matches!(self, Way::Neighbour | Way::Recut)
     }
 }
 
@@ -82,13 +89,13 @@ impl Values {
         if self[id].way == Way::Alias || !self[id].needed {
             return;
         }
-        let cut_anew = self[id].way == Way::Neighbour && matches!(self.graph.node(id).op, Op::View(_));
+        let recut = self[id].way == Way::Recut;
         for i in 0..self[id].inputs.len() {
             let input = self[id].inputs[i];
             let home = self.home(input);
             let home = &mut self.of[home.0];
             home.readers.push((id, input));
-            home.half &= !cut_anew;
+            home.half &= !recut;
         }
     }
 
@@ -170,11 +177,11 @@ fn way(graph: &Graph, node: &Node) -> Way {
         Op::Input(_) if node.shape.is_unpadded() => Way::Leaf,
         Op::Input(_) | Op::Gather { .. } | Op::Fill(_) | Op::Identity | Op::Map { .. } => Way::Element,
         // A hyperparameter lies in a row of a table, among others.
-        Op::View(input) if matches!(graph.node(input).op, Op::Table(_)) => Way::Neighbour,
+        Op::View(input) if matches!(graph.node(input).op, Op::Table(_)) => Way::Recut,
         Op::View(input) => {
             let from = graph.shape(input);
             let unpadded = from.is_unpadded() && node.shape.is_unpadded();
-            if from.columns() == node.shape.columns() || unpadded { Way::Alias } else { Way::Neighbour }
+            if from.columns() == node.shape.columns() || unpadded { Way::Alias } else { Way::Recut }
         }
         Op::Columns { .. } => Way::Neighbour,
         Op::Reduce { .. } => Way::Reduction,

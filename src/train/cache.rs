@@ -2,12 +2,13 @@
 //! kernels of one version of strait; with others it is not used.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::failure;
 use super::replace::replace;
+use super::tensors::failure;
 use super::tune::target;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterSummary, Gpu};
@@ -70,7 +71,8 @@ impl Tuning {
         tuning.tiles.extend(&self.tiles);
         let file = serde_json::to_vec_pretty(&File { key: Key::new(gpu)?, tuning });
         let bytes = file.map_err(|e| Error::Internal(format!("tuning: {e}")))?;
-        replace(&place(folder, gpu.adapter()), &bytes)
+        let path = place(folder, gpu.adapter());
+        replace(&path, |mut file| file.write_all(&bytes).map_err(Error::io(&path)))
     }
 }
 

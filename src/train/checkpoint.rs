@@ -1,17 +1,16 @@
 //! Checkpoints: safetensors files with the spec, the training options and everything a run needs to go on bit for
 //! bit in another process.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::divergence::Bad;
 use super::progress::Best;
-use super::replace::replace;
+use super::tensors::{self, TensorFile, failure};
 use super::{Session, Training};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
@@ -87,12 +86,6 @@ impl Weights {
     }
 }
 
-/// Tensors by name, as f32, with their shapes.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// A file's tensors by name, with their shapes; in place of the values the type where it is another than f32.
-type Found = BTreeMap<String, (Vec<usize>, std::result::Result<Vec<f32>, Dtype>)>;
-
 impl Session {
     /// Writes the model: parameters, scaling and spec. Anything that reads safetensors can read it; weights are
     /// [in, out].
@@ -142,27 +135,27 @@ impl Session {
             ("strait.version".to_string(), VERSION.to_string()),
             ("strait.spec".to_string(), self.spec().to_json()?),
         ]);
-        let mut tensors = named("", self.network.params(), self.parameters()?);
-        if self.scaled {
-            tensors.extend(named("", self.network.constants(), self.constants()?));
-        }
+        let mut kept = vec![(Kept::Values, "")];
         if let Some(run) = run {
             metadata.insert("strait.run".into(), serde_json::to_string(&run).map_err(json)?);
-            for (kept, prefix) in run.kept() {
-                tensors.extend(named(prefix, self.network.params(), self.read_kept(kept)?));
+            kept.extend(run.kept());
+        }
+        let (mut tensors, mut from) = (Vec::new(), Vec::new());
+        for (kept, prefix) in kept {
+            for (i, tensor) in self.network.params().iter().enumerate() {
+                tensors.push((format!("{prefix}{}", tensor.name), tensor.shape.dims.clone()));
+                from.push((Some(kept), i));
             }
         }
-        let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
-            .iter()
-            .map(|(n, (dims, values))| (n, dims, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
-            .collect();
-        let mut views = Vec::with_capacity(bytes.len());
-        for (name, dims, bytes) in &bytes {
-            let view = TensorView::new(Dtype::F32, dims.to_vec(), bytes);
-            views.push((name.as_str(), view.map_err(|e| Error::Internal(format!("{name}: {e}")))?));
+        let constants = if self.scaled { self.constants()? } else { vec![] };
+        for (i, tensor) in self.network.constants().iter().enumerate().take(constants.len()) {
+            tensors.push((tensor.name.clone(), tensor.shape.dims.clone()));
+            from.push((None, i));
         }
-        let file = safetensors::serialize(views, Some(metadata));
-        replace(path, &file.map_err(|e| Error::Internal(format!("safetensors: {e}")))?)
+        tensors::write(path, metadata, &tensors, |at| match from[at] {
+            (Some(kept), i) => self.read_tensor(kept, i),
+            (None, i) => Ok(constants[i].clone()),
+        })
     }
 
     /// Reads a model that [`Session::save`] or [`Session::checkpoint`] wrote, to be used or trained afresh.
@@ -185,14 +178,14 @@ impl Session {
 
     fn read(gpu: &Gpu, path: &Path, resume: bool) -> Result<Session> {
         let fail = failure(path);
-        let (mut tensors, metadata) = load(path)?;
-        let key = |key: &str| metadata.get(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
+        let mut file = TensorFile::open(path)?;
+        let key = |key: &str| file.metadata(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
         let version = key("strait.version")?;
         if version.parse::<u64>().ok().is_none_or(|v| v == 0 || v > VERSION) {
             return Err(fail("strait.version", &format!("{version:?}"), &format!("1 to {VERSION}")));
         }
         let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
-        let run: Option<Run> = match metadata.get("strait.run") {
+        let run: Option<Run> = match file.metadata("strait.run") {
             Some(text) => {
                 let parsed = serde_json::from_str(text);
                 Some(parsed.map_err(|e| fail("strait.run", &e.to_string(), "the state of a run"))?)
@@ -204,42 +197,52 @@ impl Session {
         };
         // Everything is checked before anything is allocated on the device.
         let network = Network::new(&spec)?;
-        let params = take(path, "", network.params(), Weights::InOut, &mut tensors)?;
-        let begun = run.as_ref().is_some_and(|run| run.step > 0);
-        let scaling = begun || network.constants().iter().any(|t| tensors.contains_key(&t.name));
-        let mut constants =
-            if scaling { take(path, "", network.constants(), Weights::InOut, &mut tensors)? } else { vec![] };
-        for (tensor, values) in network.constants().iter().zip(&mut constants).filter(|(t, _)| t.name == "input.scale")
-        {
-            usable_scale(&tensor.name, values).map_err(|bad| {
-                fail(&tensor.name, &format!("{bad:?}"), "inverses of spreads: above 0, in the normal range of f32")
-            })?;
-        }
         let training = run.as_ref().map_or_else(Training::default, |run| run.training);
         training.check().map_err(|e| fail("strait.run", &e.to_string(), "options that can work"))?;
         if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
             return Err(fail("strait.run", &format!("start {}", run.start), &format!("0 to {}, its step", run.step)));
         }
-        let mut beside = Vec::new();
-        for (kept, prefix) in run.iter().flat_map(Run::kept) {
-            beside.push((kept, take(path, prefix, network.params(), Weights::InOut, &mut tensors)?));
+        let begun = run.as_ref().is_some_and(|run| run.step > 0);
+        let scaling = begun || network.constants().iter().any(|t| file.info(&t.name).is_some());
+        let kept: Vec<(Kept, &str)> = [(Kept::Values, "")].into_iter().chain(run.iter().flat_map(Run::kept)).collect();
+        let mut named = BTreeSet::new();
+        for (_, prefix) in &kept {
+            for tensor in network.params() {
+                named.insert(format!("{prefix}{}", tensor.name));
+                take(&mut file, prefix, tensor, Weights::InOut)?;
+            }
         }
-        if let Some(name) = tensors.keys().next() {
+        let mut constants = Vec::new();
+        for tensor in network.constants().iter().filter(|_| scaling) {
+            named.insert(tensor.name.clone());
+            let mut values = take(&mut file, "", tensor, Weights::InOut)?;
+            if tensor.name == "input.scale" {
+                usable_scale(&tensor.name, &mut values).map_err(|bad| {
+                    fail(&tensor.name, &format!("{bad:?}"), "inverses of spreads: above 0, in the normal range of f32")
+                })?;
+            }
+            constants.push(values);
+        }
+        if let Some(name) = file.names().iter().find(|name| !named.contains(*name)) {
             return Err(fail(name, "a tensor", "the tensors of the spec and of the run alone"));
         }
-        let mut session = Session::new(gpu, &spec, training)?;
-        session.set_parameters(&params)?;
+        let mut session = Session::blank(gpu, &spec, training)?;
         if !constants.is_empty() {
             session.set_constants(&constants)?;
+        }
+        for (kept, prefix) in kept {
+            if kept != Kept::Values && !resume {
+                continue;
+            }
+            session.keep(kept)?;
+            for (i, tensor) in network.params().iter().enumerate() {
+                session.write_tensor(kept, i, &take(&mut file, prefix, tensor, Weights::InOut)?)?;
+            }
         }
         if let (Some(run), true) = (run, resume) {
             (session.step, session.start, session.best) = (run.step, run.start, run.best);
             (session.rows, session.look) = (run.rows, run.look);
             session.tuning = Arc::new(usable(run.tuning, &Target::of(gpu, 1)));
-            for (kept, values) in beside {
-                session.keep(kept)?;
-                session.write_kept(kept, &values)?;
-            }
         }
         Ok(session)
     }
@@ -261,8 +264,11 @@ impl Session {
     /// As [`Session::open`]; where a matrix would fit in the other layout alone, the error says so. Where it fails
     /// nothing was changed.
     pub fn load_parameters(&mut self, path: impl AsRef<Path>, weights: Weights) -> Result<()> {
-        let (mut tensors, _) = load(path.as_ref())?;
-        let values = take(path.as_ref(), "", self.network.params(), weights, &mut tensors)?;
+        let mut file = TensorFile::open(path.as_ref())?;
+        let mut values = Vec::with_capacity(self.network.params().len());
+        for tensor in self.network.params() {
+            values.push(take(&mut file, "", tensor, weights)?);
+        }
         self.set_parameters(&values)
     }
 }
@@ -300,116 +306,27 @@ fn usable(mut tuning: Tuning, target: &Target) -> Tuning {
     tuning
 }
 
-fn named(prefix: &str, tensors: &[Tensor], values: Vec<Vec<f32>>) -> Tensors {
-    let named = |(tensor, values): (&Tensor, Vec<f32>)| {
-        (format!("{prefix}{}", tensor.name), (tensor.shape.dims.clone(), values))
-    };
-    tensors.iter().zip(values).map(named).collect()
-}
-
-/// Takes the named tensors out of a file's, checking shapes and values.
-fn take(path: &Path, prefix: &str, wanted: &[Tensor], weights: Weights, tensors: &mut Found) -> Result<Vec<Vec<f32>>> {
-    let fail = failure(path);
-    let mut taken = Vec::with_capacity(wanted.len());
-    for tensor in wanted {
-        let name = format!("{prefix}{}", tensor.name);
-        let (dims, values) = tensors.remove(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
-        let values = values.map_err(|dtype| fail(&name, &format!("dtype {dtype:?}"), "dtype F32"))?;
-        let right = weights.dims(tensor);
-        if dims != right {
-            let other = if weights == Weights::InOut { Weights::OutIn } else { Weights::InOut };
-            let hint = match dims == other.dims(tensor) {
-                true => format!("; the transpose fits: load_parameters with Weights::{other:?}"),
-                false => String::new(),
-            };
-            return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {right:?}{hint}")));
-        }
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            return Err(fail(&name, &bad.to_string(), "finite numbers"));
-        }
-        taken.push(weights.turned(tensor, values));
+/// Reads a tensor out of a file, checking its shape and its values.
+fn take(file: &mut TensorFile, prefix: &str, tensor: &Tensor, weights: Weights) -> Result<Vec<f32>> {
+    let path = file.path().to_path_buf();
+    let fail = failure(&path);
+    let name = format!("{prefix}{}", tensor.name);
+    let (dtype, dims) = file.info(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
+    if dtype != Dtype::F32 {
+        return Err(fail(&name, &format!("dtype {dtype:?}"), "dtype F32"));
     }
-    Ok(taken)
-}
-
-pub(super) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
-    move |place, found, allowed| Error::Checkpoint {
-        path: path.to_path_buf(),
-        place: place.into(),
-        found: found.into(),
-        allowed: allowed.into(),
-    }
-}
-
-/// All tensors and metadata of a file.
-fn load(path: &Path) -> Result<(Found, std::collections::HashMap<String, String>)> {
-    let fail = failure(path);
-    // What is no file, such as /dev/zero, may never end.
-    let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
-    if !kind.is_file() && !kind.is_dir() {
-        return Err(fail("file", "a device or a pipe", "a safetensors file"));
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let refuse = |e: safetensors::SafeTensorError| fail("header", &e.to_string(), "a safetensors file");
-    unique_names(&bytes).map_err(|name| fail(&name, "the name twice", "every name once"))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(refuse)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(refuse)?;
-    let mut tensors = Found::new();
-    for (name, view) in file.tensors() {
-        let (words, _) = view.data().as_chunks::<4>();
-        let values = match view.dtype() {
-            Dtype::F32 => Ok(words.iter().map(|&b| f32::from_le_bytes(b)).collect()),
-            other => Err(other),
+    let right = weights.dims(tensor);
+    if dims != right {
+        let other = if weights == Weights::InOut { Weights::OutIn } else { Weights::InOut };
+        let hint = match dims == other.dims(tensor) {
+            true => format!("; the transpose fits: load_parameters with Weights::{other:?}"),
+            false => String::new(),
         };
-        tensors.insert(name, (view.shape().to_vec(), values));
+        return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {right:?}{hint}")));
     }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
-}
-
-/// Fails with a name that the header gives twice: a JSON reader would keep one of the two and say nothing.
-fn unique_names(bytes: &[u8]) -> std::result::Result<(), String> {
-    let length = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
-    let end = usize::try_from(length).ok().and_then(|n| n.checked_add(8)).filter(|&e| e <= bytes.len());
-    let Some(header) = end.map(|end| &bytes[8..end]) else { return Ok(()) };
-    let twice = Twice.deserialize(&mut serde_json::Deserializer::from_slice(header));
-    twice.ok().flatten().map_or(Ok(()), Err)
-}
-
-/// Looks for a name that an object, or the metadata in it, gives twice.
-struct Twice;
-
-impl<'de> DeserializeSeed<'de> for Twice {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+    let values = file.read(&name)?;
+    if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+        return Err(fail(&name, &bad.to_string(), "finite numbers"));
     }
-}
-
-impl<'de> Visitor<'de> for Twice {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    /// What readers take for no metadata. It must not end the search.
-    fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
-        let mut seen = std::collections::HashSet::new();
-        let mut twice = None;
-        while let Some(name) = map.next_key::<String>()? {
-            let inside = match name.as_str() {
-                "__metadata__" => map.next_value_seed(Twice)?,
-                _ => map.next_value::<IgnoredAny>().map(|_| None)?,
-            };
-            let again = seen.contains(&name).then(|| name.clone());
-            twice = twice.or(inside).or(again);
-            seen.insert(name);
-        }
-        Ok(twice)
-    }
+    Ok(weights.turned(tensor, values))
 }

@@ -17,6 +17,7 @@ mod scaling;
 mod schedule;
 mod session;
 mod steps;
+mod tensors;
 mod trainer;
 mod tune;
 mod tuning;

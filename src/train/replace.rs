@@ -5,7 +5,7 @@
 //! never more than one such file, and a second writer at the same time is refused.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{Error as IoError, ErrorKind, Result as IoResult, Write as _};
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -22,16 +22,19 @@ const LINKS: usize = 40;
 /// How often a name that others take away meanwhile is tried again.
 const TRIES: usize = 100;
 
-/// Puts `bytes` in the place of the file at `path`, through links, with the permissions of the file that was there.
+/// Puts what `write` writes in the place of the file at `path`, through links, with the permissions of the file that was
+/// there.
 ///
 /// # Errors
+/// Whatever `write` fails with;
 /// [`Error::Io`]: of the kind `ResourceBusy` where somebody else is writing the same file; of the kind `IsADirectory` or
 /// `InvalidInput` where the path leads to something else than a regular file or nothing.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace(path: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
     let place = destination(path).map_err(Error::io(path))?;
     let old = regular(&place).map_err(Error::io(path))?;
     let part = Part::claim(&place).map_err(Error::io(path))?;
-    part.put(&place, old.as_ref(), bytes).map_err(Error::io(path))
+    write(&part.file)?;
+    part.put(&place, old.as_ref()).map_err(Error::io(path))
 }
 
 /// Where a path leads: to the file behind all links, which need not be there.
@@ -111,8 +114,7 @@ impl Part {
         Err(busy())
     }
 
-    fn put(mut self, place: &Path, old: Option<&Metadata>, bytes: &[u8]) -> IoResult<()> {
-        self.file.write_all(bytes)?;
+    fn put(mut self, place: &Path, old: Option<&Metadata>) -> IoResult<()> {
         if let Some(old) = old {
             keep_permissions(&self.file, old)?;
         }

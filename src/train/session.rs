@@ -33,6 +33,8 @@ use crate::plan::{Role, Tuning};
 pub struct Session {
     pub(super) gpu: Gpu,
     pub(super) network: Network,
+    /// The network's tensors in their sets: a graph without nodes.
+    pub(super) tensors: Graph,
     pub(super) training: Training,
     /// Buffers that outlive a step and are shared by all programs.
     pub(super) shared: BTreeMap<Role, Buffer>,
@@ -76,6 +78,15 @@ impl Session {
     /// # Errors
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Limit`] where the adapter cannot hold the model.
     pub fn new(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
+        let session = Session::blank(gpu, spec, training)?;
+        for i in 0..session.network.params().len() {
+            session.write_tensor(Kept::Values, i, &session.network.initial_of(i, training.seed))?;
+        }
+        Ok(session)
+    }
+
+    /// The same before anything is written into the parameters, which are 0.
+    pub(super) fn blank(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
         training.check()?;
         if spec.precision == Precision::F16 && !gpu.limits().f16 {
             return Err(Error::spec("precision", "f16", "f32 on a device without the feature SHADER_F16"));
@@ -108,6 +119,7 @@ impl Session {
             ring: gpu.buffer("ring", (RING * TERMS * 4) as u64)?,
             state: gpu.buffer("state", 64)?,
             network,
+            tensors: graph,
             training,
             shared,
             scaled,
@@ -122,7 +134,6 @@ impl Session {
             inference: BTreeMap::new(),
             tuning: Arc::default(),
         };
-        session.write_kept(Kept::Values, &session.network.initial(training.seed))?;
         // What a spec says itself need not be learned.
         if let (Scaling::None, Corruption::Missing { keep }) = (spec.scaling, &spec.corruption) {
             session.set_constants(&[keep.iter().map(|&k| f32::from(u8::from(k))).collect()])?;
@@ -160,7 +171,7 @@ impl Session {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        self.read_kept(Kept::Values)
+        (0..self.network.params().len()).map(|i| self.read_tensor(Kept::Values, i)).collect()
     }
 
     /// Reads one trainable tensor back, row-major, by its name.
@@ -181,15 +192,7 @@ impl Session {
             let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             return Err(Error::data("parameter", format!("{name:?}"), names.join(", ")));
         };
-        let graph = self.network.tensors();
-        let missing = || Error::Internal(format!("{name} is in no set"));
-        let set = graph.set_of(at).ok_or_else(missing)?;
-        let (shape, first) =
-            (&tensors[at].shape, graph.layout(set).offsets[at - graph.members(set).start] as usize / 4);
-        let (columns, stride) = (shape.columns(), shape.stride());
-        let buffer = self.shared(Role::Arena(set.arena(Kept::Values)))?;
-        let padded = self.gpu.read(buffer, first, shape.blocks() * stride)?;
-        Ok(padded.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
+        self.read_tensor(Kept::Values, at)
     }
 
     /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`]. What early stopping has seen
@@ -207,7 +210,15 @@ impl Session {
                 return Err(Error::data(&tensor.name, bad, "finite numbers"));
             }
         }
-        self.write_kept(Kept::Values, values)?;
+        for (tensor, values) in tensors.iter().zip(values) {
+            let wanted = tensor.shape.elements(1);
+            if values.len() != wanted {
+                return Err(Error::data(&tensor.name, format!("{} values", values.len()), format!("{wanted} values")));
+            }
+        }
+        for (i, values) in values.iter().enumerate() {
+            self.write_tensor(Kept::Values, i, values)?;
+        }
         (self.best, self.look) = (Best::default(), false);
         Ok(())
     }
@@ -240,7 +251,7 @@ impl Session {
 
     /// Makes the buffers that keep something of the parameters, where they are not there.
     pub(super) fn keep(&mut self, kept: Kept) -> Result<()> {
-        let graph = self.network.tensors();
+        let graph = &self.tensors;
         for set in graph.sets() {
             if let Entry::Vacant(e) = self.shared.entry(Role::Arena(set.arena(kept))) {
                 e.insert(self.gpu.buffer(&format!("{kept:?} of {}", graph.set_name(set)), graph.layout(set).bytes)?);
@@ -249,31 +260,49 @@ impl Session {
         Ok(())
     }
 
-    /// Writes something that is kept of the parameters, in the order of [`Session::tensors`].
-    pub(super) fn write_kept(&self, kept: Kept, values: &[Vec<f32>]) -> Result<()> {
-        let graph = self.network.tensors();
-        for set in graph.sets() {
-            let own = values.get(graph.members(set)).unwrap_or_default();
-            let packed = graph.layout(set).pack(graph.tensors(set), own)?;
-            self.gpu.write(self.shared(Role::Arena(set.arena(kept)))?, 0, bytemuck::cast_slice(&packed))?;
-        }
-        Ok(())
+    /// Where something that is kept of the i-th trainable tensor lies: the buffer, and the first value in it.
+    fn place(&self, kept: Kept, i: usize) -> Result<(&Buffer, usize)> {
+        let graph = &self.tensors;
+        let set = graph.set_of(i).ok_or_else(|| Error::Internal(format!("trainable tensor {i} is in no set")))?;
+        let offset = graph.layout(set).offsets[i - graph.members(set).start];
+        Ok((self.shared(Role::Arena(set.arena(kept)))?, offset as usize / 4))
     }
 
-    pub(super) fn read_kept(&self, kept: Kept) -> Result<Vec<Vec<f32>>> {
-        let (graph, mut values) = (self.network.tensors(), Vec::new());
-        for set in graph.sets() {
-            let layout = graph.layout(set);
-            let packed = self.gpu.read(self.shared(Role::Arena(set.arena(kept)))?, 0, layout.bytes as usize / 4)?;
-            values.extend(layout.unpack(graph.tensors(set), &packed)?);
+    /// Writes something that is kept of the i-th trainable tensor, row-major.
+    pub(super) fn write_tensor(&self, kept: Kept, i: usize, values: &[f32]) -> Result<()> {
+        let (buffer, first) = self.place(kept, i)?;
+        let tensor = &self.network.params()[i];
+        let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
+        let wanted = tensor.shape.elements(1);
+        if values.len() != wanted {
+            return Err(Error::data(&tensor.name, format!("{} values", values.len()), format!("{wanted} values")));
         }
-        Ok(values)
+        if columns == stride {
+            return self.gpu.write(buffer, first as u64 * 4, bytemuck::cast_slice(values));
+        }
+        let mut padded = vec![0.0; tensor.shape.blocks() * stride];
+        for (row, values) in padded.chunks_mut(stride).zip(values.chunks(columns)) {
+            row[..columns].copy_from_slice(values);
+        }
+        self.gpu.write(buffer, first as u64 * 4, bytemuck::cast_slice(&padded))
+    }
+
+    /// Reads something that is kept of the i-th trainable tensor, row-major.
+    pub(super) fn read_tensor(&self, kept: Kept, i: usize) -> Result<Vec<f32>> {
+        let (buffer, first) = self.place(kept, i)?;
+        let shape = &self.network.params()[i].shape;
+        let (columns, stride) = (shape.columns(), shape.stride());
+        let padded = self.gpu.read(buffer, first, shape.blocks() * stride)?;
+        if columns == stride {
+            return Ok(padded);
+        }
+        Ok(padded.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
     }
 
     /// Copies what is kept of the parameters over something else that is, on the device.
     pub(super) fn copy_kept(&self, from: Kept, to: Kept) -> Result<()> {
         let mut work = Vec::new();
-        for set in self.network.tensors().sets() {
+        for set in self.tensors.sets() {
             let [from, to] = [from, to].map(|kept| self.shared(Role::Arena(set.arena(kept))));
             work.push(Work::Copy(from?, to?));
         }

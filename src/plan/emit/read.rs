@@ -47,7 +47,7 @@ impl Emitter<'_> {
             Op::View(input) if matches!(self.values.op(*input), Op::Table(_)) => {
                 self.operand(body, *input, &node.shape)?
             }
-            Op::View(input) if self.values[id].way == Way::Neighbour => self.reshaped(*input, &node.shape)?,
+            Op::View(input) if self.values[id].way == Way::Recut => self.reshaped(*input, &node.shape)?,
             Op::Columns { input, offset } => self.moved(body, *input, *offset)?,
             // Found in memory, or in the register that its group's anchor is in.
             Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) | Op::Input(_) | Op::View(_) => {

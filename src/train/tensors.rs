@@ -1,0 +1,194 @@
+//! Files of tensors (safetensors), read and written one tensor at a time, so that the host never holds more than one.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::replace::replace;
+use crate::error::{Error, Result};
+
+/// Bytes of a header that are read: as many as the library reads.
+const HEADER: u64 = 100_000_000;
+
+/// What a file that is not what it should be is refused with: the place in it, what is there, what is allowed.
+pub(super) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
+    move |place, found, allowed| Error::Checkpoint {
+        path: path.to_path_buf(),
+        place: place.into(),
+        found: found.into(),
+        allowed: allowed.into(),
+    }
+}
+
+/// A file whose header was read and fits its length.
+pub(super) struct TensorFile {
+    path: PathBuf,
+    file: File,
+    /// Where the tensors begin.
+    start: u64,
+    header: Metadata,
+}
+
+impl TensorFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where it is no such file; [`Error::Io`].
+    pub fn open(path: &Path) -> Result<TensorFile> {
+        let (fail, io) = (failure(path), Error::io(path));
+        // What is no file, such as /dev/zero, may never end.
+        let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(fail("file", "a device or a pipe", "a safetensors file"));
+        }
+        let refuse = |found: String| fail("header", &found, "a safetensors file");
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let length = file.metadata().map_err(Error::io(path))?.len();
+        let mut word = [0; 8];
+        if kind.is_file() && length < 8 {
+            return Err(refuse(format!("{length} bytes")));
+        }
+        file.read_exact(&mut word).map_err(Error::io(path))?;
+        let size = u64::from_le_bytes(word);
+        if size > HEADER.min(length - 8) {
+            return Err(refuse(format!("a header of {size} bytes in a file of {length}")));
+        }
+        let mut bytes = vec![0; size as usize];
+        file.read_exact(&mut bytes).map_err(io)?;
+        if let Some(name) = given_twice(&bytes) {
+            return Err(fail(&name, "the name twice", "every name once"));
+        }
+        let header: Metadata = serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
+        let (start, data) = (8 + size, header.data_len() as u64);
+        if length - start != data {
+            return Err(refuse(format!("{} bytes of tensors where it names {data}", length - start)));
+        }
+        Ok(TensorFile { path: path.to_path_buf(), file, start, header })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its metadata under a key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref().and_then(|all| all.get(key)).map(String::as_str)
+    }
+
+    /// The names of its tensors.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// The type and the shape of a tensor.
+    pub fn info(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.header.info(name).map(|info| (info.dtype, info.shape.as_slice()))
+    }
+
+    /// Reads a tensor of f32, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where there is none of this name and type, or no memory for it; [`Error::Io`].
+    pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let fail = failure(&self.path);
+        let info = self.header.info(name).filter(|info| info.dtype == Dtype::F32);
+        let info = info.ok_or_else(|| fail(name, "nothing", "a tensor of this name and dtype F32"))?;
+        let (start, end) = info.data_offsets;
+        let mut values: Vec<f32> = Vec::new();
+        let count = (end - start) / 4;
+        values.try_reserve_exact(count).map_err(|e| fail(name, &e.to_string(), "a tensor that fits in memory"))?;
+        values.resize(count, 0.0);
+        self.file.seek(SeekFrom::Start(self.start + start as u64)).map_err(Error::io(&self.path))?;
+        self.file.read_exact(bytemuck::cast_slice_mut(&mut values)).map_err(Error::io(&self.path))?;
+        values.iter_mut().for_each(|v| *v = f32::from_bits(u32::from_le(v.to_bits())));
+        Ok(values)
+    }
+}
+
+/// Writes a file of f32 tensors, named with their dimensions, in the place of what is there; `values` gives those of the
+/// i-th, row-major, when their turn comes.
+///
+/// # Errors
+/// As [`replace`]; whatever `values` fails with. Where it fails, what is there stays.
+pub(super) fn write(
+    path: &Path,
+    metadata: HashMap<String, String>,
+    tensors: &[(String, Vec<usize>)],
+    mut values: impl FnMut(usize) -> Result<Vec<f32>>,
+) -> Result<()> {
+    let internal = |e: &dyn std::fmt::Display| Error::Internal(format!("safetensors: {e}"));
+    // By name, as everybody writes them.
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|&i| &tensors[i].0);
+    let (mut infos, mut end) = (Vec::with_capacity(tensors.len()), 0usize);
+    for &i in &order {
+        let (name, dims) = &tensors[i];
+        let start = end;
+        end = start.saturating_add(dims.iter().product::<usize>().saturating_mul(4));
+        infos.push((name.clone(), TensorInfo { dtype: Dtype::F32, shape: dims.clone(), data_offsets: (start, end) }));
+    }
+    let header = Metadata::new(Some(metadata), infos).map_err(|e| internal(&e))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    replace(path, |file| {
+        let mut out = BufWriter::new(file);
+        out.write_all(&(header.len() as u64).to_le_bytes()).map_err(Error::io(path))?;
+        out.write_all(&header).map_err(Error::io(path))?;
+        for &i in &order {
+            let mut values = values(i)?;
+            values.iter_mut().for_each(|v| *v = f32::from_bits(v.to_bits().to_le()));
+            out.write_all(bytemuck::cast_slice(&values)).map_err(Error::io(path))?;
+        }
+        out.flush().map_err(Error::io(path))
+    })
+}
+
+/// A name that the header gives twice: a JSON reader would keep one of the two and say nothing.
+fn given_twice(header: &[u8]) -> Option<String> {
+    Twice.deserialize(&mut serde_json::Deserializer::from_slice(header)).ok().flatten()
+}
+
+/// Looks for a name that an object, or the metadata in it, gives twice.
+struct Twice;
+
+impl<'de> DeserializeSeed<'de> for Twice {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Twice {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    /// What readers take for no metadata. It must not end the search.
+    fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut seen = std::collections::HashSet::new();
+        let mut twice = None;
+        while let Some(name) = map.next_key::<String>()? {
+            let inside = match name.as_str() {
+                "__metadata__" => map.next_value_seed(Twice)?,
+                _ => map.next_value::<IgnoredAny>().map(|_| None)?,
+            };
+            let again = seen.contains(&name).then(|| name.clone());
+            twice = twice.or(inside).or(again);
+            seen.insert(name);
+        }
+        Ok(twice)
+    }
+}
