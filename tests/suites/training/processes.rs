@@ -148,3 +148,33 @@ fn a_run_goes_on_in_a_new_process_as_if_nothing_had_happened() {
         assert!(bits(&begun) == bits(&whole), "{name}, in the same process");
     }
 }
+
+/// Making, saving and opening a model keeps one of its tensors on the host at a time. On a software adapter what lies on
+/// the device is memory of the process, too: beside that, and the 64 MiB of copies that uploading may hold, there are a few
+/// tensors of 16 MiB, where all eight together have 128.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_host_holds_one_tensor_at_a_time() {
+    const TEST: &str = "training::processes::the_host_holds_one_tensor_at_a_time";
+    if let Some(job) = job() {
+        let spec = Spec::symmetric(&vec![job[0].parse().unwrap(); 5], Activation::Relu);
+        let model = Path::new(&job[1]).with_extension("safetensors");
+        session(&gpu(), &spec, Training::default()).save(&model).unwrap();
+        let opened = Session::open(&gpu(), &model).unwrap();
+        assert_eq!(opened.tensors().len(), 16);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        return std::fs::write(&job[1], peak.trim().trim_end_matches(" kB")).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let peak = |width: &str| {
+        let file = path(&folder, width);
+        start(TEST, &[width, text(&file)]);
+        std::fs::read_to_string(&file).unwrap().parse::<u64>().unwrap() >> 10
+    };
+    let (small, large) = (peak("16"), peak("2048"));
+    let (device, copies, tensor) = (128, 64, 16);
+    assert!(large > small + device / 2, "the device's memory counts: {large} and {small} MiB");
+    let most = small + device + copies + 4 * tensor;
+    assert!(large <= most, "{large} MiB at most, {small} for a small model: {most} allowed");
+}
