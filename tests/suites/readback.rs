@@ -121,15 +121,20 @@ impl Wake for Counts {
     }
 }
 
+/// The copy that is waited for comes after a large one, so that it ends long after the future is dropped: a future that is
+/// dropped in the moment in which it is woken may be woken all the same.
 #[test]
 fn a_dropped_future_wakes_nobody() {
+    const LARGE: u64 = 32 << 20;
     let gpu = own_gpu();
-    let buffer = filled(&gpu, 5.0);
+    let (buffer, large) = (filled(&gpu, 5.0), gpu.buffer("large", LARGE).unwrap());
     let counts = Arc::new(Counts(AtomicUsize::new(0)));
     let waker = Waker::from(counts.clone());
     let mut readback = Readback::new(&gpu, 256).unwrap();
+    let mut before = Readback::new(&gpu, LARGE).unwrap();
     let mut pending = 0;
     for _ in 0..20 {
+        before.start(&[(&large, 0..LARGE)]).unwrap();
         readback.start(&[(&buffer, 0..256)]).unwrap();
         {
             let mut arrival = std::pin::pin!(readback.arrive());
@@ -138,6 +143,7 @@ fn a_dropped_future_wakes_nobody() {
         let woken = counts.0.load(Relaxed);
         gpu.wait().unwrap();
         readback.discard();
+        before.discard();
         assert_eq!(counts.0.load(Relaxed), woken);
     }
     assert!(pending > 0, "nothing was at stake");
