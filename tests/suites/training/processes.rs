@@ -157,7 +157,7 @@ fn a_run_goes_on_in_a_new_process_as_if_nothing_had_happened() {
 fn the_host_holds_one_tensor_at_a_time() {
     const TEST: &str = "training::processes::the_host_holds_one_tensor_at_a_time";
     if let Some(job) = job() {
-        let spec = Spec::symmetric(&vec![job[0].parse().unwrap(); 5], Activation::Relu);
+        let spec = Spec::symmetric(&[job[0].parse().unwrap(); 5], Activation::Relu);
         let model = Path::new(&job[1]).with_extension("safetensors");
         session(&gpu(), &spec, Training::default()).save(&model).unwrap();
         let opened = Session::open(&gpu(), &model).unwrap();
