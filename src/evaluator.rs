@@ -167,14 +167,11 @@ impl Evaluator {
         let mut stores = self.recording.dispatches.iter().flat_map(|d| &d.stores);
         let place = stores.find(|(n, _)| *n == id).map(|(_, place)| *place).ok_or_else(none)?;
         let shape = graph.shape(id);
-        let (columns, packed) = (shape.columns(), matches!(sink, Sink::Output(_)));
-        let stride = if packed { columns } else { shape.stride() };
+        let packed = matches!(sink, Sink::Output(_)) || shape.is_unpadded();
+        let stride = if packed { shape.columns() } else { shape.stride() };
         let count = shape.matrix_rows(rows) * stride;
         let values = self.gpu.read(self.program.buffer(place.role)?, place.offset as usize / 4, count)?;
-        if stride == columns {
-            return Ok(values);
-        }
-        Ok(values.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
+        Ok(if packed { values } else { shape.unpadded(&values) })
     }
 }
 

@@ -89,10 +89,9 @@ impl Layout {
             return Err(Error::data("arena", format!("{} values", packed.len()), format!("{wanted} values")));
         }
         let take = |(tensor, &offset): (&Tensor, &u64)| {
-            let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
+            let length = tensor.shape.blocks().saturating_mul(tensor.shape.stride());
             let place = packed.get(offset as usize / 4..).unwrap_or_default();
-            let rows = place.get(..tensor.shape.blocks().saturating_mul(stride)).ok_or_else(|| elsewhere(tensor))?;
-            Ok(rows.chunks(stride.max(1)).flat_map(|row| row[..columns].iter().copied()).collect())
+            Ok(tensor.shape.unpadded(place.get(..length).ok_or_else(|| elsewhere(tensor))?))
         };
         tensors.iter().zip(&self.offsets).map(take).collect()
     }

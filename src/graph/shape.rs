@@ -80,6 +80,12 @@ impl Shape {
         (self.matrix_rows(rows) as u64).saturating_mul(self.stride() as u64).saturating_mul(4)
     }
 
+    /// Values without padding, of rows as they are stored.
+    pub(crate) fn unpadded<R: Copy>(&self, stored: &[R]) -> Vec<R> {
+        let (columns, stride) = (self.columns(), self.stride());
+        stored.chunks(stride.max(1)).flat_map(|row| &row[..columns]).copied().collect()
+    }
+
     /// Whether `self` can be repeated to fill `target`.
     pub fn broadcasts_to(&self, target: &Shape) -> bool {
         (!self.batched || target.batched)

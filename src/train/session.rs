@@ -291,12 +291,8 @@ impl Session {
     pub(super) fn read_tensor(&self, kept: Kept, i: usize) -> Result<Vec<f32>> {
         let (buffer, first) = self.place(kept, i)?;
         let shape = &self.network.params()[i].shape;
-        let (columns, stride) = (shape.columns(), shape.stride());
-        let padded = self.gpu.read(buffer, first, shape.blocks() * stride)?;
-        if columns == stride {
-            return Ok(padded);
-        }
-        Ok(padded.chunks(stride).flat_map(|row| row[..columns].iter().copied()).collect())
+        let stored = self.gpu.read(buffer, first, shape.blocks() * shape.stride())?;
+        Ok(if shape.is_unpadded() { stored } else { shape.unpadded(&stored) })
     }
 
     /// Copies what is kept of the parameters over something else that is, on the device.

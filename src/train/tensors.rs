@@ -40,7 +40,7 @@ impl TensorFile {
     /// # Errors
     /// [`Error::Checkpoint`] where it is no such file; [`Error::Io`].
     pub fn open(path: &Path) -> Result<TensorFile> {
-        let (fail, io) = (failure(path), Error::io(path));
+        let fail = failure(path);
         // What is no file, such as /dev/zero, may never end.
         let kind = std::fs::metadata(path).map_err(Error::io(path))?.file_type();
         if !kind.is_file() && !kind.is_dir() {
@@ -59,7 +59,7 @@ impl TensorFile {
             return Err(refuse(format!("a header of {size} bytes in a file of {length}")));
         }
         let mut bytes = vec![0; size as usize];
-        file.read_exact(&mut bytes).map_err(io)?;
+        file.read_exact(&mut bytes).map_err(Error::io(path))?;
         if let Some(name) = given_twice(&bytes) {
             return Err(fail(&name, "the name twice", "every name once"));
         }

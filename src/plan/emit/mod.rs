@@ -68,8 +68,8 @@ pub(super) fn dispatch(values: &Values, stage: &[Job], places: &Places, target: 
 
     let said: BTreeSet<Binding> = stage.iter().flat_map(|job| &job.bound).copied().collect();
     let label = label(values, stage);
-    if e.stored().count() > said.len() {
-        let found = e.stored().count();
+    let found = e.stored().count();
+    if found > said.len() {
         return Err(Error::Internal(format!("dispatch {label} binds {found} buffers where {said:?} were planned")));
     }
     // What is read in two ways is still moved once; of a whole arena only what is written.
