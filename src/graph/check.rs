@@ -1,6 +1,6 @@
 //! The checker: run after every pass, it derives every node's shape anew and names the node that breaks a rule.
 
-use super::node::{Graph, Node, NodeId, Op, Sink, absent, product_shape, reduced, resized};
+use super::node::{Graph, Node, NodeId, Op, Sink, absent, in_parts, product_shape, reduced, resized};
 use super::set::Set;
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};
@@ -86,9 +86,9 @@ impl Graph {
                     return fail(&shape);
                 }
             }
-            Op::MatMul { a, b, ta, tb } => match product_shape(self.shape(*a), self.shape(*b), *ta, *tb) {
-                Some(shape) if shape == node.shape => {}
-                Some(shape) => return fail(&shape),
+            Op::MatMul { a, b, ta, tb, parts } => match product_shape(self.shape(*a), self.shape(*b), *ta, *tb) {
+                Some(shape) if in_parts(shape.clone(), *parts) == node.shape => {}
+                Some(shape) => return fail(&in_parts(shape, *parts)),
                 None => {
                     return Err(Error::shape(self.describe(id), self.shape(*a), self.shape(*b)));
                 }

@@ -143,7 +143,7 @@ impl Graph {
             Op::MatMul { b, ta, .. } if !extra.is_empty() && (ta || active[b.0]) => {
                 return self.shares_apart(id, g, active, extra);
             }
-            Op::MatMul { a, b, ta, tb } => {
+            Op::MatMul { a, b, ta, tb, .. } => {
                 // C = op(A) op(B), so dA and dB are again products of G with the other factor. A product is a matrix;
                 // the factor may have been seen as one.
                 if active[a.0] {

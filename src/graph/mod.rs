@@ -19,6 +19,7 @@ pub use function::Function;
 pub(crate) use gradient::Seed;
 pub use layout::Layout;
 pub use node::{Graph, Node, NodeId, Op, Over, Reduction, Sink, Tensor};
+pub(crate) use node::{in_parts, reduced};
 pub use real::Real;
 pub use set::{Arena, Kept, Set, TensorSet};
 pub use shape::{Access, Shape};

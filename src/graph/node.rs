@@ -99,6 +99,9 @@ pub enum Op {
         ta: bool,
         /// and whether the right one is.
         tb: bool,
+        /// In how many parts a sum over the inner dimension is left, in a dimension before the columns: 1 but in plans,
+        /// where the parts of a long sum are computed side by side and added up after.
+        parts: usize,
     },
     /// The same values in another shape.
     View(NodeId),
@@ -126,7 +129,7 @@ impl Op {
             Op::Fill(value) => (value + 0.0).to_bits().hash(&mut hasher),
             Op::Map { expr, inputs } => (inputs, expr.depth()).hash(&mut hasher),
             Op::Reduce { op, over, input } => (op, over, input).hash(&mut hasher),
-            Op::MatMul { a, b, ta, tb } => (a, b, ta, tb).hash(&mut hasher),
+            Op::MatMul { a, b, ta, tb, parts } => (a, b, ta, tb, parts).hash(&mut hasher),
             Op::Columns { input, offset } => (input, offset).hash(&mut hasher),
             Op::View(input) => input.hash(&mut hasher),
             Op::Identity => {}
@@ -579,7 +582,7 @@ impl Graph {
             let op = format!("matmul of {}{} and {}{}", self.describe(a), t(ta), self.describe(b), t(tb));
             Error::shape(op, left, right)
         })?;
-        Ok(self.push(Op::MatMul { a, b, ta, tb }, shape))
+        Ok(self.push(Op::MatMul { a, b, ta, tb, parts: 1 }, shape))
     }
 
     /// The same values in another shape.
@@ -732,4 +735,12 @@ pub(crate) fn product_shape(a: &Shape, b: &Shape, ta: bool, tb: bool) -> Option<
     }
     let n = columns(b)?;
     (!a.batched && a.blocks() == b.columns()).then(|| Shape::fixed(&[a.columns(), n]))
+}
+
+/// The shape of a matrix product whose sums are left in so many parts.
+pub(crate) fn in_parts(mut shape: Shape, parts: usize) -> Shape {
+    if parts > 1 {
+        shape.dims.insert(shape.dims.len().saturating_sub(1), parts);
+    }
+    shape
 }

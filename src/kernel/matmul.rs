@@ -100,7 +100,7 @@ impl Tile {
         Tile::Shared { rows: 8, quads: 1, side: 8 },
         Tile::Shared { rows: 8, quads: 2, side: 8 },
         Tile::Shared { rows: 8, quads: 1, side: 16 },
-        Tile::Shared { rows: 16, quads: 2, side: 16 },
+        Tile::Shared { rows: 8, quads: 2, side: 16 },
         Tile::Cooperative { side: 8, subgroup: 8 },
         Tile::Cooperative { side: 8, subgroup: 32 },
         Tile::Cooperative { side: 16, subgroup: 32 },
@@ -139,7 +139,7 @@ impl Tile {
     }
 
     /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns.
-    pub(super) fn groups(self, rows: usize, quads: usize) -> usize {
+    pub(crate) fn groups(self, rows: usize, quads: usize) -> usize {
         let (down, across) = self.extent();
         let tiles = rows.div_ceil(down).saturating_mul(quads.div_ceil(across));
         match self {
@@ -166,7 +166,7 @@ impl Tile {
         // As if octets could be read wherever the tile does, which they mostly can.
         let octets = self.octets(ta, tb);
         let factors = octets.map(|o| Source { form: if o { Form::Octet } else { Form::Single }, ..Source::default() });
-        let loads = Registers { rows: tr, quads: tq, threads, ta, tb, factors: &factors }.loads();
+        let loads = Registers { rows: tr, quads: tq, threads, ta, tb, parts: 1, factors: &factors }.loads();
         // Measured on llvmpipe: loads of a quad and of an octet, and what else a row and a quad take. Neighbouring quads
         // need more registers; single ones make more of a large right factor's lines, and of gradients' stores.
         let loading: usize = loads.iter().zip(octets).map(|(count, octet)| count * if octet { 65 } else { 42 }).sum();
@@ -181,12 +181,11 @@ impl Tile {
         Some(each * tiles.div_ceil(SUBGROUP / threads).next_multiple_of(2))
     }
 
-    /// What a result of so many rows and quads, summed over `inner` steps, costs with this tile on hardware adapters of so
-    /// many cores, in a unit of its own; nothing where the tile is not for them.
-    pub(crate) fn hardware_cost(self, [rows, quads, inner]: [usize; 3], ta: bool, cores: usize) -> Option<usize> {
-        let Tile::Shared { rows: tr, quads: tq, side } = self else { return None };
-        let factors = &Default::default();
-        Some(Shared { rows: tr, quads: tq, side, ta, tb: false, factors }.cost(rows, quads, inner, cores))
+    /// What a result of so many rows and quads, summed over `inner` steps in so many parts, costs with this tile on hardware
+    /// adapters of so many cores, in multiply-adds of a thread; nothing where the tile is not for them.
+    pub(crate) fn hardware_cost(self, size: [usize; 3], parts: usize, ta: bool, cores: usize) -> Option<usize> {
+        let Tile::Shared { rows, quads, side } = self else { return None };
+        Some(Shared { rows, quads, side, ta, tb: false, parts, factors: &Default::default() }.cost(size, cores))
     }
 
     /// Whether it reads the left factor and the right one by octets, where it can: what does not lie along the inner
@@ -210,17 +209,39 @@ impl Tile {
         }
     }
 
-    /// The generated lines of the tile's kernel; what follows the product is `short` or not.
-    pub(super) fn hooks(self, ta: bool, tb: bool, factors: &[Source; 2], short: bool) -> Vec<(&'static str, String)> {
+    /// The generated lines of the tile's kernel, for a sum in so many parts; what follows the product is `short` or not.
+    pub(super) fn hooks(
+        self,
+        [ta, tb]: [bool; 2],
+        parts: usize,
+        factors: &[Source; 2],
+        short: bool,
+    ) -> Vec<(&'static str, String)> {
         match self {
-            Tile::Registers { rows, quads } => Registers { rows, quads, threads: 1, ta, tb, factors }.hooks(short),
-            Tile::Subgroup { rows, quads } => {
-                Registers { rows, quads, threads: SUBGROUP, ta, tb, factors }.hooks(short)
+            Tile::Registers { rows, quads } => {
+                Registers { rows, quads, threads: 1, ta, tb, parts, factors }.hooks(short)
             }
-            Tile::Shared { rows, quads, side } => Shared { rows, quads, side, ta, tb, factors }.hooks(),
+            Tile::Subgroup { rows, quads } => {
+                Registers { rows, quads, threads: SUBGROUP, ta, tb, parts, factors }.hooks(short)
+            }
+            Tile::Shared { rows, quads, side } => Shared { rows, quads, side, ta, tb, parts, factors }.hooks(),
             Tile::Cooperative { side, subgroup } => Cooperative { side, subgroup, ta, tb, factors }.hooks(),
         }
     }
+
+    /// Whether its kernel can leave sums in parts.
+    pub(crate) fn takes_parts(self) -> bool {
+        !matches!(self, Tile::Cooperative { .. })
+    }
+}
+
+/// The lines that tell which part of the sum a workgroup adds up, and its place in that part's grid.
+fn piece(parts: usize) -> (&'static str, String) {
+    let (piece, at) = match parts {
+        0 | 1 => ("0u", "group"),
+        _ => ("group / dims.part_groups", "group % dims.part_groups"),
+    };
+    ("piece", format!("    let piece = {piece};\n    let at = {at};"))
 }
 
 fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {

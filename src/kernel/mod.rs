@@ -64,6 +64,8 @@ pub enum Schedule {
         ta: bool,
         /// and the right one.
         tb: bool,
+        /// Parts of the inner dimension that workgroups of their own add up.
+        parts: usize,
     },
 }
 
@@ -111,7 +113,10 @@ impl Schedule {
             }
             Schedule::ReduceColumns { lanes } => threads(rows, workgroup / lanes.max(1) as usize),
             Schedule::ReduceRows { lanes } => threads(rows.saturating_mul(quads), workgroup / lanes.max(1) as usize),
-            Schedule::MatMul { tile, .. } => tile.groups(rows, quads),
+            Schedule::MatMul { tile, parts, .. } => {
+                let parts = parts.max(1);
+                tile.groups(rows / parts, quads).saturating_mul(parts)
+            }
         }
     }
 
@@ -122,9 +127,10 @@ impl Schedule {
             Schedule::Map { run, shuffled: true } => format!("shuffled x{run}"),
             Schedule::ReduceColumns { lanes } => format!("reduce_columns x{lanes}"),
             Schedule::ReduceRows { lanes } => format!("reduce_rows x{lanes}"),
-            Schedule::MatMul { tile, ta, tb } => {
+            Schedule::MatMul { tile, ta, tb, parts } => {
                 let t = |t: bool| if t { 'T' } else { 'N' };
-                format!("matmul {}{} {tile}", t(ta), t(tb))
+                let parts = if parts > 1 { format!(", sums in {parts} parts") } else { String::new() };
+                format!("matmul {}{} {tile}{parts}", t(ta), t(tb))
             }
         }
     }
@@ -236,13 +242,13 @@ impl Part {
             }
             Schedule::ReduceColumns { lanes } => reduction(REDUCE_COLUMNS, lanes)?,
             Schedule::ReduceRows { lanes } => reduction(REDUCE_ROWS, lanes)?,
-            Schedule::MatMul { tile, ta, tb } => {
+            Schedule::MatMul { tile, ta, tb, parts } => {
                 let template = match tile {
                     Tile::Registers { .. } | Tile::Subgroup { .. } => MATMUL_REGISTERS,
                     Tile::Shared { .. } => MATMUL_SHARED,
                     Tile::Cooperative { .. } => MATMUL_COOPERATIVE,
                 };
-                fill(template, &tile.hooks(ta, tb, &self.factors, self.short))?
+                fill(template, &tile.hooks([ta, tb], parts, &self.factors, self.short))?
             }
         };
         Ok([&self.functions, &main[..]].concat())

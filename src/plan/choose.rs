@@ -31,9 +31,9 @@ pub(super) fn jobs(values: &Values, groups: Vec<Group>, target: &Target) -> Vec<
     let job = |group: Group| {
         let product = group.anchor.and_then(|id| Product::of(values, id, target.rows));
         let (schedule, octets) = match (group.anchor.map(|id| values.op(id)), product) {
-            (Some(&Op::MatMul { a, b, ta, tb }), Some(product)) => {
-                let tile = tile(target, &product, &group.space);
-                (Schedule::MatMul { tile, ta, tb }, octets(values, &group, [a, b], tile.octets(ta, tb), target))
+            (Some(&Op::MatMul { a, b, ta, tb, parts }), Some(product)) => {
+                let tile = tile(target, &product, parts);
+                (Schedule::MatMul { tile, ta, tb, parts }, octets(values, &group, [a, b], tile.octets(ta, tb), target))
             }
             (Some(&Op::Reduce { over, input, .. }), _) => {
                 (reduction(values.shape(input), over, &group.space, target), [false; 2])
@@ -47,22 +47,21 @@ pub(super) fn jobs(values: &Values, groups: Vec<Group>, target: &Target) -> Vec<
     groups.into_iter().map(job).collect()
 }
 
-/// The tile for a product: a function of the target and of shapes alone, nothing is timed. On
-/// software adapters all tiles add up in the same order, so they give the same bits.
-fn tile(target: &Target, product: &Product, space: &Shape) -> Tile {
+/// The tile for a product whose sum is left in so many parts: a function of the target and of shapes alone, nothing is
+/// timed. On software adapters all tiles add up in the same order, so they give the same bits.
+fn tile(target: &Target, product: &Product, parts: usize) -> Tile {
     let tuned = || target.tuning.as_ref()?.tiles.get(product).copied();
     if let Some(tile) = target.tile.or_else(tuned).filter(|tile| tile.suits(product.half)) {
         return tile;
     }
-    let (rows, quads) = (space.matrix_rows(target.rows), space.stride() / 4);
-    let &Product { ta, tb, inner, .. } = product;
+    let &Product { rows, ta, tb, .. } = product;
+    let quads = product.quads();
     // Larger tiles run faster and compile longer: operations from which they pay.
     let large = if target.quick { 1_000_000_000 } else { 1_000_000 };
     match target.kind {
         // Large tiles read less for what they compute, small ones leave fewer of a GPU's cores without work.
         AdapterKind::Hardware => {
-            let cost =
-                |tile: &Tile| tile.hardware_cost([rows, quads, inner], ta, target.limits.busy).unwrap_or(usize::MAX);
+            let cost = |tile: &Tile| product.hardware_cost(*tile, parts, target.limits.busy).unwrap_or(usize::MAX);
             // Of equals the largest, which reads the least.
             let usable = Tile::ALL.into_iter().rev().filter(|&tile| matches!(tile, Tile::Shared { .. }));
             usable.min_by_key(cost).unwrap_or(Tile::Shared { rows: 4, quads: 1, side: 8 })
@@ -73,6 +72,42 @@ fn tile(target: &Target, product: &Product, space: &Shape) -> Tile {
             let usable = small.into_iter().chain(all).filter(|&tile| target.can_use(tile));
             usable.min_by_key(|tile| tile.cost(rows, quads, ta, tb)).unwrap_or(small[0])
         }
+    }
+}
+
+/// What leaving sums in parts costs on hardware adapters beside the product itself, in multiply-adds of a thread: a dispatch
+/// that adds the parts up, and bytes written and read again for each of them. Both from NVIDIA's H100, where a multiply-add
+/// of a thread takes 1.3 nanoseconds.
+const ADDING: usize = 4000;
+const BYTES: u64 = 3200;
+
+/// In how many parts the sum of a product is left, each for workgroups of their own. On hardware adapters gradients of
+/// weights are long sums for few results: in parts they keep all cores busy. Software adapters end loops that are too long.
+pub(super) fn parts(values: &Values, id: NodeId, target: &Target) -> usize {
+    let shape = values.shape(id);
+    let Some(product) = Product::of(values, id, target.rows) else { return 1 };
+    let bytes = |parts: usize| shape.bytes(target.rows).saturating_mul(parts as u64);
+    match target.kind {
+        // Results for each row of a batch are many.
+        AdapterKind::Hardware if shape.batched => 1,
+        AdapterKind::Hardware => {
+            let cost = |&parts: &usize| -> Option<usize> {
+                let own = product.hardware_cost(tile(target, &product, parts), parts, target.limits.busy)?;
+                let more = if parts > 1 { ADDING + (2 * bytes(parts) / BYTES) as usize } else { 0 };
+                Some(own.saturating_add(more))
+            };
+            let fits = |parts: &usize| bytes(*parts) <= target.limits.binding_bytes;
+            let tried = [1, 2, 3, 4, 6, 8, 12, 16].into_iter().filter(fits);
+            tried.min_by_key(|parts| cost(parts).unwrap_or(usize::MAX)).unwrap_or(1)
+        }
+        AdapterKind::Software if tile(target, &product, 1).takes_parts() => {
+            let mut parts = product_rounds(product.inner).div_ceil(ROUNDS).max(1);
+            while product_rounds(part_of(product.inner, parts)) > ROUNDS {
+                parts += 1;
+            }
+            parts
+        }
+        AdapterKind::Software => 1,
     }
 }
 
@@ -165,6 +200,11 @@ pub(super) const ROUNDS: usize = 65_000;
 /// parts that are rounds of their own.
 pub(super) fn product_rounds(inner: usize) -> usize {
     inner.div_ceil(4).saturating_mul(2).saturating_add(inner / AHEAD)
+}
+
+/// Steps of a part of a sum there: a multiple of four, where there are several.
+pub(super) fn part_of(inner: usize, parts: usize) -> usize {
+    if parts > 1 { inner.div_ceil(parts).next_multiple_of(4) } else { inner }
 }
 
 /// Threads that share one result of a reduction of `count` steps.

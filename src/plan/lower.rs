@@ -1,4 +1,5 @@
-//! Lowering: what one dispatch cannot do becomes several nodes, such as a map that reads more tensors than can be bound.
+//! Lowering: what one dispatch cannot do, or not well, becomes several nodes: a map that reads more tensors than can be
+//! bound, a product whose sums are too long for a loop or for so few results.
 //!
 //! Only plans do that. In the graph an expression stays whole, with the derivative that was declared for it.
 
@@ -6,8 +7,9 @@ use std::collections::HashMap;
 
 use super::Target;
 use super::binds::Binds;
+use super::choose::parts;
 use super::values::Values;
-use crate::graph::{Expr, Graph, Kind, Node, NodeId, Op};
+use crate::graph::{Expr, Graph, Kind, Node, NodeId, Op, Over, Reduction, in_parts, reduced};
 
 /// The graph without what is too much for a dispatch of the target.
 pub(super) fn lower(values: &Values, target: &Target) -> Graph {
@@ -28,6 +30,19 @@ pub(super) fn lower(values: &Values, target: &Target) -> Graph {
             let expr = parts.narrow(expr);
             let (expr, inputs) = expr.compact(&parts.inputs);
             node.op = Op::Map { expr, inputs };
+        }
+        if let Op::MatMul { parts: left @ 1, .. } = &mut node.op
+            && let parts @ 2.. = parts(values, id, target)
+        {
+            *left = parts;
+            let whole = node.shape.clone();
+            node.shape = in_parts(whole.clone(), parts);
+            let (sum, over, name) = (Reduction::Sum, Over::Inner, node.name.clone());
+            let shape = reduced(&node.shape, over);
+            narrow.nodes.push(node);
+            let op = Op::Reduce { op: sum, over, input: NodeId(narrow.nodes.len() - 1) };
+            narrow.nodes.push(Node { op, shape, name: name.clone() });
+            node = Node { op: Op::View(NodeId(narrow.nodes.len() - 1)), shape: whole, name };
         }
         narrow.nodes.push(node);
         moved.push(NodeId(narrow.nodes.len() - 1));

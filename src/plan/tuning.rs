@@ -33,11 +33,12 @@ pub struct Product {
 impl Product {
     /// The product that a node computes for a batch of `rows` rows, if it is one.
     pub(super) fn of(values: &Values, id: NodeId, rows: usize) -> Option<Product> {
-        let &Op::MatMul { a, b, ta, tb } = values.op(id) else { return None };
+        let &Op::MatMul { a, b, ta, tb, parts } = values.op(id) else { return None };
         let (left, result) = (values.shape(a), values.shape(id));
         let inner = if ta { left.matrix_rows(rows) } else { left.columns() };
         let half = [a, b].into_iter().all(|factor| values[values.home(factor)].half);
-        Some(Product { rows: result.matrix_rows(rows), inner, columns: result.columns(), ta, tb, half })
+        let rows = result.matrix_rows(rows) / parts.max(1);
+        Some(Product { rows, inner, columns: result.columns(), ta, tb, half })
     }
 
     /// A graph of this product alone, which is its only output: parameter 0 by parameter 1, both rounded where they are to
@@ -56,6 +57,16 @@ impl Product {
         let product = graph.matmul(left, right, ta, tb)?;
         graph.sink(Sink::Output(0), product);
         Ok(if half { graph.halved() } else { graph })
+    }
+
+    /// Quads of a row of the result.
+    pub(crate) fn quads(&self) -> usize {
+        Shape::fixed(&[self.columns]).stride() / 4
+    }
+
+    /// As [`Tile::hardware_cost`].
+    pub(crate) fn hardware_cost(&self, tile: Tile, parts: usize, cores: usize) -> Option<usize> {
+        tile.hardware_cost([self.rows, self.quads(), self.inner], parts, self.ta, cores)
     }
 
     /// Floating-point operations: two for every product of two numbers.

@@ -111,9 +111,9 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
             map(expr, &read, &node.shape, env)
         }
         Op::Reduce { op, over, input } => reduce(*op, *over, get(*input)?, graph.shape(*input), env.rows, length),
-        Op::MatMul { a, b, ta, tb } => {
+        Op::MatMul { a, b, ta, tb, parts } => {
             let (ca, cb) = (graph.shape(*a).columns(), graph.shape(*b).columns());
-            matmul(get(*a)?, ca, *ta, get(*b)?, cb, *tb)
+            matmul([get(*a)?, get(*b)?], [ca, cb], [*ta, *tb], (*parts).max(1))
         }
     };
     if value.len() != length {
@@ -236,14 +236,18 @@ fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: u
 }
 
 /// op(A) op(B) for row-major matrices with `ca` and `cb` columns.
-fn matmul<R: Real>(a: &[R], ca: usize, ta: bool, b: &[R], cb: usize, tb: bool) -> Vec<R> {
+/// The product of two matrices of so many columns. Kernels may cut the sum into parts elsewhere: only what the parts come
+/// to together is the same.
+fn matmul<R: Real>([a, b]: [&[R]; 2], [ca, cb]: [usize; 2], [ta, tb]: [bool; 2], parts: usize) -> Vec<R> {
     let (ra, rb) = (a.len() / ca.max(1), b.len() / cb.max(1));
     let (m, k) = if ta { (ca, ra) } else { (ra, ca) };
     let n = if tb { rb } else { cb };
-    let mut out = vec![R::of(0.0); m * n];
+    let each = k.div_ceil(parts).max(1);
+    let mut out = vec![R::of(0.0); m * parts * n];
     for i in 0..m {
-        let row = &mut out[i * n..(i + 1) * n];
         for l in 0..k {
+            let at = (i * parts + l / each) * n;
+            let row = &mut out[at..at + n];
             let x = if ta { a[l * ca + i] } else { a[i * ca + l] };
             for (j, sum) in row.iter_mut().enumerate() {
                 *sum = *sum + x * if tb { b[j * cb + l] } else { b[l * cb + j] };

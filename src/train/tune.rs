@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Program, Wait, Work};
-use crate::graph::Shape;
 use crate::kernel::Tile;
 use crate::model::Purpose;
 use crate::plan::{Product, Recording, Target, Tuning};
@@ -196,10 +195,9 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
 /// cheapest, in its order.
 fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let target = Target::of(gpu, 1);
-    let quads = Shape::fixed(&[product.columns]).stride() / 4;
-    let &Product { rows, inner, ta, tb, .. } = product;
+    let &Product { rows, ta, tb, .. } = product;
     let cores = target.limits.busy;
-    let cost = |tile: &Tile| tile.cost(rows, quads, ta, tb).or(tile.hardware_cost([rows, quads, inner], ta, cores));
+    let cost = |tile: &Tile| tile.cost(rows, product.quads(), ta, tb).or(product.hardware_cost(*tile, 1, cores));
     let mut tiles: Vec<Tile> = target.tiles(product).collect();
     let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
     tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));

@@ -125,7 +125,7 @@ fn workgroups_of_any_schedule() {
             Schedule::ReduceColumns { lanes },
             Schedule::ReduceRows { lanes },
         ];
-        schedules.extend((0..4).map(|i| Schedule::MatMul { tile: tile(i, a, b), ta: false, tb: true }));
+        schedules.extend((0..4).map(|i| Schedule::MatMul { tile: tile(i, a, b), ta: false, tb: true, parts: a }));
         for schedule in schedules {
             schedule.workgroup();
             for (rows, quads) in EXTREMES.into_iter().flat_map(|r| EXTREMES.map(|q| (r, q))) {
@@ -137,7 +137,7 @@ fn workgroups_of_any_schedule() {
     }
     // By hand: 100 rows of 30 quads in tiles of 4 rows by 2 quads are 25 x 15 threads, 8 to a workgroup.
     let tile = Tile::Registers { rows: 4, quads: 2 };
-    assert_eq!(Schedule::MatMul { tile, ta: false, tb: false }.groups(100, 30, 8), 47);
+    assert_eq!(Schedule::MatMul { tile, ta: false, tb: false, parts: 1 }.groups(100, 30, 8), 47);
     assert_eq!(Schedule::ReduceRows { lanes: 1 }.groups(3, 11, 8), 5);
     assert_eq!(Schedule::Map { run: 3, shuffled: false }.groups(10, 10, 16), 3);
 }

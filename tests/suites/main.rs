@@ -20,6 +20,7 @@ mod graph;
 mod half;
 mod hostile;
 mod kernels;
+mod lowered;
 mod manifold;
 mod model;
 mod nan;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::common::{gpu, values};
+use crate::common::{gpu, squared_error, values};
 use crate::updates::OPTIMIZERS;
 use strait::evaluator::Evaluator;
 use strait::graph::{Arena, Graph, Kept, Layout, Set, Shape, Sink, Tensor, TensorSet};
@@ -219,8 +219,9 @@ fn narrow(bytes: u64) -> Gpu {
     Gpu::adopt(device, queue)
 }
 
-/// A model whose parameters lie in several sets learns the same to the bit as one whose parameters lie in one, since no
-/// sum changes, and so does either from the checkpoint of the other.
+/// A model whose parameters lie in several sets learns the same as one whose parameters lie in one, and so does either from
+/// the checkpoint of the other: to the bit on software adapters, since no sum changes. A GPU's compiler rounds what it finds
+/// in one kernel otherwise than in two, and devices that bind less have other kernels.
 #[test]
 fn a_model_in_several_sets_is_the_same_model() {
     let (wide, narrow) = (gpu(), narrow(80 << 10));
@@ -240,7 +241,11 @@ fn a_model_in_several_sets_is_the_same_model() {
         let one = session.parameter("decoder.1.weight").unwrap();
         let params = session.parameters().unwrap();
         assert_eq!(one, params[session.tensors().iter().position(|t| t.name == "decoder.1.weight").unwrap()]);
-        (params, session.reconstruct(test.values()).unwrap())
+        [params.concat(), session.reconstruct(test.values()).unwrap()]
+    };
+    let same = |found: [Vec<f32>; 2], whole: &[Vec<f32>; 2], exact: bool| match exact {
+        true => found == *whole,
+        false => found.iter().zip(whole).all(|(found, whole)| squared_error(found, whole) < 1e-8),
     };
     let whole = ended(Session::new(&wide, &spec, options).unwrap());
     let files = [&wide, &narrow].map(|gpu| {
@@ -248,10 +253,10 @@ fn a_model_in_several_sets_is_the_same_model() {
         begun(gpu, &file);
         file
     });
-    for gpu in [&wide, &narrow] {
-        assert!(ended(Session::new(gpu, &spec, options).unwrap()) == whole);
-        for file in &files {
-            assert!(ended(Session::resume(gpu, file).unwrap()) == whole, "{file:?}");
+    for (gpu, exact) in [(&wide, true), (&narrow, wide.kind() == AdapterKind::Software)] {
+        assert!(same(ended(Session::new(gpu, &spec, options).unwrap()), &whole, exact), "exact: {exact}");
+        for (file, own) in files.iter().zip([true, wide.kind() == AdapterKind::Software]) {
+            assert!(same(ended(Session::resume(gpu, file).unwrap()), &whole, exact && own), "{file:?}, exact: {exact}");
         }
     }
 }

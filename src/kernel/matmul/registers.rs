@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{AHEAD, LANES, SUBGROUP, Source, pairs};
+use super::{AHEAD, LANES, SUBGROUP, Source, pairs, piece};
 use crate::kernel::{Form, when};
 
 /// The tile of a thread, and how it comes by its factors.
@@ -18,6 +18,8 @@ pub(super) struct Registers<'a> {
     pub(super) ta: bool,
     /// Whether the right factor is transposed.
     pub(super) tb: bool,
+    /// Parts of the inner dimension that workgroups of their own add up.
+    pub(super) parts: usize,
     /// The bindings of both.
     pub(super) factors: &'a [Source; 2],
 }
@@ -29,8 +31,15 @@ impl Registers<'_> {
         vec![
             (
                 "consts",
-                format!("const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\nconst AHEAD: u32 = {AHEAD}u;"),
+                format!(
+                    "const ROWS: u32 = {rows}u;\nconst QUADS: u32 = {quads}u;\nconst AHEAD: u32 = {AHEAD}u;\n\
+                     const PARTS: u32 = {}u;",
+                    self.parts.max(1)
+                ),
             ),
+            piece(self.parts),
+            ("if whole", when(self.parts <= 1)),
+            ("if in parts", when(self.parts > 1)),
             ("zero sums", lines(|o| self.sums().try_for_each(|(i, j)| writeln!(o, "    var s{i}_{j} = vec4<f32>();")))),
             ("store sums", lines(|o| self.store(o, short))),
             ("if through memory", when(!short)),
@@ -58,7 +67,8 @@ impl Registers<'_> {
             true => {
                 let (row, c) = (format!("row0 + {i}u"), format!("c0 + {j}u"));
                 let inside = format!("{row} < m && {c} < dims.quads");
-                writeln!(o, "    if ({inside}) {{\n        body({row}, {c}, s{i}_{j});\n    }}")
+                let result = if self.parts > 1 { format!("({row}) * PARTS + piece") } else { row };
+                writeln!(o, "    if ({inside}) {{\n        body({result}, {c}, s{i}_{j});\n    }}")
             }
         })
     }

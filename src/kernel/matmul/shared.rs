@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 
 use super::staged::Staged;
-use super::{LANES, Memory, Source, pairs};
+use super::{LANES, Memory, Source, pairs, piece};
 use crate::kernel::STAGED;
 
 /// Threads of a workgroup.
@@ -24,11 +24,11 @@ const COLUMN: usize = 8;
 /// Steps that are staged at a time, where there is room; else half of them.
 const DEPTH: usize = 16;
 
-/// What fetching, keeping and waiting take of a round, in multiply-adds of a thread.
-const OVERHEAD: usize = 250;
+/// What fetching a quad and keeping it take, with the waiting, in multiply-adds of a thread.
+const FETCHING: usize = 62;
 
-/// Quads of sums up to which a thread leaves room for a second workgroup on its core.
-const PAIRED: usize = 16;
+/// Quads of sums a thread with which a second workgroup finds registers on a core only where few steps are staged.
+const MANY: usize = 16;
 
 /// A place in workgroup memory: a constant and something to add that stays within a run.
 fn place(constant: usize, more: &str) -> String {
@@ -52,6 +52,8 @@ pub(super) struct Shared<'a> {
     pub(super) ta: bool,
     /// Whether the right factor is transposed.
     pub(super) tb: bool,
+    /// Parts of the inner dimension that workgroups of their own add up.
+    pub(super) parts: usize,
     /// The bindings of both.
     pub(super) factors: &'a [Source; 2],
 }
@@ -66,17 +68,20 @@ impl Shared<'_> {
         THREADS / self.slice()
     }
 
-    /// What a result of so many rows and quads takes on an adapter of so many cores, in multiply-adds of a thread: fitted
-    /// to all tiles and twenty products on an NVIDIA H200. Cores take workgroups in turn, and a round takes
-    /// [`OVERHEAD`] beside its multiply-adds. Gradients of weights share their dispatch with sums, and then an H100 hands
-    /// workgroups out in pairs, if two fit a core, even if that leaves half of its cores without any: 112 workgroups of
-    /// 128x64 took 247 microseconds alone and 427 beside a sum of 13.
-    pub(super) fn cost(&self, rows: usize, quads: usize, inner: usize, cores: usize) -> usize {
-        let groups = rows.div_ceil(self.rows * self.side).saturating_mul(quads.div_ceil(self.quads * self.side));
-        let pair = if self.ta && self.rows * self.quads <= PAIRED { 2 } else { 1 };
+    /// What a result of so many rows and quads, each a sum over so many steps, takes on an adapter of so many cores, in
+    /// multiply-adds of a thread: fitted to all tiles and to products of large matrices on NVIDIA's H100 and H200. Cores
+    /// take workgroups in turn, and a round takes [`FETCHING`] for each quad of a thread beside its multiply-adds.
+    /// Gradients of weights share their dispatch with sums, and then an H100 hands workgroups out in pairs, even if that
+    /// leaves half of its cores without any: 112 workgroups of 128x64 took 247 microseconds alone and 427 beside a sum of
+    /// 13.
+    pub(super) fn cost(&self, [rows, quads, inner]: [usize; 3], cores: usize) -> usize {
+        let tiles = rows.div_ceil(self.rows * self.side).saturating_mul(quads.div_ceil(self.quads * self.side));
+        let groups = tiles.saturating_mul(self.parts);
+        let pair = if self.ta { 2 } else { 1 };
         let turns = groups.div_ceil(pair * cores.max(1)).saturating_mul(pair);
-        let rounds = inner.div_ceil(self.slices() * self.depth()).max(1);
-        let each = OVERHEAD + 4 * self.rows * self.quads * self.depth();
+        let rounds = inner.div_ceil(self.parts * self.slices() * self.depth()).max(1);
+        let fetched: usize = self.sides().iter().map(|(staged, ..)| staged.fetches().count()).sum();
+        let each = FETCHING * fetched + 4 * self.rows * self.quads * self.depth();
         turns.saturating_mul(rounds).saturating_mul(each)
     }
 
@@ -85,10 +90,13 @@ impl Shared<'_> {
         self.slices() * self.side
     }
 
-    /// Steps of the inner dimension that a slice stages at a time: as many as there is room for.
+    /// Steps of the inner dimension that a slice stages at a time: as many as there is room for. A whole workgroup with
+    /// many sums a thread takes fewer, so that two of them find enough registers on a core: on an H100 128x128 comes to 42.6
+    /// Tflop/s with half the steps and to 34.3 with all (4096 x 4096 x 4096, NN).
     fn depth(&self) -> usize {
         let room = ROW * COLUMN / self.run() / (self.rows / 4 + self.quads);
-        if room >= DEPTH { DEPTH } else { DEPTH / 2 }
+        let many = self.slices() == 1 && self.rows * self.quads >= MANY;
+        if room >= DEPTH && !many { DEPTH } else { DEPTH / 2 }
     }
 
     /// Both factors, each with its quads of the outer dimension a thread, and its first run in workgroup memory.
@@ -113,8 +121,9 @@ impl Shared<'_> {
         let Shared { rows, quads, side, .. } = self;
         let depth = self.depth();
         let consts = format!(
-            "const SIDE: u32 = {side}u;\nconst SLICES: u32 = {}u;\nconst DEPTH: u32 = {depth}u;\nconst DOWN: u32 = {}u;\n\
-             const ACROSS: u32 = {}u;\nconst RUN: u32 = {}u;",
+            "const SIDE: u32 = {side}u;\nconst PARTS: u32 = {}u;\nconst SLICES: u32 = {}u;\nconst DEPTH: u32 = {depth}u;\n\
+             const DOWN: u32 = {}u;\nconst ACROSS: u32 = {}u;\nconst RUN: u32 = {}u;",
+            self.parts.max(1),
             self.slices(),
             rows / 4 * side,
             quads * side,
@@ -122,6 +131,7 @@ impl Shared<'_> {
         );
         vec![
             ("consts", consts),
+            piece(self.parts),
             ("seats", self.seats()),
             ("start", self.start()),
             ("fetch", self.fetch()),
@@ -221,13 +231,13 @@ impl Shared<'_> {
                 let _ = writeln!(out, "    {} = s{i}_{j};", at(&format!("{}u + lane", p * THREADS)));
             }
             out.push_str("    workgroupBarrier();\n");
-            let _ = writeln!(out, "    for (var at = lane; at < {}u; at += {THREADS}u) {{", some.len() * slice);
-            let _ = writeln!(out, "        let found = at / {slice}u * {THREADS}u + at % {slice}u;");
+            let _ = writeln!(out, "    for (var nth = lane; nth < {}u; nth += {THREADS}u) {{", some.len() * slice);
+            let _ = writeln!(out, "        let found = nth / {slice}u * {THREADS}u + nth % {slice}u;");
             let parts: Vec<String> = (0..slices).map(|s| at(&format!("found + {}u", s * slice))).collect();
-            let _ = writeln!(out, "        let which = at / {slice}u + {}u;", round * together);
+            let _ = writeln!(out, "        let which = nth / {slice}u + {}u;", round * together);
             let (i, j) = (format!("which / {}u", self.quads), format!("which % {}u", self.quads));
             let sum = parts.join(" + ");
-            let _ = writeln!(out, "        keep(first_a, first_b, {i}, {j}, at % {slice}u, m, {sum});\n    }}");
+            let _ = writeln!(out, "        keep(first_a, first_b, {i}, {j}, nth % {slice}u, m, piece, {sum});\n    }}");
         }
         out
     }

@@ -7,7 +7,7 @@ use super::body::Body;
 use crate::error::{Error, Result};
 use crate::graph::{NodeId, Op, Over, Reduction};
 use crate::kernel::{Schedule, Source};
-use crate::plan::choose::{Job, ROUNDS, down, far, product_rounds, reduced, steps};
+use crate::plan::choose::{Job, ROUNDS, down, far, part_of, product_rounds, reduced, steps};
 use crate::plan::{AdapterKind, Target};
 
 impl Emitter<'_> {
@@ -23,7 +23,7 @@ impl Emitter<'_> {
             return Ok(<[Source; 2]>::default());
         };
         match (values.op(anchor), job.schedule) {
-            (&Op::MatMul { a, b, ta, tb }, Schedule::MatMul { tile, .. }) => {
+            (&Op::MatMul { a, b, ta, tb, parts }, Schedule::MatMul { tile, .. }) => {
                 let [left, right] = job.octets;
                 let factors = [self.load_factor(a, left)?, self.load_factor(b, right)?];
                 let (left, right) = (values.shape(a), values.shape(b));
@@ -34,7 +34,12 @@ impl Emitter<'_> {
                 self.dim("down", down(left, tile, ta || tb));
                 let inner = if ta { left.blocks() } else { left.columns() };
                 let rounds = inner * if ta && left.batched { target.rows } else { 1 };
-                self.check_rounds(anchor, product_rounds(rounds), target)?;
+                self.check_rounds(anchor, product_rounds(part_of(rounds, parts)), target)?;
+                if parts > 1 {
+                    let space = &job.group.space;
+                    let rows = space.matrix_rows(target.rows) / parts;
+                    self.dim("part_groups", tile.groups(rows, space.stride() / 4));
+                }
                 self.dim("inner", inner);
                 self.extent("inner_extent", "inner", ta && left.batched);
                 self.functions.push_str("fn a_extent() -> u32 { return space_rows(); }\n");
