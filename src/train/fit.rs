@@ -55,7 +55,7 @@ impl Run {
                 break;
             }
             let before = session.step;
-            let taken = session.submit(wanted);
+            let taken = session.submit(wanted, false);
             // From here on the look is due, whatever becomes of this future.
             session.look |= session.step - before == left;
             if taken? == 0 {

@@ -1,5 +1,6 @@
 //! Training and using a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
 
+mod apart;
 mod cache;
 mod checkpoint;
 mod divergence;

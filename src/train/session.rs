@@ -201,9 +201,16 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        self.write_all(Kept::Values, "parameters", values)?;
+        (self.best, self.look) = (Best::default(), false);
+        Ok(())
+    }
+
+    /// Writes something that is kept of all trainable tensors, row-major, where all of it is finite and fits.
+    pub(super) fn write_all(&self, kept: Kept, what: &str, values: &[Vec<f32>]) -> Result<()> {
         let tensors = self.network.params();
         if values.len() != tensors.len() {
-            return Err(Error::data("parameters", values.len(), format!("{} tensors", tensors.len())));
+            return Err(Error::data(what, values.len(), format!("{} tensors", tensors.len())));
         }
         for (tensor, values) in tensors.iter().zip(values) {
             if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
@@ -217,9 +224,8 @@ impl Session {
             }
         }
         for (i, values) in values.iter().enumerate() {
-            self.write_tensor(Kept::Values, i, values)?;
+            self.write_tensor(kept, i, values)?;
         }
-        (self.best, self.look) = (Best::default(), false);
         Ok(())
     }
 

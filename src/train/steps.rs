@@ -2,7 +2,7 @@
 
 use super::divergence::Bad;
 use super::progress::Best;
-use super::trainer::{TableWriter, Trainer};
+use super::trainer::{Steps, TableWriter, Trainer};
 use super::{Objective, Progress, Session};
 use crate::error::{Error, Result};
 use crate::gpu::{Timed, Wait};
@@ -22,7 +22,7 @@ impl Session {
     pub fn step(&mut self, steps: u64) -> Result<u64> {
         let left = self.total_steps()?.saturating_sub(self.step);
         self.over |= left == 0;
-        let taken = self.submit(steps.min(left));
+        let taken = self.submit(steps.min(left), false);
         // Behind these steps the parameters are others than those at the epoch's end.
         self.look &= matches!(taken, Ok(0));
         if let Ok(0) = taken {
@@ -98,15 +98,17 @@ impl Session {
         Ok(step.is_multiple_of(self.trainer()?.feed.steps_per_epoch()))
     }
 
-    fn table(&mut self) -> Result<TableWriter> {
+    pub(super) fn table(&mut self) -> Result<TableWriter> {
         let (table, training) = (self.shared(Role::Table)?.clone(), self.training);
         Ok(TableWriter { table, training, start: self.start, total: self.total_steps()? })
     }
 
-    pub(super) fn submit(&mut self, steps: u64) -> Result<u64> {
+    /// Submits up to so many steps, of a single one without the passes where its gradients are there already.
+    pub(super) fn submit(&mut self, count: u64, apart: bool) -> Result<u64> {
         let table = self.table()?;
-        let (gpu, state, ring, now) = (self.gpu.clone(), self.state.clone(), self.ring.clone(), self.step);
-        let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, now, steps, &table)?;
+        let (gpu, state, ring) = (self.gpu.clone(), self.state.clone(), self.ring.clone());
+        let steps = Steps { now: self.step, count, apart };
+        let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, steps, &table)?;
         self.step += taken;
         self.unread |= taken > 0;
         if asked.is_err() {

@@ -37,6 +37,8 @@ pub(super) struct Trainer {
     faster: Option<Recording>,
     /// Whether a first step was reported.
     reported: bool,
+    /// The step whose gradients lie there and may be applied.
+    pub apart: Option<u64>,
     terms: Vec<String>,
     pub readbacks: Vec<Readback>,
     pub in_flight: VecDeque<Submit>,
@@ -46,6 +48,16 @@ pub(super) struct Trainer {
     pub last: Instant,
     /// Time spent in submitting since then.
     submitting: Duration,
+}
+
+/// Steps that are to be taken.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    /// Steps taken before them.
+    pub now: u64,
+    pub count: u64,
+    /// Whether the gradients of a single one are there already.
+    pub apart: bool,
 }
 
 /// A submit whose report has not been read.
@@ -93,6 +105,7 @@ impl Trainer {
             programs: [forward, finish, update],
             faster: pays.then_some(faster),
             reported: false,
+            apart: None,
             terms: graph.terms().to_vec(),
             readbacks: (0..2).map(|_| Readback::new(&gpu, bytes)).collect::<Result<_>>()?,
             in_flight: VecDeque::new(),
@@ -132,26 +145,44 @@ impl Trainer {
         Ok(())
     }
 
-    /// Submits up to `steps` steps and returns how many: fewer where the data must be moved on first, none where two
+    /// The place for another report; none where two submits are in flight.
+    pub fn free(&self) -> Option<usize> {
+        self.readbacks.iter().position(|readback| !readback.busy())
+    }
+
+    /// Submits the forward and backward passes of the step after `now` others, and neither its end nor its update.
+    pub fn backward(&mut self, gpu: &Gpu, state: &Buffer, now: u64, table: &TableWriter) -> Result<()> {
+        self.feed.place(gpu, state)?;
+        table.write(gpu, now, 1)?;
+        // Gradients that nobody applied may have been bad; these are others.
+        gpu.write(&self.flags, 4, &[0; 4])?;
+        let [passes, ..] = &self.programs;
+        gpu.submit([Work::Run(passes)])?;
+        self.apart = Some(now);
+        Ok(())
+    }
+
+    /// Submits up to `steps.count` steps and returns how many: fewer where the data must be moved on first, none where two
     /// submits are in flight. What comes with it is the error where those steps are taken but cannot be reported.
     pub fn submit(
         &mut self,
         gpu: &Gpu,
         state: &Buffer,
         ring: &Buffer,
-        now: u64,
-        steps: u64,
+        steps: Steps,
         table: &TableWriter,
     ) -> Result<(u64, Result<()>)> {
-        let Some(readback) = self.readbacks.iter().position(|r| !r.busy()) else { return Ok((0, Ok(()))) };
+        let Some(readback) = self.free() else { return Ok((0, Ok(()))) };
+        let Steps { now, count, apart } = steps;
         self.feed.place(gpu, state)?;
-        let steps = steps.min(STEPS).min(self.feed.steps_left());
+        let steps = count.min(STEPS).min(self.feed.steps_left());
         if steps == 0 {
             return Ok((0, Ok(())));
         }
         table.write(gpu, now, steps)?;
+        self.apart = None;
         let begun = Instant::now();
-        let step = self.programs.iter().map(Work::Run);
+        let step = self.programs.iter().skip(apart.into()).map(Work::Run);
         gpu.submit((0..steps).flat_map(|_| step.clone()))?;
         let parts = [ring, state, &self.flags].map(|buffer| (buffer, 0..buffer.bytes()));
         let asked = self.readbacks[readback].start(&parts);

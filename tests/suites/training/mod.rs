@@ -1,6 +1,7 @@
-//! Training: the order of rows, the same bits for the same seed, going on in a new process, control over a run, using
-//! the model, sharing a device, runs that go bad or are broken off, and data that changes or is not finite.
+//! Training: the order of rows, the same bits for the same seed, going on in a new process, control over a run, steps in two
+//! halves, using the model, sharing a device, runs that go bad or are broken off, and data that changes or is not finite.
 
+mod apart;
 mod control;
 mod device;
 mod diverged;
