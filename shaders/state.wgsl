@@ -11,7 +11,7 @@ struct State {
     halted: u32,     // 1 once a step went bad: no parameter is written any more
     bad_step: u32,   // the step in which it happened
     bad_term: u32,   // the term that was not finite
-    table_row: u32,  // this step's row of hyperparameters
+    table_row: u32,  // this step's row of scalars
     ragged: u32,     // whether the last, smaller batch of an epoch is used
     spare0: u32,
     spare1: u32,

@@ -101,7 +101,7 @@ impl Evaluator {
         }
     }
 
-    /// Writes rows of the table of hyperparameters, four values each.
+    /// Writes rows of the table of scalars, each of whole quads of values.
     ///
     /// # Errors
     /// As [`Evaluator::input`].

@@ -26,7 +26,7 @@ pub struct State {
     pub bad_step: u32,
     /// The term that was not finite, [`BAD_GRADIENT`] or [`BAD_UPDATE`].
     pub bad_term: u32,
-    /// The current row of the table of hyperparameters.
+    /// The current row of the table of scalars.
     pub table_row: u32,
     /// Whether the last, smaller batch of an epoch is used.
     pub ragged: u32,

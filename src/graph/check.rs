@@ -5,9 +5,6 @@ use super::set::Set;
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};
 
-/// Hyperparameters in a row of the table.
-const TABLE: usize = 4;
-
 impl Graph {
     /// Checks order, shapes and sinks.
     ///
@@ -113,7 +110,9 @@ impl Graph {
                     None => return Err(Error::Internal(format!("{} has no tensor", self.describe(id)))),
                 }
             }
-            Op::Table(i) if *i >= TABLE => return Err(absent("hyperparameter", *i, TABLE)),
+            Op::Table(i) if *i >= self.scalars.names().len() => {
+                return Err(absent("scalar", *i, self.scalars.names().len()));
+            }
             Op::Arena(arena) => self.has_set(arena.set)?,
             Op::Table(_) | Op::Input(_) | Op::Gather { .. } | Op::Fill(_) => {}
         }

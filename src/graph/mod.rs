@@ -10,6 +10,7 @@ mod layout;
 mod node;
 mod padding;
 mod real;
+mod scalars;
 mod set;
 mod shape;
 
@@ -21,5 +22,6 @@ pub use layout::Layout;
 pub use node::{Graph, Node, NodeId, Op, Over, Reduction, Sink, Tensor};
 pub(crate) use node::{in_parts, reduced};
 pub use real::Real;
+pub use scalars::Scalars;
 pub use set::{Arena, Kept, Set, TensorSet};
 pub use shape::{Access, Shape};

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::expr::{Expr, Kind};
 use super::layout::Layout;
+use super::scalars::Scalars;
 use super::set::{Arena, Set, TensorSet};
 use super::shape::{Access, Shape, product};
 use crate::error::{Error, Result};
@@ -67,7 +68,7 @@ pub enum Op {
     Constant(usize),
     /// A whole arena, as a matrix.
     Arena(Arena),
-    /// A column of the current step's row in the table of hyperparameters.
+    /// A column of the current step's row in the table of scalars.
     Table(usize),
     /// The same value everywhere.
     Fill(f64),
@@ -154,7 +155,7 @@ impl Op {
             Op::Param(_) => "parameter",
             Op::Constant(_) => "constant",
             Op::Arena(_) => "arena",
-            Op::Table(_) => "hyperparameter",
+            Op::Table(_) => "scalar",
             Op::Fill(_) => "fill",
             Op::Identity => "identity",
         }
@@ -243,6 +244,7 @@ pub struct Graph {
     /// The name of each set, and which of the trainable tensors are its own.
     sets: Vec<(String, Range<usize>)>,
     pub(crate) constants: Vec<Tensor>,
+    pub(crate) scalars: Scalars,
     pub(crate) terms: Vec<String>,
     scope: String,
     /// Nodes by a hash of what they are, as far as they have been looked at.
@@ -270,6 +272,16 @@ impl Graph {
             graph.sets.push((name, first..graph.params.len()));
         }
         graph
+    }
+
+    /// The same graph with a table of scalars.
+    pub fn with_scalars(self, scalars: Scalars) -> Graph {
+        Graph { scalars, ..self }
+    }
+
+    /// Its table of scalars.
+    pub fn scalars(&self) -> &Scalars {
+        &self.scalars
     }
 
     /// The sets.
@@ -412,9 +424,13 @@ impl Graph {
         self.push(Op::Arena(arena), shape)
     }
 
-    /// A column of the current step's hyperparameters, as a scalar.
-    pub fn table(&mut self, column: usize) -> NodeId {
-        self.push(Op::Table(column), Shape::scalar())
+    /// The current step's value of a scalar.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the graph's table has none of this name.
+    pub fn scalar(&mut self, name: &str) -> Result<NodeId> {
+        let column = self.scalars.column(name)?;
+        Ok(self.push(Op::Table(column), Shape::scalar()))
     }
 
     /// The same value everywhere.
@@ -677,7 +693,7 @@ impl Graph {
     }
 }
 
-/// What is said of a tensor, a term or a hyperparameter that is not there.
+/// What is said of a tensor, a term or a scalar that is not there.
 pub(super) fn absent(what: &str, index: usize, count: usize) -> Error {
     Error::spec(what, index, format!("below {count}"))
 }

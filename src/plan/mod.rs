@@ -108,7 +108,7 @@ pub enum Role {
     Constants,
     /// The resident data set, rows without padding.
     Data,
-    /// Hyperparameters by step.
+    /// Scalars by step.
     Table,
     /// Terms of the objective, 256 bytes apart.
     Terms,

@@ -9,7 +9,7 @@ use super::values::{Values, Way};
 use super::{Place, Role, Target};
 use crate::error::{Error, Result};
 use crate::graph::{Kept, Layout, NodeId, Op, Sink};
-use crate::kernel::{RING, TERMS};
+use crate::kernel::TERMS;
 
 /// Bytes between two terms.
 const TERM_STRIDE: u64 = 256;
@@ -57,7 +57,7 @@ pub(super) fn places(values: &Values, stages: &[Vec<Job>], target: &Target) -> R
                 Place { role: Role::Constants, offset: constants.offsets[i], bytes: node.shape.bytes(1) }
             }
             Op::Arena(arena) => whole(Role::Arena(arena), layouts[arena.set.0].bytes),
-            Op::Table(_) => whole(Role::Table, RING as u64 * 16),
+            Op::Table(_) => whole(Role::Table, graph.scalars().bytes()),
             Op::Input(i) if values[id].way == Way::Leaf => {
                 whole(Role::Input(i), packed_bytes(node.shape.elements(target.rows)))
             }

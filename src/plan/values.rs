@@ -176,7 +176,7 @@ fn way(graph: &Graph, node: &Node) -> Way {
         // Batches whose rows need padding are read by a copy.
         Op::Input(_) if node.shape.is_unpadded() => Way::Leaf,
         Op::Input(_) | Op::Gather { .. } | Op::Fill(_) | Op::Identity | Op::Map { .. } => Way::Element,
-        // A hyperparameter lies in a row of a table, among others.
+        // A scalar lies in a row of a table, among others.
         Op::View(input) if matches!(graph.node(input).op, Op::Table(_)) => Way::Recut,
         Op::View(input) => {
             let from = graph.shape(input);

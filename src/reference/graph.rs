@@ -26,7 +26,7 @@ pub struct Environment<R> {
     pub constants: Vec<Vec<R>>,
     /// Whole arenas, with the padding of their [`crate::graph::Layout`].
     pub arenas: BTreeMap<Arena, Vec<R>>,
-    /// The current step's hyperparameters.
+    /// The current step's scalars.
     pub table: Vec<R>,
     /// The seed of the run.
     pub seed: u64,

@@ -16,7 +16,7 @@ pub struct Memory {
     pub data: u64,
     /// What passes between dispatches, into them and out of them.
     pub values: u64,
-    /// Frozen tensors, hyperparameters, reports, and what reading back needs.
+    /// Frozen tensors, scalars, reports, and what reading back needs.
     pub other: u64,
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, not_negative, positive};
-use crate::graph::{Arena, Expr, Graph, Kept, NodeId, Over, Set, Shape, Sink, Tensor, TensorSet};
+use crate::graph::{Arena, Expr, Graph, Kept, NodeId, Over, Scalars, Set, Shape, Sink, Tensor, TensorSet};
 
 /// How parameters follow their gradients. g is the gradient, lr the scheduled learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,9 @@ fn epsilon() -> f64 {
     1e-8
 }
 
+/// What an update reads of the table: the learning rate, and the factors of Adam's bias corrections.
+const SCALARS: [&str; 3] = ["learning_rate", "first_moment", "second_moment"];
+
 /// Added to the norm that gradients are clipped by, as PyTorch does.
 const CLIP_MARGIN: f64 = 1e-6;
 
@@ -89,7 +92,12 @@ impl Optimizer {
         }
     }
 
-    /// The step's row of the table: the learning rate, and the factors of Adam's bias corrections.
+    /// The scalars that an update reads.
+    pub(super) fn scalars() -> Result<Scalars> {
+        Scalars::new(SCALARS)
+    }
+
+    /// Their values in a step: the learning rate, the same with the first moment's correction, and the second moment's.
     pub fn table_row(&self, step: u64, learning_rate: f64) -> [f32; 4] {
         let (first, second) = match *self {
             Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
@@ -115,7 +123,7 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Spec`] where one of `trained` is none of the sets; [`Error::Shape`], which sound tensors do not cause.
     pub fn update(&self, sets: Vec<TensorSet>, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
-        let mut g = Graph::with_sets(sets, vec![]);
+        let mut g = Graph::with_sets(sets, vec![]).with_scalars(Optimizer::scalars()?);
         g.set_scope("update");
         let scale = match clip {
             Some(limit) => Some(clip_scale(&mut g, trained, limit)?),
@@ -134,7 +142,8 @@ impl Optimizer {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
             None => gradient,
         };
-        let table = [g.table(0), g.table(1), g.table(2)];
+        let [rate, first, second] = SCALARS.map(|name| g.scalar(name));
+        let table = [rate?, first?, second?];
         let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
         let new = match *self {
             Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, table[0]], |[p, g, lr]| p - lr * g)?,

@@ -12,7 +12,7 @@ use super::{Progress, Session};
 use crate::data::Source;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Timed, Work};
-use crate::graph::{Kept, Set};
+use crate::graph::{Kept, Scalars, Set};
 use crate::kernel::{RING, TERMS};
 use crate::model::Purpose;
 use crate::plan::{Recording, Role, Target};
@@ -249,7 +249,9 @@ impl Trainer {
     }
 }
 
-/// Writes the hyperparameters of steps to come.
+const _: () = assert!(RING == Scalars::STEPS, "a row for every step that reports tell apart");
+
+/// Writes the scalars of steps to come.
 pub(super) struct TableWriter {
     pub table: Buffer,
     pub training: super::Training,

@@ -35,6 +35,7 @@ mod random;
 mod readback;
 mod sampling;
 mod saving;
+mod scalars;
 mod sets;
 mod sums;
 mod systems;

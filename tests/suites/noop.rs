@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use strait::Error;
 use strait::evaluator::Evaluator;
 use strait::gpu::{Gpu, Program, Work};
-use strait::graph::{Distribution, Expr, Graph, Kept, NodeId, Set, Shape, Sink, Tensor};
+use strait::graph::{Distribution, Expr, Graph, Kept, NodeId, Scalars, Set, Shape, Sink, Tensor};
 use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
 use strait::state::State;
 
@@ -29,9 +29,9 @@ fn autoencoder() -> [Graph; 2] {
     let gradients = g.gradient(loss, &p).unwrap();
     g.term("loss", loss);
     gradients.into_iter().enumerate().for_each(|(i, d)| g.sink(Sink::Gradient(i), d));
-    let mut update = Graph::new(params, vec![]);
+    let mut update = Graph::new(params, vec![]).with_scalars(Scalars::new(["rate"]).unwrap());
     let [p, d] = [Set::FIRST.arena(Kept::Values), Set::FIRST.arena(Kept::Gradients)].map(|a| update.arena(a));
-    let rate = update.table(0);
+    let rate = update.scalar("rate").unwrap();
     let p = update.map([p, d, rate], |[p, d, r]| p - r * d).unwrap();
     update.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), p);
     [g, update]

@@ -8,7 +8,7 @@ use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use strait::graph::Tensor;
 use strait::graph::{
-    Binary, Compare, Distribution, Expr, Function, Graph, Kept, NodeId, Over, Reduction, Set, Shape, Sink,
+    Binary, Compare, Distribution, Expr, Function, Graph, Kept, NodeId, Over, Reduction, Scalars, Set, Shape, Sink,
 };
 use strait::kernel::{self, Schedule, Tile};
 use strait::plan::{AdapterKind, Dispatch, Limits, Recording, Target};
@@ -157,11 +157,12 @@ fn maps(kernels: &mut Kernels) {
 
 /// What sinks other than outputs add to a kernel: updates with their flags, gradients, terms.
 fn sinks(kernels: &mut Kernels) {
-    let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]);
+    let scalars = Scalars::new(["rate"]).unwrap();
+    let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]).with_scalars(scalars);
     let [p, grad, m] =
         [Set::FIRST.arena(Kept::Values), Set::FIRST.arena(Kept::Gradients), Set::FIRST.arena(Kept::First)]
             .map(|a| g.arena(a));
-    let rate = g.table(0);
+    let rate = g.scalar("rate").unwrap();
     let m = g.map([m, grad], |[m, g]| 0.9 * m + 0.1 * g).unwrap();
     let p = g.map([p, m, rate], |[p, m, r]| p - m * r).unwrap();
     g.sink(Sink::Update(Set::FIRST.arena(Kept::First)), m);

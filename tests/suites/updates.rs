@@ -5,7 +5,7 @@ use crate::common::{both, gpu};
 use std::collections::BTreeMap;
 use strait::Optimizer;
 use strait::evaluator::Evaluator;
-use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Set, Shape, Sink, Tensor};
+use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Scalars, Set, Shape, Sink, Tensor};
 use strait::plan::{Recording, Target};
 use strait::reference::{Environment, replay};
 use strait::state::State;
@@ -92,9 +92,9 @@ fn what_is_not_zero_of_itself_is_masked() {
     ];
     let tensors = tensors();
     for (name, build, expected) in cases {
-        let mut g = Graph::new(tensors.clone(), vec![]);
-        let (p, gradient, t) =
-            (g.arena(Set::FIRST.arena(Kept::Values)), g.arena(Set::FIRST.arena(Kept::Gradients)), g.table(0));
+        let mut g = Graph::new(tensors.clone(), vec![]).with_scalars(Scalars::new(["t"]).unwrap());
+        let [p, gradient] = [Kept::Values, Kept::Gradients].map(|kept| g.arena(Set::FIRST.arena(kept)));
+        let t = g.scalar("t").unwrap();
         let new = g.map([p, gradient, t], |[p, d, t]| build(p, d, t)).unwrap();
         // A second update, made of the first, in the same kernel.
         let moment = g.map([new, p], |[n, p]| n - p).unwrap();

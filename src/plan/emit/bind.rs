@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
-use crate::kernel::{Form, Need, RING, Source};
+use crate::kernel::{Form, Need, Source};
 use crate::plan::slots::Places;
 use crate::plan::values::Values;
 use crate::plan::{Place, Role, Target};
@@ -19,7 +19,7 @@ pub(super) enum Element {
     Single,
     /// Flags.
     Atomic,
-    /// The table of hyperparameters, a row for each step: uniform, so that no thread reads a row of its own.
+    /// The table of scalars, a row for each step: uniform, so that no thread reads a row of its own.
     Table,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Emitter<'a> {
                 Element::Quad(form) => (access, format!("array<{}>", form.quad())),
                 Element::Single => (access, "array<f32>".into()),
                 Element::Atomic => (access, "array<atomic<u32>>".into()),
-                Element::Table => ("uniform", format!("array<vec4<f32>, {RING}>")),
+                Element::Table => ("uniform", format!("array<vec4<f32>, {}>", b.place.bytes / 16)),
             };
             let _ = writeln!(text, "@group(0) @binding({}) var<{space}> {}: {kind};", i + 2, b.name);
         }

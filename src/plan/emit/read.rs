@@ -5,7 +5,7 @@ use super::bind::{Element, Emitter};
 use super::body::Body;
 use super::text::literal;
 use crate::error::{Error, Result};
-use crate::graph::{Access, Expr, Function, Kind, NodeId, Op, Shape};
+use crate::graph::{Access, Expr, Function, Kind, NodeId, Op, Scalars, Shape};
 use crate::kernel::Need;
 use crate::plan::slots::packed_bytes;
 use crate::plan::values::Way;
@@ -77,9 +77,13 @@ impl Emitter<'_> {
         }
         if let Op::Table(column) = *self.values.op(id) {
             let place = self.loaded(id)?;
-            let row = body.line(format!("{}[state.table_row]", self.bind(place, Element::Table, false)));
-            let lane = ["x", "y", "z", "w"].get(column).copied().unwrap_or("x");
-            return Ok(body.line(format!("T({row}.{lane})")));
+            let table = self.bind(place, Element::Table, false);
+            let (quads, rows) = (self.values.graph.scalars.quads(), self.values.graph.scalars.rows());
+            let whole = rows == Scalars::STEPS;
+            let row = if whole { "state.table_row".into() } else { format!("state.table_row % {rows}u") };
+            let at = if quads == 1 { row } else { format!("({row}) * {quads}u + {}u", column / 4) };
+            let quad = body.line(format!("{table}[{at}]"));
+            return Ok(body.line(format!("T({quad}.{})", ["x", "y", "z", "w"][column % 4])));
         }
         let shape = self.values.shape(id);
         let access = Access::new(shape, space)

@@ -1,6 +1,6 @@
 //! Random graphs with their inputs: every kind of node and sink, in awkward shapes.
 
-use strait::graph::{Access, Distribution, Expr, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor};
+use strait::graph::{Access, Distribution, Expr, Graph, NodeId, Over, Reduction, Scalars, Shape, Sink, Tensor};
 use strait::random::philox;
 use strait::reference::Environment;
 
@@ -84,12 +84,13 @@ pub fn random_graph(seed: u32) -> (Graph, Environment<f32>) {
         step: 0,
         ..Environment::default()
     };
-    let mut graph = Graph::new(params, constants);
+    let scalars = ["a", "b", "c", "d"];
+    let mut graph = Graph::new(params, constants).with_scalars(Scalars::new(scalars).unwrap());
     let mut nodes = vec![graph.input(0, widths[0]), graph.input(1, widths[1])];
     nodes.push(graph.gather(width, dice.roll(2) == 0));
     nodes.extend((0..shapes.len()).map(|i| graph.param(i).expect("a parameter")));
     nodes.push(graph.constant(0).expect("a constant"));
-    nodes.push(graph.table(dice.roll(4)));
+    nodes.push(graph.scalar(scalars[dice.roll(4)]).unwrap());
     let mut maker = Maker { dice, graph, nodes, rows };
     for _ in 0..6 + maker.dice.roll(20) {
         maker.grow();

@@ -9,7 +9,7 @@ use crate::common::{both, gpu, squared_error, values};
 use graphs::{DATA_ROWS, random_graph};
 use strait::gpu::{Program, Work};
 use strait::graph::{
-    Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Op, Over, Reduction, Set, Shape, Sink, Tensor,
+    Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Op, Over, Reduction, Scalars, Set, Shape, Sink, Tensor,
 };
 use strait::kernel::{Space, Tile, reflect};
 use strait::model::{Network, Purpose};
@@ -114,11 +114,18 @@ fn plan(graph: &Graph, rows: usize) -> Recording {
     Recording::new(graph, target(&env)).expect("a plan")
 }
 
+/// Four, as an optimizer with decay has them.
+const SCALARS: [&str; 4] = ["rate", "first", "second", "decay"];
+
+fn scalars() -> Scalars {
+    Scalars::new(SCALARS).unwrap()
+}
+
 /// Adam's update over whole arenas, written as its user would: three updates and the table's scalars.
 fn adam() -> (Graph, Environment<f32>) {
     let params = vec![tensor("w", &[3, 5]), tensor("b", &[5]), tensor("v", &[40, 33])];
     let layout = Layout::new(&params);
-    let mut g = Graph::new(params.clone(), vec![]);
+    let mut g = Graph::new(params.clone(), vec![]).with_scalars(scalars());
     let [p, d, m, v] = [
         Set::FIRST.arena(Kept::Values),
         Set::FIRST.arena(Kept::Gradients),
@@ -126,7 +133,7 @@ fn adam() -> (Graph, Environment<f32>) {
         Set::FIRST.arena(Kept::Second),
     ]
     .map(|a| g.arena(a));
-    let [rate, first, second, decay] = [0, 1, 2, 3].map(|i| g.table(i));
+    let [rate, first, second, decay] = SCALARS.map(|name| g.scalar(name).unwrap());
     let m = g.map([m, d], |[m, d]| 0.9 * m + 0.1 * d).unwrap();
     let v = g.map([v, d], |[v, d]| 0.999 * v + 0.001 * d.square()).unwrap();
     let step = g
@@ -531,7 +538,7 @@ fn a_map_of_many_tensors_is_computed_by_several() {
         }
     }
     // An update binds the flags and what it replaces as well.
-    let mut g = Graph::new(params.clone(), vec![tensor("c", &[1024])]);
+    let mut g = Graph::new(params.clone(), vec![tensor("c", &[1024])]).with_scalars(scalars());
     let mut read: Vec<_> = [
         Set::FIRST.arena(Kept::Gradients),
         Set::FIRST.arena(Kept::First),
@@ -541,7 +548,7 @@ fn a_map_of_many_tensors_is_computed_by_several() {
     .map(|a| g.arena(a))
     .into();
     read.push(g.constant(0).unwrap());
-    read.push(g.table(1));
+    read.push(g.scalar("first").unwrap());
     let new = g.map_expr(sum(0, 6), &read).unwrap();
     g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
     let length = Layout::new(&params).bytes as usize / 4;
@@ -597,8 +604,8 @@ fn many_small_tensors_are_read_by_several_dispatches() {
 #[test]
 fn a_value_with_several_sinks() {
     let gpu = gpu();
-    let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]);
-    let (w, rate) = (g.param(0).unwrap(), g.table(2));
+    let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]).with_scalars(scalars());
+    let (w, rate) = (g.param(0).unwrap(), g.scalar("second").unwrap());
     let rate = g.view(rate, Shape::fixed(&[1, 1])).unwrap();
     let y = g.map([w, rate], |[w, r]| w.tanh() * r).unwrap();
     let flat = g.view(y, Shape::fixed(&[15])).unwrap();
