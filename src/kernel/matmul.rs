@@ -49,7 +49,8 @@ pub enum Tile {
         rows: usize,
         /// Quads of columns a thread.
         quads: usize,
-        /// Threads of a slice, down and across.
+        /// Threads of a slice, down and across. Files of before there were slices do not say it.
+        #[serde(default = "whole")]
         side: usize,
     },
     /// Stages tiles in workgroup memory and multiplies them by cooperative matrices: for factors in half precision, where
@@ -60,6 +61,11 @@ pub enum Tile {
         /// Threads of a subgroup.
         subgroup: usize,
     },
+}
+
+/// The side of all threads together, which is what shared tiles had before there were slices.
+fn whole() -> usize {
+    shared::THREADS.isqrt()
 }
 
 impl fmt::Display for Tile {
