@@ -25,6 +25,7 @@ mod manifold;
 mod model;
 mod nan;
 mod noop;
+mod old_files;
 mod outliers;
 mod parity;
 mod pca;
