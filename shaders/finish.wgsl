@@ -46,8 +46,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>) {
     if (state.halted != 0u) {
         return;
     }
-    state.table_row = state.step % RING;
+    state.update_row = state.step % RING;
     state.step += 1u;
+    state.table_row = state.step % RING;
     state.first_row += state.rows;
     var left = state.count - state.first_row;
     if (left == 0u || (left < state.batch && state.ragged == 0u)) {

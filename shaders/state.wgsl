@@ -11,9 +11,9 @@ struct State {
     halted: u32,     // 1 once a step went bad: no parameter is written any more
     bad_step: u32,   // the step in which it happened
     bad_term: u32,   // the term that was not finite
-    table_row: u32,  // this step's row of scalars
+    table_row: u32,  // the row of scalars of the step that comes, which its passes read
     ragged: u32,     // whether the last, smaller batch of an epoch is used
+    update_row: u32, // the row of scalars of the step whose update comes
     spare0: u32,
     spare1: u32,
-    spare2: u32,
 }

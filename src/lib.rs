@@ -32,7 +32,7 @@ pub mod train;
 pub use data::{Data, Source};
 pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
-pub use model::{Activation, Corruption, Init, Latent, Layer, Loss, Penalty, Precision, Scaling, Spec};
+pub use model::{Activation, Corruption, Curve, Init, Latent, Layer, Loss, Penalty, Precision, Ramp, Scaling, Spec};
 pub use train::{
     Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Stop, Training, Weights,
 };

@@ -26,12 +26,14 @@ pub struct State {
     pub bad_step: u32,
     /// The term that was not finite, [`BAD_GRADIENT`] or [`BAD_UPDATE`].
     pub bad_term: u32,
-    /// The current row of the table of scalars.
+    /// The row of scalars of the step that comes, which its passes read.
     pub table_row: u32,
     /// Whether the last, smaller batch of an epoch is used.
     pub ragged: u32,
+    /// The row of scalars of the step whose update comes.
+    pub update_row: u32,
     /// Unused.
-    pub spare: [u32; 3],
+    pub spare: [u32; 2],
 }
 
 /// [`State::bad_term`] where a gradient, or its square, was not finite.

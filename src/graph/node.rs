@@ -68,7 +68,8 @@ pub enum Op {
     Constant(usize),
     /// A whole arena, as a matrix.
     Arena(Arena),
-    /// A column of the current step's row in the table of scalars.
+    /// A column of the table of scalars: of the current step, or, in a graph that updates something, of the step that it
+    /// belongs to.
     Table(usize),
     /// The same value everywhere.
     Fill(f64),

@@ -20,6 +20,18 @@ impl Scalars {
     /// Rows of a table of up to 16 columns: steps that the state on the GPU tells apart by their row.
     pub const STEPS: usize = 1024;
 
+    /// What every update reads: the learning rate, and what takes its place and that of 1 with Adam's corrections of the first
+    /// and the second moment.
+    pub const UPDATE: [&str; 3] = ["learning_rate", "first_moment", "second_moment"];
+
+    /// A table with what updates read, then these columns.
+    ///
+    /// # Errors
+    /// As [`Scalars::new`].
+    pub fn beside_update<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Result<Scalars> {
+        Scalars::new(Scalars::UPDATE.map(String::from).into_iter().chain(names.into_iter().map(Into::into)))
+    }
+
     /// A table with these columns.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use super::latent::{self, Dictionary};
 use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
+use super::ramp::penalty_weight;
 use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
@@ -49,6 +50,8 @@ pub(super) struct Builder<'a> {
     pub params: Vec<NodeId>,
     /// Whether noise is drawn: in training.
     pub noisy: bool,
+    /// Whether it is for training, where weights have ramps.
+    pub trained: bool,
     /// The terms of the objective, each with about how steep it is.
     pub slopes: Vec<(NodeId, f64)>,
 }
@@ -131,7 +134,7 @@ impl Builder<'_> {
                 let rows = latent::divergence(&mut self.g, pass.code, gamma)?;
                 let mean = self.g.batch_mean(rows)?;
                 let kl = self.g.map([mean], |[kl]| beta * kl)?;
-                total = self.term("kl", kl, beta, Some(total))?;
+                total = self.weighted("kl", kl, beta, "latent.beta", total)?;
             }
             (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
                 let each = self.g.map([pass.latent], |[h]| weight * h.abs())?;
@@ -149,7 +152,7 @@ impl Builder<'_> {
             let name = if alike > 1 { format!("{} (penalties[{i}])", penalty.name()) } else { penalty.name().into() };
             self.g.set_scope(&name);
             let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32)?;
-            total = self.term(&name, cost, penalty.weight(), Some(total))?;
+            total = self.weighted(&name, cost, penalty.weight(), &penalty_weight(i), total)?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");
@@ -157,14 +160,24 @@ impl Builder<'_> {
             let rows = Loss::Softmax { classes: supervised.classes }.rows(&mut self.g, logits, labels)?;
             let mean = self.g.batch_mean(rows)?;
             let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
-            total = self.term("supervised", cost, supervised.weight, Some(total))?;
+            total = self.weighted("supervised", cost, supervised.weight, "supervised.weight", total)?;
         }
-        if self.spec.weight_decay > 0.0 {
+        if self.spec.weight_decay > 0.0 || self.spec.ramps.contains_key("weight_decay") {
             self.g.set_scope("weight_decay");
             let decay = self.weight_decay()?;
-            total = self.term("weight_decay", decay, self.spec.weight_decay, Some(total))?;
+            total = self.weighted("weight_decay", decay, self.spec.weight_decay, "weight_decay", total)?;
         }
         Ok(total)
+    }
+
+    /// A term with a weight, which is read from the table in training where it has a ramp: the term is that of weight 1 then.
+    fn weighted(&mut self, name: &str, value: NodeId, weight: f64, path: &str, others: NodeId) -> Result<NodeId> {
+        let Some((_, ramp, to)) = self.network.ramps().iter().find(|(of, ..)| self.trained && of == path) else {
+            return self.term(name, value, weight, Some(others));
+        };
+        let scalar = self.g.scalar(path)?;
+        let value = self.g.map([value, scalar], |[v, w]| v * w)?;
+        self.term(name, value, ramp.most(*to), Some(others))
     }
 
     /// Reports a term and adds it to the others; `slope` is about how steep it is, for one row.

@@ -55,6 +55,7 @@ impl Spec {
         for (i, penalty) in self.penalties.iter().enumerate() {
             penalty.check(&format!("penalties[{i}]"), self)?;
         }
+        self.check_ramps()?;
         match self.supervised {
             Some(supervised) if !(2..=1 << 16).contains(&supervised.classes) => {
                 Err(Error::spec("supervised.classes", supervised.classes, format!("2 to {}", 1 << 16)))

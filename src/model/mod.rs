@@ -10,6 +10,7 @@ mod latent;
 mod loss;
 mod network;
 mod penalty;
+mod ramp;
 mod spec;
 
 pub use activation::Activation;
@@ -20,4 +21,5 @@ pub use latent::Latent;
 pub use loss::{Decoded, Loss};
 pub use network::{Network, Purpose};
 pub use penalty::Penalty;
+pub use ramp::{Curve, Ramp};
 pub use spec::{Layer, Precision, Scaling, Spec, Supervised};

@@ -1,9 +1,9 @@
 //! From a spec to graphs: one for each purpose, over the same trainable and frozen tensors.
 
 use super::build::Builder;
-use super::{Corruption, Init, Latent, Layer, Loss, Scaling, Spec};
+use super::{Corruption, Init, Latent, Layer, Loss, Ramp, Scaling, Spec};
 use crate::error::Result;
-use crate::graph::{Graph, Layout, Shape, Sink, Tensor, TensorSet};
+use crate::graph::{Graph, Layout, Scalars, Shape, Sink, Tensor, TensorSet};
 use crate::random::Draw;
 
 /// What a graph is for.
@@ -61,6 +61,11 @@ enum Start {
 #[derive(Clone, Debug)]
 pub struct Network {
     spec: Spec,
+    /// The same with weights of 1 where they have ramps: what the scalars of a step are multiplied by.
+    unit: Spec,
+    scalars: Scalars,
+    /// The weights that have ramps, by their place, each with its own value.
+    ramps: Vec<(String, Ramp, f64)>,
     params: Vec<Tensor>,
     /// The most bytes of a set.
     most: u64,
@@ -96,8 +101,15 @@ impl Network {
     /// As [`Spec::check`].
     pub fn new(spec: &Spec) -> Result<Network> {
         spec.check()?;
+        let mut unit = spec.clone();
+        for path in spec.ramps.keys() {
+            unit.weight_mut(path).into_iter().for_each(|weight| *weight = 1.0);
+        }
         let mut network = Network {
             spec: spec.clone(),
+            unit,
+            scalars: Scalars::beside_update(spec.ramps.keys().cloned())?,
+            ramps: spec.ramped().map(|(path, ramp, to)| (path.into(), ramp, to)).collect(),
             params: vec![],
             most: MOST,
             constants: vec![],
@@ -210,7 +222,17 @@ impl Network {
 
     /// A graph of its tensors alone.
     pub(crate) fn tensors(&self) -> Graph {
-        Graph::with_sets(self.sets(), self.constants.clone())
+        Graph::with_sets(self.sets(), self.constants.clone()).with_scalars(self.scalars.clone())
+    }
+
+    /// The weights that have ramps, by their place, each with the value that its ramp leads to.
+    pub(crate) fn ramps(&self) -> &[(String, Ramp, f64)] {
+        &self.ramps
+    }
+
+    /// The scalars of a step: what updates read, then the weights that have ramps, by their place in the spec.
+    pub fn scalars(&self) -> &Scalars {
+        &self.scalars
     }
 
     /// The frozen tensors: what scales the input, (x − shift) · scale, and what some corruptions need.
@@ -267,6 +289,9 @@ impl Network {
     /// checked spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
         let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;
+        if purpose == Purpose::Train {
+            (builder.spec, builder.trained) = (&self.unit, true);
+        }
         match purpose {
             Purpose::Train => builder.train(shuffled)?,
             Purpose::Evaluate => drop(builder.objective(false)?),
@@ -291,7 +316,7 @@ impl Network {
     fn builder(&self, noisy: bool) -> Result<Builder<'_>> {
         let mut g = self.tensors();
         let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
-        Ok(Builder { network: self, spec: &self.spec, g, params, noisy, slopes: vec![] })
+        Ok(Builder { network: self, spec: &self.spec, g, params, noisy, trained: false, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

@@ -94,6 +94,17 @@ impl Penalty {
         }
     }
 
+    /// The same, to be changed.
+    pub(super) fn weight_mut(&mut self) -> &mut f64 {
+        match self {
+            Penalty::L1 { weight, .. }
+            | Penalty::StudentT { weight, .. }
+            | Penalty::KlSparsity { weight, .. }
+            | Penalty::SquaredSparsity { weight, .. }
+            | Penalty::Contractive { weight, .. } => weight,
+        }
+    }
+
     fn layer(&self) -> Option<usize> {
         match *self {
             Penalty::L1 { layer, .. }

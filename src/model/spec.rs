@@ -1,8 +1,10 @@
 //! The spec: an autoencoder as plain data, readable as TOML and JSON.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Corruption, Init, Latent, Loss, Penalty};
+use super::{Activation, Corruption, Init, Latent, Loss, Penalty, Ramp};
 use crate::error::{Error, Result};
 
 /// One dense layer: activation(x W + b).
@@ -120,6 +122,10 @@ pub struct Spec {
     /// What is added to the loss, at most six.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub penalties: Vec<Penalty>,
+    /// Weights that come to their value in the course of a run, by their place: `weight_decay`, `latent.beta`,
+    /// `supervised.weight`, `penalties[0].weight` and so on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ramps: BTreeMap<String, Ramp>,
     /// What it computes in.
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: Precision,
@@ -152,6 +158,7 @@ impl Spec {
             unit_norm: false,
             walkback: 0,
             penalties: vec![],
+            ramps: BTreeMap::new(),
             precision: Precision::F32,
             supervised: None,
             encoder: (1..=last).map(|i| layer(widths[i], i == last)).collect(),
@@ -197,6 +204,12 @@ impl Spec {
     /// The same with this penalty too.
     pub fn penalty(mut self, penalty: Penalty) -> Spec {
         self.penalties.push(penalty);
+        self
+    }
+
+    /// The same with this ramp of the weight at a place, as in [`Spec::ramps`].
+    pub fn ramp(mut self, weight: impl Into<String>, ramp: Ramp) -> Spec {
+        self.ramps.insert(weight.into(), ramp);
         self
     }
 

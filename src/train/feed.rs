@@ -12,6 +12,7 @@ use super::Training;
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
+use crate::graph::Scalars;
 use crate::random::{key, permute};
 use crate::state::State;
 
@@ -190,6 +191,7 @@ impl Feed {
             count: rows as u32,
             batch: self.batch as u32,
             epoch: self.position.epoch.wrapping_mul(self.chunks as u64).wrapping_add(self.position.chunk as u64) as u32,
+            table_row: (self.taken % Scalars::STEPS as u64) as u32,
             ragged: self.ragged.into(),
             ..State::default()
         };

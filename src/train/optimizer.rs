@@ -70,9 +70,6 @@ fn epsilon() -> f64 {
     1e-8
 }
 
-/// What an update reads of the table: the learning rate, and the factors of Adam's bias corrections.
-const SCALARS: [&str; 3] = ["learning_rate", "first_moment", "second_moment"];
-
 /// Added to the norm that gradients are clipped by, as PyTorch does.
 const CLIP_MARGIN: f64 = 1e-6;
 
@@ -92,13 +89,8 @@ impl Optimizer {
         }
     }
 
-    /// The scalars that an update reads.
-    pub(super) fn scalars() -> Result<Scalars> {
-        Scalars::new(SCALARS)
-    }
-
-    /// Their values in a step: the learning rate, the same with the first moment's correction, and the second moment's.
-    pub fn table_row(&self, step: u64, learning_rate: f64) -> [f32; 4] {
+    /// The values of [`Scalars::UPDATE`] in a step.
+    pub fn scalars(&self, step: u64, learning_rate: f64) -> [f64; 3] {
         let (first, second) = match *self {
             Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
                 let left = |beta: f64| 1.0 - beta.powf(step as f64 + 1.0);
@@ -106,7 +98,7 @@ impl Optimizer {
             }
             _ => (learning_rate, 1.0),
         };
-        [learning_rate as f32, first as f32, second as f32, 0.0]
+        [learning_rate, first, second]
     }
 
     /// The graph of one update of all parameters, in one set, gradients clipped to the global norm `clip` where given.
@@ -123,7 +115,16 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Spec`] where one of `trained` is none of the sets; [`Error::Shape`], which sound tensors do not cause.
     pub fn update(&self, sets: Vec<TensorSet>, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
-        let mut g = Graph::with_sets(sets, vec![]).with_scalars(Optimizer::scalars()?);
+        let tensors = Graph::with_sets(sets, vec![]).with_scalars(Scalars::beside_update([""; 0])?);
+        self.update_of(&tensors, trained, clip)
+    }
+
+    /// [`Optimizer::update`] of the sets of a graph, whose table has what updates read.
+    ///
+    /// # Errors
+    /// As [`Optimizer::update`]; [`Error::Spec`] where the table lacks what updates read.
+    pub fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
+        let mut g = tensors.without_nodes();
         g.set_scope("update");
         let scale = match clip {
             Some(limit) => Some(clip_scale(&mut g, trained, limit)?),
@@ -142,7 +143,7 @@ impl Optimizer {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
             None => gradient,
         };
-        let [rate, first, second] = SCALARS.map(|name| g.scalar(name));
+        let [rate, first, second] = Scalars::UPDATE.map(|name| g.scalar(name));
         let table = [rate?, first?, second?];
         let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
         let new = match *self {

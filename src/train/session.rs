@@ -8,7 +8,7 @@ use super::feed::{Feed, Part};
 use super::infer::Inference;
 use super::progress::Best;
 use super::trainer::Trainer;
-use super::{EarlyStopping, Optimizer, Training};
+use super::{EarlyStopping, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait, Work};
@@ -103,7 +103,7 @@ impl Session {
         if !network.constants().is_empty() {
             wanted.push((Role::Constants, "the frozen tensors".into(), Layout::new(network.constants()).bytes));
         }
-        wanted.push((Role::Table, "table".into(), Optimizer::scalars()?.bytes()));
+        wanted.push((Role::Table, "table".into(), network.scalars().bytes()));
         wanted.push((Role::Flags, "flags".into(), 16));
         let (allowed, limit) = (gpu.limits().binding_bytes, "max_storage_buffer_binding_size");
         if let Some((_, what, needs)) = wanted.iter().find(|(.., bytes)| *bytes > allowed) {

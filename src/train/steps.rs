@@ -100,7 +100,9 @@ impl Session {
 
     pub(super) fn table(&mut self) -> Result<TableWriter> {
         let (table, training) = (self.shared(Role::Table)?.clone(), self.training);
-        Ok(TableWriter { table, training, start: self.start, total: self.total_steps()? })
+        let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
+        let scalars = self.network.scalars().clone();
+        Ok(TableWriter { table, training, scalars, ramps, start: self.start, total: self.total_steps()? })
     }
 
     /// Submits up to so many steps, of a single one without the passes where its gradients are there already.

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Timed, Work};
 use crate::graph::{Kept, Scalars, Set};
 use crate::kernel::{RING, TERMS};
-use crate::model::Purpose;
+use crate::model::{Purpose, Ramp};
 use crate::plan::{Recording, Role, Target};
 
 /// The longest that a submit should keep the device busy: a host's frames and the system's watchdogs wait behind it.
@@ -91,7 +91,7 @@ impl Trainer {
         let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
         let forward = Program::new(&gpu, &recording, &session.state, &session.shared)?;
         let sets: Vec<Set> = graph.sets().collect();
-        let update = session.training.optimizer.update(session.network.sets(), &sets, session.training.clip_norm)?;
+        let update = session.training.optimizer.update_of(&session.tensors, &sets, session.training.clip_norm)?;
         let update = Recording::new(&update, Target::of(&gpu, 1))?;
         let update = Program::new(&gpu, &update, &session.state, &session.shared)?;
         let (terms, flags) = (forward.buffer(Role::Terms)?, session.shared(Role::Flags)?.clone());
@@ -255,6 +255,9 @@ const _: () = assert!(RING == Scalars::STEPS, "a row for every step that reports
 pub(super) struct TableWriter {
     pub table: Buffer,
     pub training: super::Training,
+    pub scalars: Scalars,
+    /// The weights that have ramps, in the order of their scalars, each with its own value.
+    pub ramps: Vec<(Ramp, f64)>,
     /// The steps at which the run starts and ends.
     pub start: u64,
     pub total: u64,
@@ -262,19 +265,26 @@ pub(super) struct TableWriter {
 
 impl TableWriter {
     fn write(&self, gpu: &Gpu, first: u64, steps: u64) -> Result<()> {
+        let (rows, width) = (self.scalars.rows() as u64, self.scalars.quads() * 4);
         let mut step = first;
         while step < first + steps {
-            let at = step % RING as u64;
-            let end = step + (first + steps - step).min(RING as u64 - at);
-            let rows: Vec<[f32; 4]> = (step..end).map(|s| self.row(s)).collect();
-            gpu.write(&self.table, at * 16, bytemuck::cast_slice(&rows))?;
+            let at = step % rows;
+            let end = step + (first + steps - step).min(rows - at);
+            let values: Vec<f32> = (step..end).flat_map(|s| self.row(s, width)).collect();
+            gpu.write(&self.table, at * width as u64 * 4, bytemuck::cast_slice(&values))?;
             step = end;
         }
         Ok(())
     }
 
-    fn row(&self, step: u64) -> [f32; 4] {
-        self.training.optimizer.table_row(step, self.learning_rate(step))
+    /// The scalars of a step, in order, padded to the width of a row.
+    fn row(&self, step: u64, width: usize) -> Vec<f32> {
+        let part = (step - self.start) as f64 / (self.total - self.start) as f64;
+        let update = self.training.optimizer.scalars(step, self.learning_rate(step));
+        let ramps = self.ramps.iter().map(|(ramp, to)| ramp.value(*to, part));
+        let mut row: Vec<f32> = update.into_iter().chain(ramps).map(|value| value as f32).collect();
+        row.resize(width, 0.0);
+        row
     }
 
     pub fn learning_rate(&self, step: u64) -> f64 {

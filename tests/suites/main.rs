@@ -32,6 +32,7 @@ mod pca;
 mod plan;
 mod planning;
 mod pytorch;
+mod ramps;
 mod random;
 mod readback;
 mod sampling;

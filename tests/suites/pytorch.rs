@@ -150,7 +150,7 @@ fn the_f64_interpreter_agrees_with_pytorch() {
                 (0..names.len()).map(|i| env.sink(&step, &values, Sink::Gradient(i)).unwrap().to_vec()).collect();
             // The table is f32 on the GPU; here its rounding is part of the error too.
             let rate = training.learning_rate * training.schedule.factor(t as u64, STEPS as u64);
-            let table = training.optimizer.table_row(t as u64, rate).map(f64::from).to_vec();
+            let table = training.optimizer.scalars(t as u64, rate).map(|v| f64::from(v as f32)).to_vec();
             let mut arenas = moments.clone();
             arenas.insert(Set::FIRST.arena(Kept::Values), layout.pack(network.params(), &params).unwrap());
             arenas.insert(Set::FIRST.arena(Kept::Gradients), layout.pack(network.params(), &grads).unwrap());

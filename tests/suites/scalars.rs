@@ -63,6 +63,25 @@ fn every_width_and_row() {
     }
 }
 
+/// The passes of a step read its row; the update, after its end, that of the step it belongs to.
+#[test]
+fn updates_read_the_row_of_their_step() {
+    for count in [4, 40] {
+        let tensors = vec![Tensor { name: "w".into(), shape: Shape::fixed(&[1, 4]) }];
+        let mut g = Graph::new(tensors, vec![]).with_scalars(Scalars::new(names(count)).unwrap());
+        let arena = Set::FIRST.arena(Kept::Values);
+        let (old, scalar) = (g.arena(arena), g.scalar("scalar 2").unwrap());
+        let new = g.map([old, scalar], |[w, s]| w * 0.0 + s).unwrap();
+        g.sink(Sink::Update(arena), new);
+        let width = g.scalars().quads() * 4;
+        let evaluator = Evaluator::new(&gpu(), &g, 1).unwrap();
+        let table: Vec<f32> = (0..g.scalars().rows() * width).map(|i| value(i / width, i % width)).collect();
+        evaluator.table(&table).unwrap();
+        evaluator.run(State { table_row: 6, update_row: 5, ..State::once(1, 0) }).unwrap();
+        assert_eq!(evaluator.kept(arena).unwrap().unwrap()[..4], [value(5, 2); 4]);
+    }
+}
+
 #[test]
 fn names_that_cannot_be_had() {
     let refused = |found: Result<(), Error>| match found {

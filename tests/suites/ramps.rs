@@ -1,0 +1,240 @@
+//! Weights that grow or fade over a run: their formula at every step on the GPU, their gradients, going on in the middle of
+//! one, kernels that many weights share, and ramps that cannot be.
+
+use std::collections::BTreeSet;
+use std::f64::consts::PI;
+
+use crate::common::{gpu, squared_error, values};
+use strait::model::{Network, Purpose, Supervised};
+use strait::plan::{Recording, Target};
+use strait::{Activation, Curve, Data, Error, Loss, Optimizer, Penalty, Ramp, Session, Spec, Training};
+
+/// A model with every weight that may have a ramp, each other than 1.
+fn spec() -> Spec {
+    let mut spec = Spec::symmetric(&[4, 3], Activation::Sigmoid).loss(Loss::SquaredError).weight_decay(0.02);
+    spec = spec.variational(0.3).penalty(Penalty::L1 { weight: 0.05, layer: None });
+    spec = spec.penalty(Penalty::StudentT { weight: 0.07, nu: 2.0, layer: None });
+    Spec { supervised: Some(Supervised { classes: 2, weight: 0.4 }), ..spec }
+}
+
+/// The weights by their place, their terms, and their own values.
+const WEIGHTS: [(&str, &str, f64); 5] = [
+    ("weight_decay", "weight_decay", 0.02),
+    ("latent.beta", "kl", 0.3),
+    ("penalties[0].weight", "l1", 0.05),
+    ("penalties[1].weight", "student_t", 0.07),
+    ("supervised.weight", "supervised", 0.4),
+];
+
+fn rows() -> Data {
+    let data = Data::from_rows(4, values(61, 15 * 4, (-1.0, 1.0))).unwrap();
+    data.with_labels((0..15).map(|i| i % 2).collect()).unwrap().labelled(2).unwrap()
+}
+
+/// Seven epochs of three steps.
+fn training() -> Training {
+    Training { batch: 6, epochs: 7, optimizer: Optimizer::SGD, ..Training::default() }
+}
+
+const STEPS: usize = 21;
+
+fn begun(spec: &Spec, training: Training) -> Session {
+    let mut session = Session::new(&gpu(), spec, training).unwrap();
+    session.load(rows()).unwrap();
+    session
+}
+
+/// The terms of the next step.
+fn step(session: &mut Session) -> Vec<(String, f64)> {
+    assert_eq!(session.step(1).unwrap(), 1);
+    session.gpu().wait().unwrap();
+    session.progress().unwrap().unwrap().terms
+}
+
+fn term(terms: &[(String, f64)], name: &str) -> f64 {
+    terms.iter().find(|(other, _)| other == name).unwrap().1
+}
+
+/// The formulas, written down here.
+fn formula(ramp: &Ramp, to: f64, step: usize) -> f64 {
+    let part = step as f64 / STEPS as f64;
+    let t = ((part - ramp.begin) / (ramp.end - ramp.begin)).clamp(0.0, 1.0);
+    match ramp.curve {
+        Curve::Linear => ramp.from * (1.0 - t) + to * t,
+        Curve::Cosine => to + (ramp.from - to) * (1.0 + (PI * t).cos()) / 2.0,
+        Curve::Exponential => (ramp.from.ln() * (1.0 - t) + to.ln() * t).exp(),
+        Curve::Step if part < ramp.end => ramp.from,
+        _ => to,
+    }
+}
+
+fn ramps() -> Vec<Ramp> {
+    let ramp = |from, curve, begin, end| Ramp { from, curve, begin, end };
+    vec![
+        Ramp::linear(0.0, 1.0),
+        ramp(0.9, Curve::Linear, 0.2, 0.6),
+        ramp(0.0, Curve::Cosine, 0.1, 0.9),
+        ramp(1e-4, Curve::Exponential, 0.0, 0.8),
+        ramp(2.0, Curve::Exponential, 0.3, 1.0),
+        ramp(0.7, Curve::Step, 0.0, 0.5),
+        Ramp::constant(),
+    ]
+}
+
+/// What a step reports of a term is its value with weight 1, which a run without ramps tells, times the formula. The
+/// learning rate is so small that nothing is learned between.
+#[test]
+fn every_step_has_the_weight_of_its_formula() {
+    let training = Training { learning_rate: 1e-30, ..training() };
+    let mut unit = spec();
+    (unit.weight_decay, unit.supervised) = (1.0, Some(Supervised { classes: 2, weight: 1.0 }));
+    unit = unit.variational(1.0);
+    unit.penalties =
+        vec![Penalty::L1 { weight: 1.0, layer: None }, Penalty::StudentT { weight: 1.0, nu: 2.0, layer: None }];
+    let mut whole = begun(&unit, training);
+    let whole: Vec<_> = (0..STEPS).map(|_| step(&mut whole)).collect();
+    for (at, ramp) in ramps().into_iter().enumerate() {
+        // All weights at once, and another ramp for one of them.
+        let other = ramps()[(at + 1) % ramps().len()];
+        let of = |path: &str| if path == "latent.beta" { other } else { ramp };
+        let ramped = WEIGHTS.iter().fold(spec(), |spec, (path, ..)| spec.ramp(*path, of(path)));
+        let mut session = begun(&ramped, training);
+        for (at, whole) in whole.iter().enumerate() {
+            let terms = step(&mut session);
+            for (path, name, to) in WEIGHTS {
+                let (found, of_one) = (term(&terms, name), term(whole, name));
+                let expected = of_one * formula(&of(path), to, at);
+                let close = (found - expected).abs() <= 1e-6 * of_one.abs();
+                assert!(close, "{path}, {:?}, step {at}: {found} against {expected}", of(path));
+            }
+            assert_eq!(term(&terms, "reconstruction"), term(whole, "reconstruction"));
+        }
+    }
+}
+
+/// The gradient is that of the other terms, and the weight times that of the term alone.
+#[test]
+fn gradients_follow() {
+    let training = Training { learning_rate: 1e-30, ..training() };
+    let with = |weight: f64| spec().variational(weight);
+    let (mut none, mut one) = (begun(&with(0.0), training), begun(&with(1.0), training));
+    let ramp = Ramp { from: 0.0, curve: Curve::Cosine, begin: 0.0, end: 0.7 };
+    let mut session = begun(&with(0.3).ramp("latent.beta", ramp), training);
+    for at in 0..STEPS {
+        let gradients = [&mut none, &mut one, &mut session].map(|session| {
+            assert!(session.backward().unwrap());
+            let found = session.gradients().unwrap().concat();
+            assert!(session.apply().unwrap());
+            session.gpu().wait().unwrap();
+            session.progress().unwrap().unwrap();
+            found
+        });
+        let weight = formula(&ramp, 0.3, at);
+        let mix = |(none, one): (&f32, &f32)| (f64::from(*none) + weight * f64::from(one - none)) as f32;
+        let expected: Vec<f32> = gradients[0].iter().zip(&gradients[1]).map(mix).collect();
+        let error = squared_error(&gradients[2], &expected).sqrt();
+        assert!(error < 1e-6, "step {at}: {error:e}");
+    }
+}
+
+/// Evaluation takes the weights' own values, whatever step the run is at.
+#[test]
+fn evaluation_has_the_value_itself() {
+    let ramped = WEIGHTS.iter().fold(spec(), |spec, (path, ..)| spec.ramp(*path, Ramp::linear(0.0, 1.0)));
+    let [found, expected] = [ramped, spec()].map(|spec| begun(&spec, training()).evaluate(rows()).unwrap());
+    assert_eq!(found, expected);
+}
+
+/// A run that is taken up in the middle of its ramps ends as if nothing had happened, and one behind it begins them anew.
+#[test]
+fn a_run_goes_on_in_the_middle_of_a_ramp() {
+    let training = Training { optimizer: Optimizer::ADAM, ..training() };
+    let spec = WEIGHTS.iter().zip(ramps()).fold(spec(), |spec, ((path, ..), ramp)| spec.ramp(*path, ramp));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("middle");
+    let mut whole = begun(&spec, training);
+    whole.fit(rows()).unwrap();
+    let mut broken = begun(&spec, training);
+    (0..8).for_each(|_| drop(step(&mut broken)));
+    broken.checkpoint(&file).unwrap();
+    let mut resumed = Session::resume(&gpu(), &file).unwrap();
+    assert_eq!(resumed.spec(), &spec, "the ramps are in the file");
+    resumed.fit(rows()).unwrap();
+    assert!(resumed.parameters().unwrap() == whole.parameters().unwrap());
+    // With a ramp from 0 the first step of another run reports 0 again.
+    let plain = Training { learning_rate: 1e-30, ..training };
+    let mut again = begun(&self::spec().ramp("latent.beta", Ramp::linear(0.0, 1.0)), plain);
+    again.fit(rows()).unwrap();
+    again.load(rows()).unwrap();
+    assert_eq!(term(&step(&mut again), "kl"), 0.0);
+    assert!(term(&step(&mut again), "kl") > 0.0);
+}
+
+/// Weights and ramps of every kind have one set of kernels, and with a constant ramp they learn what the weight itself does.
+#[test]
+fn kernels_know_no_weight() {
+    let mut texts = BTreeSet::new();
+    for i in 0..64 {
+        let lambda = 1e-4 * 1.2f64.powi(i);
+        let ramp = Ramp { from: if i % 2 == 0 { lambda } else { 0.5 }, ..ramps()[i as usize % ramps().len()] };
+        let spec = Spec::symmetric(&[4, 3], Activation::Sigmoid).penalty(Penalty::L1 { weight: lambda, layer: None });
+        let spec = spec.ramp("penalties[0].weight", ramp);
+        let graph = Network::new(&spec).unwrap().graph(Purpose::Train, true).unwrap();
+        let recording = Recording::new(&graph, Target::of(&gpu(), 6)).unwrap();
+        texts.insert(recording.dispatches.iter().map(|dispatch| dispatch.wgsl.clone()).collect::<Vec<_>>());
+    }
+    assert_eq!(texts.len(), 1, "64 weights and ramps");
+    let constant = WEIGHTS.iter().fold(spec(), |spec, (path, ..)| spec.ramp(*path, Ramp::constant()));
+    let [plain, constant] = [spec(), constant].map(|spec| {
+        let mut session = begun(&spec, training());
+        session.fit(rows()).unwrap();
+        session.parameters().unwrap().concat()
+    });
+    assert!(squared_error(&constant, &plain) < 1e-12);
+}
+
+#[test]
+fn ramps_in_files() {
+    let spec = spec().ramp("latent.beta", Ramp { from: 0.1, curve: Curve::Exponential, begin: 0.25, end: 0.5 });
+    assert_eq!(Spec::from_toml(&spec.to_toml().unwrap()).unwrap(), spec);
+    assert_eq!(Spec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+    let text = "input = 4\nweight_decay = 0.1\nencoder = [{ units = 2 }]\ndecoder = [{ units = 4 }]\n\
+                [ramps.weight_decay]\nend = 0.5\n";
+    let read = Spec::from_toml(text).unwrap();
+    assert_eq!(read.ramps["weight_decay"], Ramp::linear(0.0, 0.5));
+    assert!(Spec::from_toml(&text.replace("end = 0.5", "until = 0.5")).is_err());
+}
+
+#[test]
+fn ramps_that_cannot_be() {
+    let refused = |path: &str, ramp: Ramp| match spec().ramp(path, ramp).check() {
+        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        other => panic!("{path}, {ramp:?}: {other:?}"),
+    };
+    for path in ["beta", "penalties[2].weight", "penalties[0].nu", "input", ""] {
+        let (field, value, allowed) = refused(path, Ramp::linear(0.0, 1.0));
+        assert_eq!((field, value), ("ramps".into(), format!("{path:?}")));
+        let there: Vec<&str> = WEIGHTS.iter().map(|(path, ..)| *path).collect();
+        assert_eq!(allowed.split(", ").collect::<BTreeSet<_>>(), there.into_iter().collect());
+    }
+    let deterministic = Spec { latent: strait::Latent::Deterministic, ..spec() };
+    assert!(deterministic.ramp("latent.beta", Ramp::constant()).check().is_err());
+    let linear = Ramp::linear(0.0, 1.0);
+    for (ramp, name) in [
+        (Ramp { begin: 0.5, end: 0.5, ..linear }, "end"),
+        (Ramp { begin: 0.6, end: 0.5, ..linear }, "end"),
+        (Ramp { end: 1.01, ..linear }, "end"),
+        (Ramp { end: f64::NAN, ..linear }, "end"),
+        (Ramp { begin: -0.1, ..linear }, "begin"),
+        (Ramp { begin: 1.0, ..linear }, "begin"),
+        (Ramp { begin: f64::NAN, ..linear }, "begin"),
+        (Ramp { from: -0.1, ..linear }, "from"),
+        (Ramp { from: f64::NAN, ..linear }, "from"),
+        (Ramp { from: f64::INFINITY, ..linear }, "from"),
+        (Ramp { from: 1e39, ..linear }, "from"),
+        (Ramp { curve: Curve::Exponential, ..linear }, "curve"),
+    ] {
+        assert_eq!(refused("latent.beta", ramp).0, format!("ramps[\"latent.beta\"].{name}"), "{ramp:?}");
+    }
+    assert!(Session::new(&gpu(), &spec().ramp("beta", linear), Training::default()).is_err());
+}
