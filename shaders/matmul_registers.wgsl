@@ -5,7 +5,6 @@
 
 fn part(group: u32, lane: u32) {
 //{piece}
-    let m = space_rows() / PARTS;
     // Also 0, and known to be the same for all threads, which those must be that pass values on.
     let nothing = group >> 31u;
 //{if whole}
@@ -13,7 +12,8 @@ fn part(group: u32, lane: u32) {
     let k_end = inner_extent() + nothing;
 //{end}
 //{if in parts}
-    // Parts begin at a multiple of four steps. One that begins after the last step comes to zero.
+    // Parts begin at a multiple of four steps. One that begins after the last step, which only sums over a batch have, comes
+    // to zero.
     let each = (inner_extent() + PARTS * 4u - 1u) / (PARTS * 4u) * 4u;
     let k_begin = piece * each;
     let k_end = min(k_begin + each, inner_extent()) + nothing;

@@ -17,7 +17,6 @@ fn keep(first_a: u32, first_b: u32, i: u32, j: u32, seat: u32, m: u32, piece: u3
 
 fn part(group: u32, lane: u32) {
 //{piece}
-    let m = space_rows() / PARTS;
     let across = (dims.quads + ACROSS - 1u) / ACROSS;
     // The tile's first quads, of rows and of columns.
     let first_a = at / across * DOWN;

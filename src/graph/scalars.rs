@@ -1,13 +1,13 @@
-//! Scalars with a name that change from step to step: learning rates and corrections of optimizers, weights of terms, noise.
+//! Scalars with a name that change from step to step: learning rates and corrections of optimizers, weights of terms.
 //! Each is a column of a table with a row for each step, which the host computes in f64 and kernels read as a uniform.
 
 use crate::error::{Error, Result};
 
-/// Columns that fit a table with rows for as many steps as a submit has: a uniform has 64 KiB in WebGPU.
+/// Columns that fit a table of [`Scalars::FEWEST`] rows: a uniform has 64 KiB in WebGPU.
 const MOST: usize = 64;
 
-/// Bytes of a uniform, and of a quad.
-const UNIFORM: usize = 64 << 10;
+/// Bytes of a table that has more rows than it must, which is what older devices' uniforms have, and of a quad.
+const SMALL: usize = 16 << 10;
 const QUAD: usize = 16;
 
 /// The names of a table's columns, in order. All graphs that run on one table have the same ones.
@@ -17,8 +17,11 @@ pub struct Scalars {
 }
 
 impl Scalars {
-    /// Rows of a table of up to 16 columns: steps that the state on the GPU tells apart by their row.
+    /// Rows of a table of up to four columns: steps that the state on the GPU tells apart by their row.
     pub const STEPS: usize = 1024;
+
+    /// Rows of the widest table: for all steps of a submit.
+    pub const FEWEST: usize = 256;
 
     /// What every update reads: the learning rate, and what takes its place and that of 1 with Adam's corrections of the first
     /// and the second moment.
@@ -66,9 +69,9 @@ impl Scalars {
         self.names.len().div_ceil(4).max(1)
     }
 
-    /// Rows of the table: steps that it may hold at a time. The row of a step is that of its number, divided by this.
+    /// Rows of the table: steps that it may hold at a time. The row of a step is what is left of its number divided by this.
     pub fn rows(&self) -> usize {
-        (UNIFORM / QUAD / self.quads().next_power_of_two()).min(Scalars::STEPS)
+        (SMALL / QUAD / self.quads().next_power_of_two()).max(Scalars::FEWEST)
     }
 
     /// Bytes of the table.

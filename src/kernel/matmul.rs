@@ -241,13 +241,18 @@ impl Tile {
     }
 }
 
-/// The lines that tell which part of the sum a workgroup adds up, and its place in that part's grid.
+/// The lines that tell which part of the sum a workgroup adds up, its place in that part's grid, and the rows of the result.
+/// A grid of several rows may have workgroups to spare: they have no part, and no rows.
 fn piece(parts: usize) -> (&'static str, String) {
-    let (piece, at) = match parts {
-        0 | 1 => ("0u", "group"),
-        _ => ("group / dims.part_groups", "group % dims.part_groups"),
+    let (piece, at, rows) = match parts {
+        0 | 1 => ("0u", "group", "space_rows()"),
+        _ => (
+            "group / dims.part_groups",
+            "group % dims.part_groups",
+            "select(0u, space_rows() / PARTS, group / dims.part_groups < PARTS)",
+        ),
     };
-    ("piece", format!("    let piece = {piece};\n    let at = {at};"))
+    ("piece", format!("    let piece = {piece};\n    let at = {at};\n    let m = {rows};"))
 }
 
 fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {

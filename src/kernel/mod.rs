@@ -31,7 +31,7 @@ const MATMUL_SHARED: &str = include_str!("../../shaders/matmul_shared.wgsl");
 const MATMUL_COOPERATIVE: &str = include_str!("../../shaders/matmul_cooperative.wgsl");
 const FINISH: &str = include_str!("../../shaders/finish.wgsl");
 
-/// Rows of the ring of reported terms, and of a table of scalars (the constant of finish.wgsl).
+/// Rows of the ring of reported terms (the constant of finish.wgsl).
 pub const RING: usize = 1024;
 /// Terms a row of the ring holds (the constant of finish.wgsl).
 pub const TERMS: usize = 12;

@@ -55,14 +55,14 @@ impl Spec {
         for (i, penalty) in self.penalties.iter().enumerate() {
             penalty.check(&format!("penalties[{i}]"), self)?;
         }
-        self.check_ramps()?;
         match self.supervised {
             Some(supervised) if !(2..=1 << 16).contains(&supervised.classes) => {
                 Err(Error::spec("supervised.classes", supervised.classes, format!("2 to {}", 1 << 16)))
             }
             Some(supervised) => not_negative("supervised.weight", supervised.weight),
             None => Ok(()),
-        }
+        }?;
+        self.check_ramps()
     }
 
     /// Corruption of the input, noise of layers, and the walkback that needs them.

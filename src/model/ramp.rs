@@ -1,5 +1,5 @@
-//! Ramps: weights of terms that grow or fade over a run. The host computes them, kernels read them: what differs in a weight or
-//! its ramp alone shares its kernels.
+//! Ramps: weights of terms that grow or fade over a run. The host computes them, the kernels of training read them: what differs
+//! in a weight or its ramp alone shares these. (In half precision the largest weight says how the backward pass is scaled.)
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub enum Curve {
     Cosine,
     /// from^(1 − t) to^t; both above 0.
     Exponential,
-    /// `from` until its end, then the weight's own value.
+    /// `from` until its end, which is before that of the run, then the weight's own value.
     Step,
     /// The weight's own value throughout, read by kernels that are compiled without it.
     Constant,
@@ -98,6 +98,10 @@ impl Ramp {
                 self.end,
                 format!("above {}, where it begins, and at most 1", self.begin),
             ));
+        }
+        if self.curve == Curve::Step && (self.begin > 0.0 || self.end == 1.0) {
+            let found = format!("step from {} to {}", self.begin, self.end);
+            return Err(Error::spec(field("curve"), found, "a begin of 0 and an end below 1, for step"));
         }
         let above = self.curve != Curve::Exponential || (self.from > 0.0 && to > 0.0);
         let ends = format!("from {} to {to}", self.from);

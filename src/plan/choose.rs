@@ -8,7 +8,7 @@ use super::binds::{Binding, Binds};
 use super::fuse::Group;
 use super::tuning::Product;
 use super::values::Values;
-use super::{AdapterKind, Target};
+use super::{AdapterKind, Limits, Target};
 use crate::graph::{NodeId, Op, Over, Shape};
 use crate::kernel::{AHEAD, Schedule, Tile};
 
@@ -47,11 +47,16 @@ pub(super) fn jobs(values: &Values, groups: Vec<Group>, target: &Target) -> Vec<
     groups.into_iter().map(job).collect()
 }
 
+/// The tile that the target says a product takes, if it does.
+fn given(target: &Target, product: &Product) -> Option<Tile> {
+    let tuned = || target.tuning.as_ref()?.tiles.get(product).copied();
+    target.tile.or_else(tuned).filter(|tile| tile.suits(product.half))
+}
+
 /// The tile for a product whose sum is left in so many parts: a function of the target and of shapes alone, nothing is
 /// timed. On software adapters all tiles add up in the same order, so they give the same bits.
 fn tile(target: &Target, product: &Product, parts: usize) -> Tile {
-    let tuned = || target.tuning.as_ref()?.tiles.get(product).copied();
-    if let Some(tile) = target.tile.or_else(tuned).filter(|tile| tile.suits(product.half)) {
+    if let Some(tile) = given(target, product) {
         return tile;
     }
     let &Product { rows, ta, tb, .. } = product;
@@ -79,26 +84,38 @@ fn tile(target: &Target, product: &Product, parts: usize) -> Tile {
 /// that adds the parts up, and bytes written and read again for each of them. Both from NVIDIA's H100, where a multiply-add
 /// of a thread takes 1.3 nanoseconds.
 const ADDING: usize = 4000;
+
+/// Parts that are tried.
+const PARTS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
+
 const BYTES: u64 = 3200;
 
-/// In how many parts the sum of a product is left, each for workgroups of their own. On hardware adapters gradients of
-/// weights are long sums for few results: in parts they keep all cores busy. Software adapters end loops that are too long.
+/// In how many parts the sums of a product are left with a tile for hardware adapters, each part for workgroups of its own,
+/// and what it all costs then; nothing where the tile is not for them. Gradients of weights, whose left factor is transposed,
+/// are long sums for few results: in parts they keep all cores busy. Others have results enough.
+pub(crate) fn sharing(product: &Product, tile: Tile, limits: &Limits) -> Option<(usize, usize)> {
+    let result = (product.rows as u64).saturating_mul(product.quads() as u64 * 16);
+    let cost = |parts: usize| {
+        let own = product.hardware_cost(tile, parts, limits.busy)?;
+        let bytes = result.saturating_mul(parts as u64);
+        let more = if parts > 1 { ADDING.saturating_add((bytes / BYTES * 2) as usize) } else { 0 };
+        (parts == 1 || bytes <= limits.binding_bytes).then_some((parts, own.saturating_add(more)))
+    };
+    let most = if product.ta { &PARTS[..] } else { &PARTS[..1] };
+    most.iter().filter_map(|&parts| cost(parts)).min_by_key(|(_, cost)| *cost)
+}
+
+/// In how many parts the sums of a product are left: on software adapters where they are too long for one loop.
 pub(super) fn parts(values: &Values, id: NodeId, target: &Target) -> usize {
-    let shape = values.shape(id);
     let Some(product) = Product::of(values, id, target.rows) else { return 1 };
-    let bytes = |parts: usize| shape.bytes(target.rows).saturating_mul(parts as u64);
     match target.kind {
-        // Results for each row of a batch are many.
-        AdapterKind::Hardware if shape.batched => 1,
         AdapterKind::Hardware => {
-            let cost = |&parts: &usize| -> Option<usize> {
-                let own = product.hardware_cost(tile(target, &product, parts), parts, target.limits.busy)?;
-                let more = if parts > 1 { ADDING + (2 * bytes(parts) / BYTES) as usize } else { 0 };
-                Some(own.saturating_add(more))
+            let tiles = match given(target, &product) {
+                Some(tile) => vec![tile],
+                None => Tile::ALL.to_vec(),
             };
-            let fits = |parts: &usize| bytes(*parts) <= target.limits.binding_bytes;
-            let tried = [1, 2, 3, 4, 6, 8, 12, 16].into_iter().filter(fits);
-            tried.min_by_key(|parts| cost(parts).unwrap_or(usize::MAX)).unwrap_or(1)
+            let shared = tiles.into_iter().filter_map(|tile| sharing(&product, tile, &target.limits));
+            shared.min_by_key(|(_, cost)| *cost).map_or(1, |(parts, _)| parts)
         }
         AdapterKind::Software if tile(target, &product, 1).takes_parts() => {
             let mut parts = product_rounds(product.inner).div_ceil(ROUNDS).max(1);

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, NodeId, Op};
 use crate::kernel::{self, Schedule};
 
+pub(crate) use choose::sharing;
 pub use tuning::{Product, Tuning};
 
 use fuse::Group;

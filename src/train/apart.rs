@@ -15,7 +15,8 @@ impl Session {
     /// ```no_run
     /// # fn step(sessions: &mut [strait::Session; 2]) -> strait::Result<()> {
     /// for session in &mut *sessions {
-    ///     session.backward()?;
+    ///     while session.progress()?.is_some() {}
+    ///     assert!(session.backward()?, "two steps are in flight, or the run is over");
     /// }
     /// let [mut mean, other] = [sessions[0].gradients()?, sessions[1].gradients()?];
     /// for (mean, other) in mean.iter_mut().flatten().zip(other.iter().flatten()) {
@@ -57,28 +58,34 @@ impl Session {
     /// Replaces the gradients that [`Session::backward`] left, row-major, in the order of [`Session::tensors`].
     ///
     /// # Errors
-    /// [`Error::Data`] where there are none to replace, or naming the tensor where the number of values is wrong or one is
-    /// not finite: nothing is replaced then. [`Error::Device`] and [`Error::DeviceLost`].
+    /// [`Error::Data`] where there are none to replace, or naming the tensor where the number of values is wrong, or where the
+    /// square of one is not finite, which clipping and moments need: nothing is replaced then. [`Error::Device`] and
+    /// [`Error::DeviceLost`].
     pub fn set_gradients(&mut self, values: &[Vec<f32>]) -> Result<()> {
         self.check_gradients()?;
+        for (tensor, values) in self.tensors().iter().zip(values) {
+            if let Some(bad) = values.iter().find(|v| !(*v * *v).is_finite()) {
+                return Err(Error::data(&tensor.name, bad, "numbers whose squares are finite in f32"));
+            }
+        }
         self.write_all(Kept::Gradients, "gradients", values)
     }
 
     /// Submits the other half of a step: clips the gradients that are there, updates the parameters, and moves on to the next
-    /// batch. Returns whether it did, not where two submits are in flight. Its report comes by [`Session::progress`], like
-    /// that of any step. One whose objective, or whose gradient as [`Session::backward`] left it, was not finite changes nothing
-    /// and ends the run, whatever it was replaced by.
+    /// batch. Its report comes by [`Session::progress`], like that of any step. One whose objective, or whose gradient as
+    /// [`Session::backward`] left it, was not finite changes nothing and ends the run, whatever it was replaced by.
     ///
     /// # Errors
     /// [`Error::Data`] where there are no gradients, as [`Session::gradients`]; as [`Session::step`].
-    pub fn apply(&mut self) -> Result<bool> {
+    pub fn apply(&mut self) -> Result<()> {
         self.check_gradients()?;
-        let taken = self.submit(1, true);
-        self.look &= matches!(taken, Ok(0));
-        if let Ok(0) = taken {
-            self.gpu.alive()?;
+        // After these steps the parameters are others than those at the epoch's end.
+        self.look = false;
+        // The first half has found room for its report.
+        match self.submit(1, true)? {
+            0 => Err(Error::Internal("no room for the report of a step that was begun".into())),
+            _ => Ok(()),
         }
-        taken.map(|taken| taken > 0)
     }
 
     /// Fails where no gradients lie there that belong to the next step.

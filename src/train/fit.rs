@@ -126,7 +126,7 @@ impl Drop for Reports<'_> {
 impl Session {
     /// Trains on `data` for all epochs, or what is left of them where the run was broken off or resumed from a
     /// checkpoint. Behind a run that has come to its end, also an early one, it begins another of as many epochs: from
-    /// the parameters and moments as they are, with the schedule and early stopping from their beginning. A run that was
+    /// the parameters and moments as they are, with the schedule, ramps and early stopping from their beginning. A run that was
     /// broken off over another number of rows does not go on either: another begins, and a warning in the log says so.
     ///
     /// # Errors

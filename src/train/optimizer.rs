@@ -115,7 +115,7 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Spec`] where one of `trained` is none of the sets; [`Error::Shape`], which sound tensors do not cause.
     pub fn update(&self, sets: Vec<TensorSet>, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
-        let tensors = Graph::with_sets(sets, vec![]).with_scalars(Scalars::beside_update([""; 0])?);
+        let tensors = Graph::with_sets(sets, vec![]).with_scalars(Scalars::new(Scalars::UPDATE)?);
         self.update_of(&tensors, trained, clip)
     }
 

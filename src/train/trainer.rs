@@ -150,12 +150,19 @@ impl Trainer {
         self.readbacks.iter().position(|readback| !readback.busy())
     }
 
+    /// Forgets gradients that nobody applied, and whether they were bad: those of the steps that come are others.
+    fn drop_gradients(&mut self, gpu: &Gpu) -> Result<()> {
+        match self.apart.take() {
+            Some(_) => gpu.write(&self.flags, 4, &[0; 4]),
+            None => Ok(()),
+        }
+    }
+
     /// Submits the forward and backward passes of the step after `now` others, and neither its end nor its update.
     pub fn backward(&mut self, gpu: &Gpu, state: &Buffer, now: u64, table: &TableWriter) -> Result<()> {
         self.feed.place(gpu, state)?;
         table.write(gpu, now, 1)?;
-        // Gradients that nobody applied may have been bad; these are others.
-        gpu.write(&self.flags, 4, &[0; 4])?;
+        self.drop_gradients(gpu)?;
         let [passes, ..] = &self.programs;
         gpu.submit([Work::Run(passes)])?;
         self.apart = Some(now);
@@ -180,7 +187,10 @@ impl Trainer {
             return Ok((0, Ok(())));
         }
         table.write(gpu, now, steps)?;
-        self.apart = None;
+        match apart {
+            true => self.apart = None,
+            false => self.drop_gradients(gpu)?,
+        }
         let begun = Instant::now();
         let step = self.programs.iter().skip(apart.into()).map(Work::Run);
         gpu.submit((0..steps).flat_map(|_| step.clone()))?;
@@ -206,6 +216,7 @@ impl Trainer {
         self.feed.place(gpu, state)?;
         let steps = steps.min(STEPS).min(self.feed.steps_left());
         table.write(gpu, now, steps)?;
+        self.drop_gradients(gpu)?;
         let programs: Vec<&Program> = (0..steps).flat_map(|_| &self.programs).collect();
         let times = gpu.timed(&programs)?;
         self.feed.advance(steps);
@@ -250,6 +261,7 @@ impl Trainer {
 }
 
 const _: () = assert!(RING == Scalars::STEPS, "a row for every step that reports tell apart");
+const _: () = assert!(STEPS as usize <= Scalars::FEWEST, "a row for every step of a submit");
 
 /// Writes the scalars of steps to come.
 pub(super) struct TableWriter {

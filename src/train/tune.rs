@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Program, Wait, Work};
+use crate::gpu::{Gpu, Program, Timed, Wait, Work};
 use crate::kernel::Tile;
 use crate::model::Purpose;
-use crate::plan::{Product, Recording, Target, Tuning};
+use crate::plan::{Product, Recording, Target, Tuning, sharing};
 use crate::state::State;
 
 /// How often each tile is timed, where the budget lasts.
@@ -156,8 +156,9 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
         if left() <= half {
             break;
         }
-        // All work on the same values.
-        let shared = programs.first().map(|(_, first)| first.buffers().clone()).unwrap_or_default();
+        // All work on the same values, but what passes between dispatches is of another size where sums are left in parts.
+        let mut shared = programs.first().map(|(_, first)| first.buffers().clone()).unwrap_or_default();
+        shared.retain(|role, _| !role.is_slot());
         let recording = Recording::new(&graph, target(gpu, &product, tile));
         let program = recording.and_then(|r| Program::new(gpu, &r, &state, &shared));
         let program = match program {
@@ -196,8 +197,10 @@ fn trial(gpu: &Gpu, product: Product, default: Tile, left: &impl Fn() -> Duratio
 fn candidates(gpu: &Gpu, product: &Product, default: Tile) -> Vec<Tile> {
     let target = Target::of(gpu, 1);
     let &Product { rows, ta, tb, .. } = product;
-    let cores = target.limits.busy;
-    let cost = |tile: &Tile| tile.cost(rows, product.quads(), ta, tb).or(product.hardware_cost(*tile, 1, cores));
+    let cost = |tile: &Tile| {
+        let hardware = || sharing(product, *tile, &target.limits).map(|(_, cost)| cost);
+        tile.cost(rows, product.quads(), ta, tb).or_else(hardware)
+    };
     let mut tiles: Vec<Tile> = target.tiles(product).collect();
     let cheapest = tiles.iter().filter_map(cost).min().unwrap_or_default();
     tiles.retain(|tile| *tile != default && cost(tile).is_none_or(|cost| cost <= cheapest.saturating_mul(FAR)));
@@ -229,8 +232,9 @@ fn seconds(gpu: &Gpu, program: &Program) -> Result<f64> {
     if gpu.has_timestamps() {
         let product = |runs: usize| -> Result<f64> {
             let timed = gpu.timed(&vec![program; runs])?;
-            let each = timed.chunks(program.dispatches());
-            Ok(median(each.map(|run| run.iter().filter(|timed| timed.cost.flops > 0).map(|timed| timed.seconds).sum())))
+            // What comes before the product rounds its factors; what follows adds up parts of its sums.
+            let own = |run: &[Timed]| run.iter().skip_while(|timed| timed.cost.flops == 0).map(|t| t.seconds).sum();
+            Ok(median(timed.chunks(program.dispatches()).map(own)))
         };
         let first = product(1)?;
         let more = (BUSY / first.max(1e-9)).min(TOGETHER) as usize;

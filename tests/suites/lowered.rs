@@ -103,6 +103,19 @@ fn gradients_of_batches_that_are_too_long_for_a_loop() {
     }
 }
 
+/// A grid whose last row is not full has workgroups to spare, which write nothing.
+#[test]
+fn a_grid_of_several_rows() {
+    let limits = Target::of(&gpu(), 1).limits;
+    for workgroups in [90, 50] {
+        let limits = Limits { busy: 128, workgroups, ..limits };
+        let hardware = Target { kind: AdapterKind::Hardware, limits, ..Target::of(&gpu(), 6000) };
+        let grid = Recording::new(&gradient(), hardware.clone()).unwrap().dispatches[0].workgroups;
+        assert!(grid[1] > 1, "{grid:?}");
+        check(hardware);
+    }
+}
+
 /// Where nothing is gained, sums stay whole.
 #[test]
 fn sums_stay_whole_where_parts_gain_nothing() {

@@ -124,7 +124,7 @@ fn gradients_follow() {
         let gradients = [&mut none, &mut one, &mut session].map(|session| {
             assert!(session.backward().unwrap());
             let found = session.gradients().unwrap().concat();
-            assert!(session.apply().unwrap());
+            session.apply().unwrap();
             session.gpu().wait().unwrap();
             session.progress().unwrap().unwrap();
             found
@@ -168,6 +168,48 @@ fn a_run_goes_on_in_the_middle_of_a_ramp() {
     again.load(rows()).unwrap();
     assert_eq!(term(&step(&mut again), "kl"), 0.0);
     assert!(term(&step(&mut again), "kl") > 0.0);
+}
+
+/// Weights that fade out altogether, in a run of more steps than a table has rows, from data that comes in chunks: the last
+/// look of a run finds them gone, and a run that was broken off in it goes on to the same bits.
+#[test]
+fn long_runs_over_chunks() {
+    let fade = Ramp { from: 0.5, curve: Curve::Linear, begin: 0.0, end: 0.5 };
+    let mut spec = Spec::symmetric(&[4, 3], Activation::Tanh).penalty(Penalty::L1 { weight: 0.0, layer: None });
+    for path in ["weight_decay", "penalties[0].weight"] {
+        spec = spec.ramp(path, fade);
+    }
+    let data = Data::from_rows(4, values(62, 20 * 4, (-1.0, 1.0))).unwrap();
+    let training = Training { batch: 5, epochs: 300, learning_rate: 1e-30, data_budget: 160, ..Training::default() };
+    let begun = || {
+        let mut session = Session::new(&gpu(), &spec, training).unwrap();
+        session.load(data.clone()).unwrap();
+        session
+    };
+    let mut session = begun();
+    let mut seen = vec![];
+    let fit = session.fit_with(data.clone(), |progress| {
+        seen.push((progress.step, term(&progress.terms, "weight_decay"), term(&progress.terms, "l1")));
+        std::ops::ControlFlow::Continue(())
+    });
+    assert_eq!(fit.unwrap().steps, 1200);
+    // Reports are means of several steps: they fall until the middle of the run and stay 0 from there.
+    assert!(seen.windows(2).all(|w| w[1].1 <= w[0].1), "{seen:?}");
+    assert!(seen[0].1 > 0.0 && seen[0].2 > 0.0);
+    let late: Vec<_> = seen.iter().filter(|(step, ..)| *step > 600 + 256).collect();
+    assert!(!late.is_empty() && late.iter().all(|(_, decay, l1)| (*decay, *l1) == (0.0, 0.0)), "{seen:?}");
+    // One step of the second table's length, by hand.
+    let mut session = begun();
+    let all = Session::new(&gpu(), &spec.clone(), training).unwrap();
+    let squares: f64 = (all.parameters().unwrap().iter().zip(all.tensors()))
+        .filter(|(_, tensor)| tensor.name.ends_with("weight"))
+        .flat_map(|(values, _)| values.iter().map(|v| f64::from(*v).powi(2)))
+        .sum();
+    for step in 0..560 {
+        let found = term(&self::step(&mut session), "weight_decay");
+        let expected = 0.5 * (1.0 - step as f64 / 600.0) * 0.5 * squares;
+        assert!((found / expected - 1.0).abs() < 1e-5, "step {step}: {found} against {expected}");
+    }
 }
 
 /// Weights and ramps of every kind have one set of kernels, and with a constant ramp they learn what the weight itself does.
@@ -233,6 +275,8 @@ fn ramps_that_cannot_be() {
         (Ramp { from: f64::INFINITY, ..linear }, "from"),
         (Ramp { from: 1e39, ..linear }, "from"),
         (Ramp { curve: Curve::Exponential, ..linear }, "curve"),
+        (Ramp { curve: Curve::Step, ..linear }, "curve"),
+        (Ramp { curve: Curve::Step, begin: 0.1, end: 0.5, ..linear }, "curve"),
     ] {
         assert_eq!(refused("latent.beta", ramp).0, format!("ramps[\"latent.beta\"].{name}"), "{ramp:?}");
     }

@@ -37,17 +37,12 @@ fn every_width_and_row() {
         let graph = three(count);
         let (quads, rows) = (graph.scalars().quads(), graph.scalars().rows());
         assert_eq!(quads, count.div_ceil(4));
-        assert_eq!(
-            rows,
-            if count <= 16 {
-                1024
-            } else if count <= 32 {
-                512
-            } else {
-                256
-            },
-            "{count} columns"
-        );
+        let expected = match count {
+            1..=4 => 1024,
+            5..=8 => 512,
+            _ => 256,
+        };
+        assert_eq!(rows, expected, "{count} columns");
         assert!(rows * quads * 16 <= 64 << 10, "a uniform of WebGPU's smallest size");
         let evaluator = Evaluator::new(&gpu(), &graph, 1).unwrap();
         let table: Vec<f32> = (0..rows * quads * 4).map(|i| value(i / (quads * 4), i % (quads * 4))).collect();

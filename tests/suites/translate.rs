@@ -87,6 +87,31 @@ fn products(kernels: &mut Kernels) {
     }
 }
 
+/// The tiles whose sums are left in parts, with what makes plans do so: an inner dimension too long for a loop on software
+/// adapters, gradients of weights on hardware.
+fn in_parts() -> impl Iterator<Item = (Tile, AdapterKind, usize, [bool; 2])> {
+    let flags = [[false, false], [false, true], [true, false], [true, true]];
+    let kind = |tile: &Tile| match tile {
+        Tile::Shared { .. } => Some((AdapterKind::Hardware, 6000)),
+        Tile::Registers { .. } | Tile::Subgroup { .. } => Some((AdapterKind::Software, 300_000)),
+        Tile::Cooperative { .. } => None,
+    };
+    let kinds = Tile::ALL.into_iter().filter_map(move |tile| kind(&tile).map(|(kind, inner)| (tile, kind, inner)));
+    let all = kinds.flat_map(move |(tile, kind, inner)| flags.map(|flags| (tile, kind, inner, flags)));
+    all.filter(|(_, kind, _, [ta, _])| *kind == AdapterKind::Software || *ta)
+}
+
+fn sums_in_parts(kernels: &mut Kernels) {
+    for (tile, kind, k, [ta, tb]) in in_parts() {
+        let dims = [if ta { [k, 5] } else { [5, k] }, if tb { [7, k] } else { [k, 7] }];
+        let mut g = Graph::new(vec![tensor("a", &dims[0]), tensor("b", &dims[1])], vec![]);
+        let (a, b) = (g.param(0).unwrap(), g.param(1).unwrap());
+        let product = g.matmul(a, b, ta, tb).unwrap();
+        g.sink(Sink::Output(0), product);
+        kernels.add(&g, Target { tile: Some(tile), ..target(kind, 1) });
+    }
+}
+
 /// Reductions short and long, so that every number of lanes occurs.
 fn reductions(kernels: &mut Kernels) {
     for kind in [AdapterKind::Software, AdapterKind::Hardware] {
@@ -180,6 +205,7 @@ fn sinks(kernels: &mut Kernels) {
 fn kernels() -> Kernels {
     let mut kernels = Kernels::default();
     products(&mut kernels);
+    sums_in_parts(&mut kernels);
     reductions(&mut kernels);
     maps(&mut kernels);
     sinks(&mut kernels);
@@ -258,6 +284,10 @@ fn the_suite_meets_every_variant() {
             let times = if tile.suits(false) { met(schedule) } else { among(&kernels.1, schedule) };
             assert_eq!(times, 2, "{tile} {ta} {tb}");
         }
+    }
+    for (tile, _, _, [ta, tb]) in in_parts() {
+        let of = |s: &Schedule| matches!(*s, Schedule::MatMul { tile: t, ta: a, tb: b, parts: 2.. } if (t, a, b) == (tile, ta, tb));
+        assert!(kernels.0.values().any(|(_, schedules)| schedules.iter().any(of)), "{tile} {ta} {tb} in parts");
     }
     for (shuffled, some) in [(false, 8), (true, 1)] {
         let maps = met(Schedule::Map { run: 1, shuffled });
