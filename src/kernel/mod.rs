@@ -103,11 +103,11 @@ impl Schedule {
     /// Workgroups for a result of `rows` matrix rows and `quads` quads of columns. An extent of 0, of a tile or a workgroup,
     /// counts as 1.
     pub fn groups(self, rows: usize, quads: usize, workgroup: u32) -> usize {
-        let parts = |count: usize, each: usize| count.div_ceil(each.max(1));
-        let threads = |count: usize, together: usize| parts(count, together).max(1);
+        let shares = |count: usize, each: usize| count.div_ceil(each.max(1));
+        let threads = |count: usize, together: usize| shares(count, together).max(1);
         let workgroup = workgroup as usize;
         match self {
-            Schedule::Map { run, shuffled: true } => threads(rows.saturating_mul(parts(quads, run)), workgroup),
+            Schedule::Map { run, shuffled: true } => threads(rows.saturating_mul(shares(quads, run)), workgroup),
             Schedule::Map { run, shuffled: false } => {
                 threads(rows.saturating_mul(quads), workgroup.saturating_mul(run))
             }

@@ -3,7 +3,7 @@
 use super::latent::{self, Dictionary};
 use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
-use super::ramp::penalty_weight;
+use super::ramp::{CORRUPTION, layer_noise, penalty_weight};
 use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
@@ -390,7 +390,19 @@ impl Builder<'_> {
         if !self.noisy {
             return Ok(output);
         }
-        layer.noise.build(&mut self.g, output, stream::LAYER + at as u32 + shift, [None, None])
+        let place = match at.checked_sub(self.spec.encoder.len()) {
+            None => layer_noise("encoder", at),
+            Some(at) => layer_noise("decoder", at),
+        };
+        let strength = self.strength(&place)?;
+        layer.noise.build(&mut self.g, output, stream::LAYER + at as u32 + shift, [None, None], strength)
+    }
+
+    /// The scalar that says how strong a noise is in training, where that has a ramp.
+    fn strength(&mut self, place: &str) -> Result<Option<NodeId>> {
+        let of = |path: &str| path.strip_prefix(place).is_some_and(|rest| rest.starts_with('.'));
+        let ramp = self.network.ramps().iter().find(|(path, ..)| self.trained && of(path));
+        ramp.map(|(path, ..)| self.g.scalar(path)).transpose()
     }
 
     fn corrupted(&mut self, x: NodeId, stream: u32) -> Result<NodeId> {
@@ -402,7 +414,8 @@ impl Builder<'_> {
             Corruption::Missing { .. } => [aid("input.keep")?, None],
             _ => [aid("input.low")?, aid("input.high")?],
         };
-        self.spec.corruption.build(&mut self.g, x, stream, aids)
+        let strength = self.strength(CORRUPTION)?;
+        self.spec.corruption.build(&mut self.g, x, stream, aids, strength)
     }
 
     /// The nearest rows that the loss is made for, and what each row costs for its distance from them.

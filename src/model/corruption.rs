@@ -44,26 +44,61 @@ pub enum Corruption {
 pub(crate) type Aids = [Option<NodeId>; 2];
 
 impl Corruption {
-    /// Adds the corruption of `x`, drawn from `stream`.
-    pub(crate) fn build(&self, g: &mut Graph, x: NodeId, stream: u32, aids: Aids) -> Result<NodeId> {
+    /// Adds the corruption of `x`, drawn from `stream`; as strong as the scalar `strength` says, where it is given.
+    pub(crate) fn build(
+        &self,
+        g: &mut Graph,
+        x: NodeId,
+        stream: u32,
+        aids: Aids,
+        strength: Option<NodeId>,
+    ) -> Result<NodeId> {
         let uniform = || Expr::random(Distribution::Uniform, stream);
-        match (self, aids) {
+        let mut read = vec![x];
+        read.extend(aids.into_iter().flatten());
+        // Its own strength is known to the kernel, and so is what follows from it.
+        let mut known = |own: f64, of: fn(f64) -> f64, scalar: fn(Expr) -> Expr| match strength {
+            None => Expr::constant(of(own)),
+            Some(strength) => {
+                let at = read.iter().position(|id| *id == strength).unwrap_or_else(|| {
+                    read.push(strength);
+                    read.len() - 1
+                });
+                scalar(Expr::input(at))
+            }
+        };
+        let x = || Expr::input(0);
+        let corrupted = match (self, aids) {
             (&Corruption::Gaussian { sigma }, _) => {
-                g.map([x], |[x]| x + sigma * Expr::random(Distribution::Normal, stream))
+                x() + known(sigma, |s| s, |s| s) * Expr::random(Distribution::Normal, stream)
             }
             (&Corruption::Masking { probability, rescale }, _) => {
-                let kept = if rescale { 1.0 / (1.0 - probability) } else { 1.0 };
-                g.map([x], |[x]| uniform().select(Compare::Less, &probability.into(), 0.0, kept * x))
+                let kept = match rescale {
+                    true => known(probability, |p| 1.0 / (1.0 - p), |p| 1.0 / (1.0 - p)),
+                    false => Expr::constant(1.0),
+                };
+                uniform().select(Compare::Less, &known(probability, |p| p, |p| p), 0.0, kept * x())
             }
-            (&Corruption::SaltAndPepper { probability }, [Some(low), Some(high)]) => {
+            (&Corruption::SaltAndPepper { probability }, [Some(_), Some(_)]) => {
                 // One draw decides both whether and to which end.
-                g.map([x, low, high], |[x, low, high]| {
-                    let end = uniform().select(Compare::Less, &(probability / 2.0).into(), low, high);
-                    uniform().select(Compare::Less, &probability.into(), end, x)
-                })
+                let half = known(probability, |p| p / 2.0, |p| p * 0.5);
+                let end = uniform().select(Compare::Less, &half, Expr::input(1), Expr::input(2));
+                uniform().select(Compare::Less, &known(probability, |p| p, |p| p), end, x())
             }
-            (Corruption::Missing { .. }, [Some(keep), _]) => g.map([x, keep], |[x, keep]| x * keep),
-            _ => Ok(x),
+            (Corruption::Missing { .. }, [Some(_), _]) => x() * Expr::input(1),
+            _ => return Ok(read[0]),
+        };
+        g.map_expr(corrupted, &read)
+    }
+
+    /// How strong it is: a standard deviation or a probability, with its name.
+    pub(super) fn strength_mut(&mut self) -> Option<(&'static str, &mut f64)> {
+        match self {
+            Corruption::Gaussian { sigma } => Some(("sigma", sigma)),
+            Corruption::Masking { probability, .. } | Corruption::SaltAndPepper { probability } => {
+                Some(("probability", probability))
+            }
+            Corruption::None | Corruption::Missing { .. } => None,
         }
     }
 

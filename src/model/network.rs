@@ -61,10 +61,10 @@ enum Start {
 #[derive(Clone, Debug)]
 pub struct Network {
     spec: Spec,
-    /// The same with weights of 1 where they have ramps: what the scalars of a step are multiplied by.
+    /// The same with coefficients of 1 where they have ramps: terms of weight 1 are what the scalars of a step multiply.
     unit: Spec,
     scalars: Scalars,
-    /// The weights that have ramps, by their place, each with its own value.
+    /// The coefficients that have ramps, by their place, each with its own value.
     ramps: Vec<(String, Ramp, f64)>,
     params: Vec<Tensor>,
     /// The most bytes of a set.
@@ -103,13 +103,13 @@ impl Network {
         spec.check()?;
         let mut unit = spec.clone();
         for path in spec.ramps.keys() {
-            unit.weight_mut(path).into_iter().for_each(|weight| *weight = 1.0);
+            unit.coefficient_mut(path).into_iter().for_each(|value| *value = 1.0);
         }
         let mut network = Network {
             spec: spec.clone(),
             unit,
             scalars: Scalars::beside_update(spec.ramps.keys().cloned())?,
-            ramps: spec.ramped().map(|(path, ramp, to)| (path.into(), ramp, to)).collect(),
+            ramps: spec.ramped(),
             params: vec![],
             most: MOST,
             constants: vec![],
@@ -225,12 +225,12 @@ impl Network {
         Graph::with_sets(self.sets(), self.constants.clone()).with_scalars(self.scalars.clone())
     }
 
-    /// The weights that have ramps, by their place, each with the value that its ramp leads to.
+    /// The coefficients that have ramps, by their place, each with the value that its ramp leads to.
     pub(crate) fn ramps(&self) -> &[(String, Ramp, f64)] {
         &self.ramps
     }
 
-    /// The scalars of a step: what updates read, then the weights that have ramps, by their place in the spec.
+    /// The scalars of a step: what updates read, then the coefficients that have ramps, by their place in the spec.
     pub fn scalars(&self) -> &Scalars {
         &self.scalars
     }

@@ -1,12 +1,16 @@
-//! Ramps: weights of terms that grow or fade over a run. The host computes them, the kernels of training read them: what differs
-//! in a weight or its ramp alone shares these. (In half precision the largest weight says how the backward pass is scaled.)
+//! Ramps: weights of terms and strengths of noise that grow or fade over a run. The host computes them, the kernels of training
+//! read them: what differs in such a coefficient or its ramp alone shares these. (In half precision the largest weight says how
+//! the backward pass is scaled.)
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Latent, Spec};
-use crate::error::{Error, Result, not_negative};
+use super::{Corruption, Latent, Spec};
+use crate::error::{Error, Result};
 
-/// How a weight comes to its value in the course of a run. Evaluation, and looks at validation rows, take the value itself.
+/// How a coefficient, the weight of a term or the strength of a noise, comes to its value in the course of a run. Evaluation, and
+/// looks at validation rows, take the value itself.
 ///
 /// ```
 /// use strait::{Activation, Ramp, Spec};
@@ -19,16 +23,16 @@ use crate::error::{Error, Result, not_negative};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ramp {
-    /// The weight before it begins.
+    /// The coefficient before it begins.
     #[serde(default)]
     pub from: f64,
-    /// The way from there to the weight's own value.
+    /// The way from there to the coefficient's own value.
     #[serde(default)]
     pub curve: Curve,
     /// The part of the run after which it begins, from 0 on,
     #[serde(default)]
     pub begin: f64,
-    /// and that after which the weight has its own value, up to 1.
+    /// and that after which the coefficient has its own value, up to 1.
     #[serde(default = "whole")]
     pub end: f64,
 }
@@ -45,9 +49,9 @@ pub enum Curve {
     Cosine,
     /// from^(1 − t) to^t; both above 0.
     Exponential,
-    /// `from` until its end, which is before that of the run, then the weight's own value.
+    /// `from` until its end, which is before that of the run, then the coefficient's own value.
     Step,
-    /// The weight's own value throughout, read by kernels that are compiled without it.
+    /// The coefficient's own value throughout, read by kernels that are compiled without it.
     Constant,
 }
 
@@ -56,17 +60,17 @@ fn whole() -> f64 {
 }
 
 impl Ramp {
-    /// A straight way from a weight to its own value, over the first part of the run.
+    /// A straight way from a value to the coefficient's own, over the first part of the run.
     pub fn linear(from: f64, end: f64) -> Ramp {
         Ramp { from, curve: Curve::Linear, begin: 0.0, end }
     }
 
-    /// No change over the run, but kernels that are compiled without the weight's value.
+    /// No change over the run, but kernels that are compiled without the coefficient's value.
     pub fn constant() -> Ramp {
         Ramp { from: 0.0, curve: Curve::Constant, begin: 0.0, end: 1.0 }
     }
 
-    /// The weight after a part of the run, where its own value is `to`.
+    /// The coefficient after a part of the run, where its own value is `to`.
     pub fn value(&self, to: f64, part: f64) -> f64 {
         let t = ((part - self.begin) / (self.end - self.begin)).clamp(0.0, 1.0);
         let between = |share: f64| self.from + share * (to - self.from);
@@ -81,14 +85,13 @@ impl Ramp {
         }
     }
 
-    /// The largest weight on the way.
+    /// The largest value on the way.
     pub(super) fn most(&self, to: f64) -> f64 {
         if self.curve == Curve::Constant { to } else { self.from.max(to) }
     }
 
     fn check(&self, path: &str, to: f64) -> Result<()> {
         let field = |name: &str| format!("ramps[{path:?}].{name}");
-        not_negative(&field("from"), self.from)?;
         if !(0.0..1.0).contains(&self.begin) {
             return Err(Error::spec(field("begin"), self.begin, "a part of the run: 0 or more and less than 1"));
         }
@@ -110,40 +113,66 @@ impl Ramp {
 }
 
 impl Spec {
-    /// The weights that may have a ramp, by their place.
-    pub(super) fn weights(&self) -> Vec<String> {
-        let beta = matches!(self.latent, Latent::Gaussian { .. }).then(|| "latent.beta".into());
-        let penalties = (0..self.penalties.len()).map(penalty_weight);
-        let supervised = self.supervised.map(|_| "supervised.weight".into());
-        ["weight_decay".into()].into_iter().chain(beta).chain(penalties).chain(supervised).collect()
+    /// Every coefficient that may have a ramp, with its place.
+    fn coefficients(&mut self) -> Vec<(String, &mut f64)> {
+        let mut found = vec![("weight_decay".into(), &mut self.weight_decay)];
+        if let Latent::Gaussian { beta } = &mut self.latent {
+            found.push(("latent.beta".into(), beta));
+        }
+        found.extend(self.penalties.iter_mut().enumerate().map(|(i, p)| (penalty_weight(i), p.weight_mut())));
+        found.extend(self.supervised.iter_mut().map(|s| ("supervised.weight".into(), &mut s.weight)));
+        let layers = [("encoder", &mut self.encoder), ("decoder", &mut self.decoder)];
+        let layers = layers.into_iter().flat_map(|(name, layers)| {
+            layers.iter_mut().enumerate().map(move |(i, layer)| (layer_noise(name, i), &mut layer.noise))
+        });
+        let noise = [(CORRUPTION.into(), &mut self.corruption)].into_iter().chain(layers);
+        found.extend(noise.filter_map(|(place, noise): (String, &mut Corruption)| {
+            noise.strength_mut().map(|(name, strength)| (format!("{place}.{name}"), strength))
+        }));
+        found
     }
 
-    /// The weight at a place.
-    pub(super) fn weight_mut(&mut self, path: &str) -> Option<&mut f64> {
-        match (path, &mut self.latent) {
-            ("weight_decay", _) => Some(&mut self.weight_decay),
-            ("latent.beta", Latent::Gaussian { beta }) => Some(beta),
-            ("supervised.weight", _) => self.supervised.as_mut().map(|supervised| &mut supervised.weight),
-            _ => {
-                let found = self.penalties.iter_mut().enumerate().find(|(i, _)| penalty_weight(*i) == path);
-                found.map(|(_, penalty)| penalty.weight_mut())
-            }
-        }
+    /// The coefficient at a place.
+    pub(super) fn coefficient_mut(&mut self, path: &str) -> Option<&mut f64> {
+        self.coefficients().into_iter().find(|(place, _)| place == path).map(|(_, value)| value)
     }
 
     /// Every ramp with the value that it leads to, in order.
-    pub(super) fn ramped(&self) -> impl Iterator<Item = (&str, Ramp, f64)> {
-        self.ramps.iter().filter_map(|(path, ramp)| Some((&path[..], *ramp, *self.clone().weight_mut(path)?)))
+    pub(super) fn ramped(&self) -> Vec<(String, Ramp, f64)> {
+        let mut own = self.clone();
+        let values = own.coefficients();
+        let value = |path: &str| values.iter().find(|(place, _)| place == path).map(|(_, value)| **value);
+        self.ramps.iter().filter_map(|(path, ramp)| Some((path.clone(), *ramp, value(path)?))).collect()
     }
 
-    /// Checks that every ramp is of a weight that there is.
+    /// Checks that every ramp is of a coefficient that there is, and that the spec could have the value that it comes from.
     pub(super) fn check_ramps(&self) -> Result<()> {
-        let weights = self.weights();
-        if let Some(path) = self.ramps.keys().find(|path| !weights.contains(path)) {
-            return Err(Error::spec("ramps", format!("{path:?}"), weights.join(", ")));
+        let mut own = self.clone();
+        let places: Vec<String> = own.coefficients().into_iter().map(|(place, _)| place).collect();
+        if let Some(path) = self.ramps.keys().find(|path| !places.contains(path)) {
+            return Err(Error::spec("ramps", format!("{path:?}"), places.join(", ")));
         }
-        self.ramped().try_for_each(|(path, ramp, to)| ramp.check(path, to))
+        for (path, ramp, to) in self.ramped() {
+            ramp.check(&path, to)?;
+            let mut before = Spec { ramps: BTreeMap::new(), ..self.clone() };
+            before.coefficient_mut(&path).into_iter().for_each(|value| *value = ramp.from);
+            match before.check() {
+                Err(Error::Spec { value, allowed, .. }) if ramp.curve != Curve::Constant => {
+                    return Err(Error::spec(format!("ramps[{path:?}].from"), value, allowed));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
+}
+
+/// The place of the input's corruption.
+pub(super) const CORRUPTION: &str = "corruption";
+
+/// The place of a layer's noise.
+pub(super) fn layer_noise(part: &str, i: usize) -> String {
+    format!("{part}[{i}].noise")
 }
 
 /// The place of a penalty's weight.

@@ -122,8 +122,9 @@ pub struct Spec {
     /// What is added to the loss, at most six.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub penalties: Vec<Penalty>,
-    /// Weights that come to their value in the course of a run, by their place: `weight_decay`, `latent.beta`,
-    /// `supervised.weight`, `penalties[0].weight` and so on.
+    /// Coefficients that come to their value in the course of a run, by their place: weights of terms (`weight_decay`,
+    /// `latent.beta`, `supervised.weight`, `penalties[0].weight`) and strengths of noise (`corruption.sigma`,
+    /// `corruption.probability`, `encoder[0].noise.sigma`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ramps: BTreeMap<String, Ramp>,
     /// What it computes in.
@@ -207,9 +208,9 @@ impl Spec {
         self
     }
 
-    /// The same with this ramp of the weight at a place, as in [`Spec::ramps`].
-    pub fn ramp(mut self, weight: impl Into<String>, ramp: Ramp) -> Spec {
-        self.ramps.insert(weight.into(), ramp);
+    /// The same with this ramp of the coefficient at a place, as in [`Spec::ramps`].
+    pub fn ramp(mut self, coefficient: impl Into<String>, ramp: Ramp) -> Spec {
+        self.ramps.insert(coefficient.into(), ramp);
         self
     }
 

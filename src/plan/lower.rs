@@ -26,9 +26,9 @@ pub(super) fn lower(values: &Values, target: &Target) -> Graph {
             && binds.of(&[id].into(), None, [false; 2]).len() > limit
         {
             let (inputs, done) = (inputs.clone(), HashMap::new());
-            let mut parts = Parts { graph: &mut narrow, like: &node, inputs, most, done };
-            let expr = parts.narrow(expr);
-            let (expr, inputs) = expr.compact(&parts.inputs);
+            let mut narrowing = Narrowing { graph: &mut narrow, like: &node, inputs, most, done };
+            let expr = narrowing.narrow(expr);
+            let (expr, inputs) = expr.compact(&narrowing.inputs);
             node.op = Op::Map { expr, inputs };
         }
         if let Op::MatMul { parts: left @ 1, .. } = &mut node.op
@@ -52,7 +52,7 @@ pub(super) fn lower(values: &Values, target: &Target) -> Graph {
 }
 
 /// A map on its way to being several.
-struct Parts<'a> {
+struct Narrowing<'a> {
     graph: &'a mut Graph,
     like: &'a Node,
     /// What it reads, and then its parts.
@@ -62,7 +62,7 @@ struct Parts<'a> {
     done: HashMap<*const Kind, (Expr, Expr)>,
 }
 
-impl Parts<'_> {
+impl Narrowing<'_> {
     fn width(&self, expr: &Expr) -> usize {
         expr.used(self.inputs.len()).len()
     }

@@ -101,8 +101,8 @@ impl Session {
     pub(super) fn table(&mut self) -> Result<TableWriter> {
         let (table, training) = (self.shared(Role::Table)?.clone(), self.training);
         let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
-        let scalars = self.network.scalars().clone();
-        Ok(TableWriter { table, training, scalars, ramps, start: self.start, total: self.total_steps()? })
+        let (rows, width) = (self.network.scalars().rows() as u64, self.network.scalars().quads() * 4);
+        Ok(TableWriter { table, training, rows, width, ramps, start: self.start, total: self.total_steps()? })
     }
 
     /// Submits up to so many steps, of a single one without the passes where its gradients are there already.

@@ -267,8 +267,10 @@ const _: () = assert!(STEPS as usize <= Scalars::FEWEST, "a row for every step o
 pub(super) struct TableWriter {
     pub table: Buffer,
     pub training: super::Training,
-    pub scalars: Scalars,
-    /// The weights that have ramps, in the order of their scalars, each with its own value.
+    /// Rows of the table, and values of a row.
+    pub rows: u64,
+    pub width: usize,
+    /// The coefficients that have ramps, in the order of their scalars, each with its own value.
     pub ramps: Vec<(Ramp, f64)>,
     /// The steps at which the run starts and ends.
     pub start: u64,
@@ -277,12 +279,12 @@ pub(super) struct TableWriter {
 
 impl TableWriter {
     fn write(&self, gpu: &Gpu, first: u64, steps: u64) -> Result<()> {
-        let (rows, width) = (self.scalars.rows() as u64, self.scalars.quads() * 4);
+        let TableWriter { rows, width, .. } = *self;
         let mut step = first;
         while step < first + steps {
             let at = step % rows;
             let end = step + (first + steps - step).min(rows - at);
-            let values: Vec<f32> = (step..end).flat_map(|s| self.row(s, width)).collect();
+            let values: Vec<f32> = (step..end).flat_map(|s| self.row(s)).collect();
             gpu.write(&self.table, at * width as u64 * 4, bytemuck::cast_slice(&values))?;
             step = end;
         }
@@ -290,12 +292,12 @@ impl TableWriter {
     }
 
     /// The scalars of a step, in order, padded to the width of a row.
-    fn row(&self, step: u64, width: usize) -> Vec<f32> {
+    fn row(&self, step: u64) -> Vec<f32> {
         let part = (step - self.start) as f64 / (self.total - self.start) as f64;
         let update = self.training.optimizer.scalars(step, self.learning_rate(step));
         let ramps = self.ramps.iter().map(|(ramp, to)| ramp.value(*to, part));
         let mut row: Vec<f32> = update.into_iter().chain(ramps).map(|value| value as f32).collect();
-        row.resize(width, 0.0);
+        row.resize(self.width, 0.0);
         row
     }
 

@@ -6,7 +6,7 @@ use strait::evaluator::Evaluator;
 use strait::graph::{
     Binary, Compare, Distribution, Expr, Function, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor,
 };
-use strait::reference::{Environment, evaluate};
+use strait::reference::{Environment, evaluate, gradcheck};
 use strait::state::State;
 
 /// Rows in the batch of every check.
@@ -99,31 +99,9 @@ impl Model {
     }
 
     /// Compares the gradients of a scalar with central differences, element by element.
-    fn check(&mut self, what: &str, scalar: NodeId) {
-        let gradients = self.graph.gradient(scalar, &self.leaves).unwrap();
-        let found = Model::evaluate(&self.graph, &self.env, &gradients);
-        let (mut input, mut param) = (0, 0);
-        for (l, found) in found.iter().enumerate() {
-            let batched = self.graph.shape(self.leaves[l]).batched;
-            let at = if batched { &mut input } else { &mut param };
-            let index = *at;
-            *at += 1;
-            for e in 0..found.len() {
-                let value = |shift: f64| {
-                    let mut env = self.env.clone();
-                    let list = if batched { &mut env.inputs } else { &mut env.params };
-                    list[index][e] += shift;
-                    Model::evaluate(&self.graph, &env, &[scalar])[0][0]
-                };
-                let expected = (value(EPS) - value(-EPS)) / (2.0 * EPS);
-                let error = (found[e] - expected).abs();
-                assert!(
-                    error <= ATOL + RTOL * expected.abs(),
-                    "{what}: leaf {l}, element {e}: {} where differences give {expected}",
-                    found[e]
-                );
-            }
-        }
+    fn check(&self, what: &str, scalar: NodeId) {
+        let wrong = gradcheck(&self.graph, scalar, &self.env).unwrap();
+        assert!(wrong.is_empty(), "{what}: {} elements, the first: {:?}", wrong.len(), wrong[0]);
     }
 }
 
@@ -468,4 +446,44 @@ fn the_jacobian_penalty_on_the_gpu() {
         let scale = length(&mut expected[&id].iter().copied());
         assert!(scale > 0.1 && error <= 1e-5 * scale, "{sink:?}: off by {error:e} of {scale}");
     }
+}
+
+/// A derivative that is declared wrong is found, element by element and in the middle of a graph; one that is right is not, and
+/// neither is what the scalar does not depend on.
+#[test]
+fn a_wrong_derivative_is_found() {
+    let built = |slope: fn(&Expr) -> Expr| {
+        let mut model = Model::new(&[fixed(&[3]), batched(&[3]), fixed(&[2])]);
+        let [w, x, unused] = model.leaves[..] else { unreachable!() };
+        let y = model.graph.map([w, x], |[w, x]| Expr::through_output((&w * &x).tanh(), &(w * x), slope)).unwrap();
+        let node = model.graph.map([y], |[y]| y.square() + 0.1).unwrap();
+        let loss = model.loss(node);
+        assert!(model.graph.shape(unused).dims == [2]);
+        gradcheck(&model.graph, loss, &model.env).unwrap()
+    };
+    assert_eq!(built(|y| 1.0 - y.square()), vec![]);
+    // A hundredth too much is more than rounding: every element of both is told.
+    let wrong = built(|y| 1.01 - y.square());
+    let of = |name: &str| wrong.iter().filter(|w| w.tensor == name).map(|w| w.element).collect::<Vec<_>>();
+    assert_eq!(of("leaf 0"), [0, 1, 2]);
+    assert_eq!(of("input 0"), (0..9).collect::<Vec<_>>());
+    assert_eq!(wrong.len(), 12);
+    assert!(wrong.iter().all(|w| (w.gradient / w.difference - 1.0).abs() > 5e-3), "{wrong:?}");
+    // What is no number is told, too.
+    assert_eq!(built(|y| y / 0.0 * 0.0).len(), 12);
+}
+
+#[test]
+fn what_cannot_be_checked() {
+    let model = Model::new(&[fixed(&[3])]);
+    let w = model.leaves[0];
+    assert!(matches!(gradcheck(&model.graph, w, &model.env), Err(strait::Error::Shape { .. })));
+    let mut model = Model::new(&[fixed(&[3])]);
+    let loss = model.loss(w);
+    model.env.params.clear();
+    assert!(gradcheck(&model.graph, loss, &model.env).is_err());
+    let mut model = Model::new(&[fixed(&[3])]);
+    let loss = model.loss(w);
+    model.env.params[0].pop();
+    assert!(gradcheck(&model.graph, loss, &model.env).is_err());
 }

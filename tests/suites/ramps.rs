@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::f64::consts::PI;
 
 use crate::common::{gpu, squared_error, values};
+use crate::what_this_device_lacks::{Need, has};
 use strait::model::{Network, Purpose, Supervised};
 use strait::plan::{Recording, Target};
-use strait::{Activation, Curve, Data, Error, Loss, Optimizer, Penalty, Ramp, Session, Spec, Training};
+use strait::{
+    Activation, Corruption, Curve, Data, Error, Loss, Optimizer, Penalty, Precision, Ramp, Session, Spec, Training,
+};
 
 /// A model with every weight that may have a ramp, each other than 1.
 fn spec() -> Spec {
@@ -134,6 +137,95 @@ fn gradients_follow() {
         let expected: Vec<f32> = gradients[0].iter().zip(&gradients[1]).map(mix).collect();
         let error = squared_error(&gradients[2], &expected).sqrt();
         assert!(error < 1e-6, "step {at}: {error:e}");
+    }
+}
+
+/// Noise of every kind at its places: each step is that of a run whose noise always has the strength of the formula.
+#[test]
+fn noise_follows() {
+    let training = Training { learning_rate: 1e-30, ..training() };
+    let plain = || Spec::symmetric(&[4, 5, 3], Activation::Tanh).loss(Loss::Bernoulli);
+    let gaussian = |sigma| Corruption::Gaussian { sigma };
+    let masking = |probability, rescale| Corruption::Masking { probability, rescale };
+    let layer = |noise: Corruption, decoder: bool| {
+        let mut spec = plain();
+        let layers = if decoder { &mut spec.decoder } else { &mut spec.encoder };
+        layers[0].noise = noise;
+        spec
+    };
+    type Noisy<'a> = (&'a str, f64, Box<dyn Fn(f64) -> Spec + 'a>);
+    let cases: Vec<Noisy> = vec![
+        ("corruption.sigma", 0.4, Box::new(|s| plain().corruption(gaussian(s)))),
+        ("corruption.probability", 0.5, Box::new(|p| plain().corruption(masking(p, false)))),
+        ("corruption.probability", 0.5, Box::new(|p| plain().corruption(masking(p, true)))),
+        ("corruption.probability", 0.3, Box::new(|p| plain().corruption(Corruption::SaltAndPepper { probability: p }))),
+        ("encoder[0].noise.sigma", 0.2, Box::new(|s| layer(gaussian(s), false))),
+        ("decoder[0].noise.probability", 0.6, Box::new(|p| layer(masking(p, true), true))),
+        // A walk of several passes meets the strength in each.
+        ("corruption.sigma", 0.4, Box::new(|s| Spec { walkback: 2, ..plain().corruption(gaussian(s)) })),
+    ];
+    let data = || Data::from_rows(4, values(63, 15 * 4, (0.0, 1.0))).unwrap();
+    for (at, (path, to, of)) in cases.into_iter().enumerate() {
+        let from = if at == 6 { 0.1 } else { 0.0 };
+        let ramp = Ramp { from, curve: Curve::Linear, begin: 0.1, end: 0.8 };
+        let begun = |spec: &Spec| {
+            let mut session = Session::new(&gpu(), spec, training).unwrap();
+            session.load(data()).unwrap();
+            session
+        };
+        let mut session = begun(&of(to).ramp(path, ramp));
+        let mut seen = BTreeSet::new();
+        for at in 0..STEPS {
+            let found = term(&step(&mut session), "reconstruction");
+            seen.insert(found.to_bits());
+            if ![0, 3, 4, 9, 16, 20].contains(&at) {
+                continue;
+            }
+            let mut fixed = begun(&of(formula(&ramp, to, at)));
+            let expected = (0..=at).map(|_| term(&step(&mut fixed), "reconstruction")).last().unwrap();
+            assert!((found / expected - 1.0).abs() < 1e-5, "{path}, step {at}: {found} against {expected}");
+        }
+        assert_eq!(seen.len(), STEPS, "{path}: no two steps are alike");
+    }
+    // Strengths that noise cannot have, and noise that is not there.
+    let refused = |spec: Spec, path: &str, ramp| match spec.ramp(path, ramp).check() {
+        Err(Error::Spec { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    let masked = || plain().corruption(masking(0.5, true));
+    let from = |from| Ramp { from, ..Ramp::linear(0.0, 1.0) };
+    assert_eq!(refused(masked(), "corruption.probability", from(1.0)), "ramps[\"corruption.probability\"].from");
+    assert_eq!(refused(masked(), "corruption.sigma", from(0.1)), "ramps");
+    assert_eq!(refused(plain(), "encoder[0].noise.sigma", from(0.1)), "ramps");
+    let walk = Spec { walkback: 2, ..plain().corruption(gaussian(0.4)) };
+    assert_eq!(refused(walk, "corruption.sigma", from(0.0)), "ramps[\"corruption.sigma\"].from");
+}
+
+/// In half precision the gradient is that of the weight itself too, also where a ramp passes through weights that are a
+/// thousandth of the largest: the backward pass is scaled by that.
+#[test]
+fn half_precision() {
+    if !has("ramps::half_precision", Need::F16) {
+        return;
+    }
+    let training = Training { learning_rate: 1e-30, ..training() };
+    let half = |beta: f64| spec().variational(beta).precision(Precision::F16);
+    let ramp = Ramp { from: 1e-3, curve: Curve::Exponential, begin: 0.0, end: 0.9 };
+    let mut session = begun(&half(1.0).ramp("latent.beta", ramp), training);
+    for at in 0..STEPS {
+        assert!(session.backward().unwrap());
+        let found = session.gradients().unwrap().concat();
+        session.apply().unwrap();
+        session.gpu().wait().unwrap();
+        session.progress().unwrap().unwrap();
+        if ![0, 7, 14, 20].contains(&at) {
+            continue;
+        }
+        let mut fixed = begun(&half(formula(&ramp, 1.0, at)), training);
+        (0..at).for_each(|_| drop(step(&mut fixed)));
+        assert!(fixed.backward().unwrap());
+        let error = squared_error(&found, &fixed.gradients().unwrap().concat()).sqrt();
+        assert!(error < 2e-3, "step {at}: {error:e}");
     }
 }
 

@@ -41,7 +41,7 @@ impl Need {
 }
 
 /// Every test, or part of one, that needs something.
-const NEEDS: [(&str, Need); 11] = [
+const NEEDS: [(&str, Need); 12] = [
     ("half::factors_are_rounded_and_nothing_else", Need::F16),
     ("half::memory_in_half_precision_changes_no_bit", Need::F16),
     ("half::digits_train_as_well_as_in_single_precision", Need::F16),
@@ -51,6 +51,7 @@ const NEEDS: [(&str, Need); 11] = [
     ("old_files::a_run_that_lost_something_would_be_told, half", Need::F16),
     ("parity::matmul_every_tile_flag_and_shape, tiles of subgroups", Need::Subgroups),
     ("parity::matmul_every_tile_flag_and_shape, words of 64 bits", Need::Int64),
+    ("ramps::half_precision", Need::F16),
     ("training::device::steps_that_cannot_be_reported_are_counted_all_the_same", Need::WithinSubmits),
     ("tuning::tuning_tells_precisions_apart", Need::F16),
 ];
