@@ -56,34 +56,27 @@ impl Corruption {
         let uniform = || Expr::random(Distribution::Uniform, stream);
         let mut read = vec![x];
         read.extend(aids.into_iter().flatten());
-        // Its own strength is known to the kernel, and so is what follows from it.
-        let mut known = |own: f64, of: fn(f64) -> f64, scalar: fn(Expr) -> Expr| match strength {
-            None => Expr::constant(of(own)),
+        let mut strong = |own: f64| match strength {
+            // What follows from a constant is one, too.
+            None => Expr::constant(own),
             Some(strength) => {
-                let at = read.iter().position(|id| *id == strength).unwrap_or_else(|| {
-                    read.push(strength);
-                    read.len() - 1
-                });
-                scalar(Expr::input(at))
+                read.push(strength);
+                Expr::input(read.len() - 1)
             }
         };
         let x = || Expr::input(0);
         let corrupted = match (self, aids) {
-            (&Corruption::Gaussian { sigma }, _) => {
-                x() + known(sigma, |s| s, |s| s) * Expr::random(Distribution::Normal, stream)
-            }
+            (&Corruption::Gaussian { sigma }, _) => x() + strong(sigma) * Expr::random(Distribution::Normal, stream),
             (&Corruption::Masking { probability, rescale }, _) => {
-                let kept = match rescale {
-                    true => known(probability, |p| 1.0 / (1.0 - p), |p| 1.0 / (1.0 - p)),
-                    false => Expr::constant(1.0),
-                };
-                uniform().select(Compare::Less, &known(probability, |p| p, |p| p), 0.0, kept * x())
+                let p = strong(probability);
+                let kept = if rescale { 1.0 / (1.0 - &p) } else { Expr::constant(1.0) };
+                uniform().select(Compare::Less, &p, 0.0, kept * x())
             }
             (&Corruption::SaltAndPepper { probability }, [Some(_), Some(_)]) => {
                 // One draw decides both whether and to which end.
-                let half = known(probability, |p| p / 2.0, |p| p * 0.5);
-                let end = uniform().select(Compare::Less, &half, Expr::input(1), Expr::input(2));
-                uniform().select(Compare::Less, &known(probability, |p| p, |p| p), end, x())
+                let p = strong(probability);
+                let end = uniform().select(Compare::Less, &(&p / 2.0), Expr::input(1), Expr::input(2));
+                uniform().select(Compare::Less, &p, end, x())
             }
             (Corruption::Missing { .. }, [Some(_), _]) => x() * Expr::input(1),
             _ => return Ok(read[0]),
