@@ -85,13 +85,8 @@ impl Penalty {
 
     /// λ
     pub fn weight(&self) -> f64 {
-        match *self {
-            Penalty::L1 { weight, .. }
-            | Penalty::StudentT { weight, .. }
-            | Penalty::KlSparsity { weight, .. }
-            | Penalty::SquaredSparsity { weight, .. }
-            | Penalty::Contractive { weight, .. } => weight,
-        }
+        let mut own = *self;
+        *own.weight_mut()
     }
 
     /// The same, to be changed.

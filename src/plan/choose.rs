@@ -84,11 +84,10 @@ fn tile(target: &Target, product: &Product, parts: usize) -> Tile {
 /// that adds the parts up, and bytes written and read again for each of them. Both from NVIDIA's H100, where a multiply-add
 /// of a thread takes 1.3 nanoseconds.
 const ADDING: usize = 4000;
+const BYTES: u64 = 3200;
 
 /// Parts that are tried.
 const PARTS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
-
-const BYTES: u64 = 3200;
 
 /// In how many parts the sums of a product are left with a tile for hardware adapters, each part for workgroups of its own,
 /// and what it all costs then; nothing where the tile is not for them. Gradients of weights, whose left factor is transposed,
