@@ -7,6 +7,9 @@
 mod arguments;
 #[path = "common/outcome.rs"]
 mod outcome;
+#[path = "../benches/common/statistics.rs"]
+#[allow(dead_code, reason = "benches use the rest")]
+mod statistics;
 #[path = "common/steps.rs"]
 mod steps;
 
@@ -17,6 +20,7 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
+use statistics::median;
 use steps::{BATCH, Case, cases};
 use strait::random::Draw;
 use strait::{Gpu, Session};
@@ -175,11 +179,4 @@ fn processor_time() -> f64 {
         std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
     };
     tasks.filter_map(nanoseconds).sum::<f64>() * 1e-9
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }

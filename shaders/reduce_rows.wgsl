@@ -13,11 +13,11 @@ fn part(group: u32, lane: u32) {
     }
     var sum = settled(total);
 //{if shared}
-    staged[lane / 128u][lane % 128u] = sum;
+    staged[lane / ROW][lane % ROW] = sum;
     for (var half_lanes = LANES / 2u; half_lanes > 0u; half_lanes /= 2u) {
         workgroupBarrier();
         if (lane < half_lanes) {
-            staged[lane / 128u][lane % 128u] = combine(staged[lane / 128u][lane % 128u], staged[(lane + half_lanes) / 128u][(lane + half_lanes) % 128u]);
+            staged[lane / ROW][lane % ROW] = combine(staged[lane / ROW][lane % ROW], staged[(lane + half_lanes) / ROW][(lane + half_lanes) % ROW]);
         }
     }
     sum = staged[0][0];

@@ -1,11 +1,12 @@
 //! Training steps of the models that strait is compared by, encoding, the first step, and what a step takes of the host.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strait::gpu::GpuOptions;
 use strait::model::{Mapping, Method, Network, Purpose};
 use strait::plan::{AdapterKind, Cost, Recording, Target};
-use strait::{Activation, Data, Gpu, Loss, Penalty, Result, Session, Spec, Training, wgpu};
+use strait::{Activation, Data, Gpu, Loss, Penalty, Result, Session, Source, Spec, Training, wgpu};
 
 use super::ceiling::Clock;
 use super::figure::{Figure, Run};
@@ -65,7 +66,7 @@ pub fn steps(gpu: &Gpu, clock: &Clock, deadline: Instant, profile: bool, run: &m
         let begun = Instant::now();
         let share = deadline.saturating_duration_since(begun) / (count - i);
         let features = spec.input;
-        let data = rows(features, 4 * batch)?;
+        let data: Arc<dyn Source> = Arc::new(rows(features, 4 * batch)?);
         let mut session = Session::new(gpu, &spec, training(batch))?;
         let cost = cost(gpu, &session, batch)?;
         let mut measure = |session: &mut Session, more: &str, time: Duration| -> Result<()> {
@@ -103,7 +104,7 @@ fn cost(gpu: &Gpu, session: &Session, rows: usize) -> Result<Cost> {
 
 /// Seconds of a step in a run as users start it, once its first reports have come: the least over intervals of some
 /// length, until for a while none was shorter.
-fn seconds(session: &mut Session, data: &Data, time: Duration) -> Result<f64> {
+fn seconds(session: &mut Session, data: &Arc<dyn Source>, time: Duration) -> Result<f64> {
     let begun = Instant::now();
     let (mut from, mut least, mut settled): (Option<(u64, Instant)>, f64, Instant) = (None, f64::MAX, begun);
     for (report, progress) in session.fit_iter(data.clone())?.enumerate() {

@@ -208,7 +208,7 @@ impl Tile {
         match self {
             Tile::Registers { .. } | Tile::Subgroup { .. } if short => vec![],
             Tile::Registers { rows, quads } | Tile::Subgroup { rows, quads } => {
-                vec![("sums", "vec4<f32>", REGISTER_WORKGROUP * rows * quads)]
+                vec![("sums", "vec4<f32>".into(), REGISTER_WORKGROUP * rows * quads)]
             }
             Tile::Shared { .. } => shared::memory(),
             Tile::Cooperative { side, .. } => cooperative::memory(side),

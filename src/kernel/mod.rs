@@ -70,7 +70,7 @@ pub enum Schedule {
 }
 
 /// Workgroup memory: a name, the type of its elements, and how many there are.
-type Memory = (&'static str, &'static str, usize);
+type Memory = (&'static str, String, usize);
 
 /// Quads in a row of the workgroup memory that is called `staged`.
 const STAGED: usize = 128;
@@ -78,7 +78,7 @@ const STAGED: usize = 128;
 /// Workgroup memory for so many quads. Parts of one kernel share it, since a workgroup works on one of them: together they
 /// must not need more than one alone may, the 16 KiB that WebGPU offers everywhere.
 fn staged(quads: usize) -> Memory {
-    ("staged", "array<vec4<f32>, 128>", quads.div_ceil(STAGED))
+    ("staged", format!("array<vec4<f32>, {STAGED}>"), quads.div_ceil(STAGED))
 }
 
 impl Schedule {
@@ -395,8 +395,10 @@ pub fn finish() -> String {
 
 /// A reduction with `lanes` threads to a result: one, or a whole workgroup.
 fn reduction(template: &str, lanes: u32) -> Result<String> {
-    let consts = format!("const LANES: u32 = {lanes}u;");
-    fill(template, &[("consts", consts), ("if shared", when(lanes > 1))])
+    let shared = lanes > 1;
+    let row = if shared { format!("\nconst ROW: u32 = {STAGED}u;") } else { String::new() };
+    let consts = format!("const LANES: u32 = {lanes}u;{row}");
+    fill(template, &[("consts", consts), ("if shared", when(shared))])
 }
 
 /// The text of a condition.

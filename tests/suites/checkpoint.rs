@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::common::{gpu, values};
+use crate::common::{gpu, report, values};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use strait::{Activation, Data, EarlyStopping, Error, Optimizer, Scaling, Session, Spec, Training, Weights};
@@ -454,8 +454,7 @@ fn steps_beyond_32_bits_are_told_in_full() {
     resumed.load(data()).unwrap();
     for taken in 1..=4 {
         assert_eq!(resumed.step(1).unwrap(), 1);
-        resumed.gpu().wait().unwrap();
-        let progress = resumed.progress().unwrap().unwrap();
+        let progress = report(&mut resumed);
         assert_eq!(progress.step, near + taken);
         assert!(progress.loss > 0.0 && progress.loss < 10.0, "{progress:?}");
     }
@@ -493,8 +492,7 @@ fn steps_near_the_end_of_64_bits_are_taken_and_told() {
             let taken = resumed.step(400).unwrap();
             assert!(taken > 0 && taken <= left, "{taken} of {left}");
             left -= taken;
-            resumed.gpu().wait().unwrap();
-            let progress = resumed.progress().unwrap().unwrap();
+            let progress = report(&mut resumed);
             assert_eq!((progress.step, progress.total_steps), (u64::MAX - left, u64::MAX));
         }
         assert_eq!(resumed.step(1).unwrap(), 0);

@@ -10,6 +10,7 @@ use strait::plan::Target;
 use strait::random::Draw;
 use strait::reference::{Environment, evaluate};
 use strait::state::State;
+use strait::{Progress, Session};
 
 /// The suite's device, at WebGPU's default limits: one for all its tests, so that each kernel is compiled once.
 /// Without an adapter the suite fails.
@@ -21,6 +22,18 @@ pub fn gpu() -> Gpu {
 /// A device of the test's own, for tests that lose it or count what lies on it.
 pub fn own_gpu() -> Gpu {
     Gpu::with(&GpuOptions { default_limits: true, ..GpuOptions::default() }).expect("an adapter")
+}
+
+/// Waits for the report of the oldest submit. Where another test's thread has been told of its arrival, it may take a moment
+/// longer than the device.
+pub fn report(session: &mut Session) -> Progress {
+    loop {
+        session.gpu().wait().expect("a device");
+        if let Some(progress) = session.progress().expect("a report") {
+            return progress;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// `count` values drawn uniformly from an interval, the same ones for the same stream.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use crate::common::gpu;
+use crate::common::{gpu, report};
 use crate::what_this_device_lacks::{Need, has};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
@@ -362,12 +362,7 @@ fn one(session: &mut Session) -> Option<f64> {
     if session.step(1).unwrap() == 0 {
         return None;
     }
-    loop {
-        session.gpu().wait().unwrap();
-        if let Some(progress) = session.progress().unwrap() {
-            return Some(progress.loss);
-        }
-    }
+    Some(report(session).loss)
 }
 
 /// How far a run's end lies from the recorded one, as a part of the way from the checkpoint to there.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::f64::consts::PI;
 
-use crate::common::{gpu, squared_error, values};
+use crate::common::{gpu, report, squared_error, values};
 use crate::what_this_device_lacks::{Need, has};
 use strait::model::{Network, Purpose, Supervised};
 use strait::plan::{Recording, Target};
@@ -50,8 +50,7 @@ fn begun(spec: &Spec, training: Training) -> Session {
 /// The terms of the next step.
 fn step(session: &mut Session) -> Vec<(String, f64)> {
     assert_eq!(session.step(1).unwrap(), 1);
-    session.gpu().wait().unwrap();
-    session.progress().unwrap().unwrap().terms
+    report(session).terms
 }
 
 fn term(terms: &[(String, f64)], name: &str) -> f64 {
@@ -128,8 +127,7 @@ fn gradients_follow() {
             assert!(session.backward().unwrap());
             let found = session.gradients().unwrap().concat();
             session.apply().unwrap();
-            session.gpu().wait().unwrap();
-            session.progress().unwrap().unwrap();
+            report(session);
             found
         });
         let weight = formula(&ramp, 0.3, at);
@@ -216,8 +214,7 @@ fn half_precision() {
         assert!(session.backward().unwrap());
         let found = session.gradients().unwrap().concat();
         session.apply().unwrap();
-        session.gpu().wait().unwrap();
-        session.progress().unwrap().unwrap();
+        report(&mut session);
         if ![0, 7, 14, 20].contains(&at) {
             continue;
         }

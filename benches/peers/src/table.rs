@@ -3,19 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::peer::{NOT, Name};
+use crate::statistics;
 use crate::turns::{Cell, Row};
 use crate::workload::{Task, Workload};
 
 /// The middle one; none of none.
 pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(sorted[middle]),
-        _ => Some(0.5 * (sorted[middle - 1] + sorted[middle])),
-    }
+    (!values.is_empty()).then(|| statistics::median(values))
 }
 
 /// A peer's time by strait's: the median over the rounds of the ratios within each, which slow and fast spells of the

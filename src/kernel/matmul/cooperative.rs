@@ -167,5 +167,9 @@ pub(super) fn memory(side: usize) -> Vec<Memory> {
     let outer = SQUARES * side;
     let most = ((outer + APART) * side).max((side + APART) * outer) / word(side);
     let kind = if word(side) == 1 { "f16" } else { "vec4<f16>" };
-    vec![("half_a", kind, most), ("half_b", kind, most), ("squares", "f32", TOGETHER * side * side)]
+    vec![
+        ("half_a", kind.into(), most),
+        ("half_b", kind.into(), most),
+        ("squares", "f32".into(), TOGETHER * side * side),
+    ]
 }

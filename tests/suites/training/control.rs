@@ -251,8 +251,7 @@ fn stepping_by_hand_never_waits_and_ends_where_fit_ends() {
     assert_eq!(by_hand.step(0).unwrap(), 0);
     assert_eq!([by_hand.step(2).unwrap(), by_hand.step(3).unwrap()], [2, 3]);
     assert_eq!(by_hand.step(1).unwrap(), 0, "two submits are in flight");
-    by_hand.gpu().wait().unwrap();
-    let (first, second) = (by_hand.progress().unwrap().unwrap(), by_hand.progress().unwrap().unwrap());
+    let (first, second) = (report(&mut by_hand), report(&mut by_hand));
     assert_eq!((first.step, second.step, first.total_steps), (2, 5, 24));
     assert!(by_hand.progress().unwrap().is_none());
     take(&mut by_hand, 19, 7);

@@ -12,7 +12,7 @@ mod processes;
 mod sources;
 mod using;
 
-use crate::common::{gpu, values};
+use crate::common::{gpu, report, values};
 use strait::{Activation, Data, Gpu, Optimizer, Session, Spec, Training};
 
 /// A network that is compiled and trained in no time.
@@ -35,21 +35,21 @@ const MOMENTUM: Optimizer = Optimizer::Sgd { momentum: 0.9, nesterov: false };
 /// Takes exactly `steps` steps, each in a submit of `each` at most, and returns the reports' losses.
 fn take(session: &mut Session, steps: u64, each: u64) -> Vec<f64> {
     let (end, mut losses) = (session.steps() + steps, vec![]);
+    let mut reported = session.steps();
     while session.steps() < end {
         let taken = session.step((end - session.steps()).min(each)).unwrap();
         while let Some(progress) = session.progress().unwrap() {
             losses.push(progress.loss);
+            reported = progress.step;
         }
         assert!(taken <= each);
     }
-    losses.extend(drained(session));
+    while reported < end {
+        let progress = report(session);
+        losses.push(progress.loss);
+        reported = progress.step;
+    }
     losses
-}
-
-/// Waits for all reports.
-fn drained(session: &mut Session) -> Vec<f64> {
-    session.gpu().wait().unwrap();
-    std::iter::from_fn(|| session.progress().unwrap()).map(|progress| progress.loss).collect()
 }
 
 /// Parameters as bits, for comparisons that allow nothing.

@@ -25,7 +25,7 @@ fn losses(rows: usize, training: Training) -> Vec<f64> {
     session.load(Data::from_rows(1, (1..=rows).map(|v| v as f32).collect()).unwrap()).unwrap();
     let mut losses = Vec::new();
     while session.step(1).unwrap() > 0 {
-        losses.extend(drained(&mut session));
+        losses.push(report(&mut session).loss);
     }
     losses
 }
@@ -121,7 +121,7 @@ fn loading_again_between_steps_changes_no_order() {
                 session.load(&all).unwrap();
                 let mut losses = Vec::new();
                 while session.step(1).unwrap() > 0 {
-                    losses.extend(drained(&mut session));
+                    losses.push(report(&mut session).loss);
                     if again && losses.len() < 8 {
                         session.load(&all).unwrap();
                     }
