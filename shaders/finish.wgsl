@@ -1,5 +1,5 @@
 // Ends the forward and backward passes of a step: reports the terms, stops training where one of them or the gradient
-// is not finite, and moves on to the next batch. One thread; the update of the parameters follows, unless it stopped.
+// is not finite, and moves on to the next batch after the last step of a turn. One thread; the update of the parameters follows, unless it stopped.
 // An evaluation, which changes nothing, sets flags[2]: it goes on, so that every batch reports its terms.
 
 const RING: u32 = 1024u;
@@ -13,6 +13,7 @@ const TERMS: u32 = 12u;
 
 struct Dims {
     terms: u32,
+    moves_on: u32, // whether the next step has other rows
 }
 
 @compute @workgroup_size(1)
@@ -49,6 +50,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>) {
     state.update_row = state.step % RING;
     state.step += 1u;
     state.table_row = state.step % RING;
+    if (dims.moves_on == 0u) {
+        return;
+    }
     state.first_row += state.rows;
     var left = state.count - state.first_row;
     if (left == 0u || (left < state.batch && state.ragged == 0u)) {

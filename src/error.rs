@@ -129,18 +129,18 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A [`Error::Data`].
-    pub(crate) fn data(place: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> Error {
+    /// A [`Error::Data`]: what was found at a place, and what would have been accepted.
+    pub fn data(place: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> Error {
         Error::Data { place: place.into(), found: short(found.to_string()), allowed: allowed.into() }
     }
 
-    /// A [`Error::Spec`].
-    pub(crate) fn spec(field: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Error {
+    /// A [`Error::Spec`]: a field, its value, and what would have been accepted.
+    pub fn spec(field: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Error {
         Error::Spec { field: field.into(), value: short(value.to_string()), allowed: allowed.into() }
     }
 
-    /// A [`Error::Shape`].
-    pub(crate) fn shape(op: impl Into<String>, left: impl ToString, right: impl ToString) -> Error {
+    /// A [`Error::Shape`]: two shapes that do not fit in an operation.
+    pub fn shape(op: impl Into<String>, left: impl ToString, right: impl ToString) -> Error {
         Error::Shape { op: op.into(), left: left.to_string(), right: right.to_string() }
     }
 

@@ -144,16 +144,16 @@ fn likelihood(spec: &Spec) -> Outcome<(Cost, Mean)> {
     let square: fn(f64, f64) -> f64 = |r, x| (r - x) * (r - x);
     let same = || -> Mean { Box::new(<[f64]>::to_vec) };
     let n = spec.input as f64;
-    Ok(match spec.loss {
+    Ok(match &spec.loss {
         Loss::Mse => (sum(square, 1.0 / n), same()),
         Loss::SquaredError => (sum(square, 1.0), same()),
         Loss::Bernoulli => (sum(coin, 1.0), Box::new(|z| z.iter().map(|&z| sigmoid(z)).collect())),
-        Loss::Gaussian { sigma, learned: false } => {
+        &Loss::Gaussian { sigma, learned: false } => {
             let distance = sum(square, 0.5 / (sigma * sigma));
             let normaliser = 0.5 * n * (2.0 * std::f64::consts::PI * sigma * sigma).ln();
             (Box::new(move |r, x| distance(r, x) + normaliser), same())
         }
-        Loss::Softmax { classes } => {
+        &Loss::Softmax { classes } => {
             let log_p = move |z: &[f64]| -> Vec<f64> {
                 let each = |block: &[f64]| -> Vec<f64> {
                     let sum: f64 = block.iter().map(|z| z.exp()).sum();

@@ -56,7 +56,7 @@ impl Layers {
             layers.push(Layer { weight, bias: params[at].clone(), activation, slope });
             at += 1;
         }
-        if let (Loss::Bernoulli, Some(last)) = (spec.loss, layers.last_mut()) {
+        if let (Loss::Bernoulli, Some(last)) = (&spec.loss, layers.last_mut()) {
             // The mean of the decoder's distribution.
             (last.activation, last.slope) = (sigmoid, |z| sigmoid(z) * sigmoid(-z));
         }

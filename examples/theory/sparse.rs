@@ -60,7 +60,7 @@ fn whole(
     let plain = shallow(code);
     let (case, forward) = (Case::new(&plain, 5, seed)?, Forward::new(&plain)?);
     let of = |params: &[Vec<f64>]| cost(&codes(&forward, params, &case.data, 6));
-    let step = device::step(gpu, &plain.clone().penalty(penalty), &case.feed())?;
+    let step = device::step(gpu, &plain.clone().penalty(penalty.clone()), &case.feed())?;
     let expected = differences(&case.params, STEP, |params| forward.objective(params, &case.data) + of(params));
     let found = relative(&step.gradients, &expected);
     let value = term(&step, penalty.name())? / of(&case.params);
@@ -94,7 +94,7 @@ fn laplace(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 
     // -log p(h) of a Laplace prior, (lambda/2) exp(-lambda |h|) each, differs by a constant.
     let penalty = Penalty::L1 { weight: lambda, layer: None };
-    let spec = shallow(Activation::Tanh).penalty(penalty);
+    let spec = shallow(Activation::Tanh).penalty(penalty.clone());
     let forward = Forward::new(&spec)?;
     let rows = wide(&narrow(&values(&uniform(5, 6, (0.0, 1.0), seed, 3))));
     let mut constants = Vec::new();
@@ -108,10 +108,10 @@ fn laplace(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let expected = [4.0 * (lambda / 2.0).ln(); 3];
     let identity = "lambda |h| less -log p(h) is k log(lambda/2), for any model";
     checks.push(Check::all_equal(identity, &expected, &constants, 1e-6));
-    checks.extend(whole(gpu, seed, Activation::Tanh, penalty, |h| lambda * h.abs().sum() / h.nrows() as f64)?);
+    checks.extend(whole(gpu, seed, Activation::Tanh, penalty.clone(), |h| lambda * h.abs().sum() / h.nrows() as f64)?);
 
     // Codes a tenth as large and weights ten times as large reconstruct alike and cost a tenth, unless the norm is kept.
-    let spec = shallow(Activation::Identity).penalty(penalty);
+    let spec = shallow(Activation::Identity).penalty(penalty.clone());
     let params = random_params(&spec, 0.7, seed, 50)?;
     let scaled = |encoder: f64, decoder: f64| -> Feed {
         let factors = [encoder, encoder, decoder, 1.0];
@@ -202,7 +202,7 @@ impl Curve {
         let (slope, bias) = ((logit(high) - logit(low)) / 2.0, (logit(high) + logit(low)) / 2.0);
         let params = vec![vec![slope as f32], vec![bias as f32], vec![0.0], vec![0.0]];
         let feed = Feed { data: vec![-1.0, 1.0], params, ..Feed::default() };
-        term(&device::step(gpu, &spec.penalty(self.penalty), &feed)?, self.penalty.name())
+        term(&device::step(gpu, &spec.penalty(self.penalty.clone()), &feed)?, self.penalty.name())
     }
 
     /// What both such penalties have in common.
@@ -225,7 +225,7 @@ impl Curve {
         let bias = narrow(&q.iter().map(|q| (q / (1.0 - q)).ln()).collect::<Vec<f64>>());
         let q: Vec<f64> = bias.iter().map(|&b| sigmoid(b.into())).collect();
         let spec = Spec::symmetric(&[2, units], Activation::Identity).code_activation(Activation::Sigmoid);
-        let spec = spec.penalty(self.penalty);
+        let spec = spec.penalty(self.penalty.clone());
         let params = vec![vec![0.0; 2 * units], bias, vec![0.0; 2 * units], vec![0.0; 2]];
         let step = device::step(gpu, &spec, &Feed { data: vec![0.5; 8], params, ..Feed::default() })?;
         let all: f64 = q.iter().map(|&q| (self.cost)(q)).sum();
@@ -242,7 +242,7 @@ impl Curve {
         checks.push(Check::all_equal("gradient by each bias, over the largest", &over(&expected), &found, 1e-6));
 
         // Codes that differ from row to row: a row gets a B-th of the slope at the mean.
-        let (spec, rows) = (shallow(Activation::Sigmoid).penalty(self.penalty), 7);
+        let (spec, rows) = (shallow(Activation::Sigmoid).penalty(self.penalty.clone()), 7);
         let mut params = random_params(&spec, 1.0, seed, 0)?;
         params[2].fill(0.0);
         let x = rounded(&normal(rows, 6, seed, 10));
@@ -258,7 +258,7 @@ impl Curve {
         let total: f64 = h.column_iter().map(|unit| (self.cost)(unit.mean())).sum();
         let cost = |h: &DMatrix<f64>| h.column_iter().map(|unit| (self.cost)(unit.mean())).sum();
         checks.push(Check::equal("its term there, over that in f64", 1.0, term(&step, name)? / total, 1e-6));
-        checks.extend(whole(gpu, seed, Activation::Sigmoid, self.penalty, cost)?);
+        checks.extend(whole(gpu, seed, Activation::Sigmoid, self.penalty.clone(), cost)?);
         Ok(checks)
     }
 }
@@ -266,7 +266,7 @@ impl Curve {
 fn kl(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let penalty = Penalty::KlSparsity { weight: 1.0, rho: Curve::RHO, layer: None };
     let curve = Curve {
-        penalty,
+        penalty: penalty.clone(),
         cost: |q| 0.1 * (0.1 / q).ln() + 0.9 * (0.9 / (1.0 - q)).ln(),
         slope: |q| -0.1 / q + 0.9 / (1.0 - q),
     };
@@ -279,7 +279,7 @@ fn kl(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let far = [curve.of_two(gpu, 1e-30, 1e-30)?, curve.of_two(gpu, 1.0 - 1e-16, 1.0 - 1e-16)?];
     let wild = far.iter().filter(|v| !v.is_finite()).count();
     checks.push(Check::equal("not finite where all codes are 0 or all 1", 0.0, wild as f64, 0.0));
-    let fit = |a: &&Activation| shallow(**a).penalty(penalty).check().is_ok();
+    let fit = |a: &&Activation| shallow(**a).penalty(penalty.clone()).check().is_ok();
     let fitting: Vec<&str> = Activation::ALL.iter().filter(fit).map(|a| a.name()).collect();
     let only = f64::from(u8::from(fitting == ["sigmoid"]));
     checks.push(Check::equal("refused for every activation but the sigmoid (1: yes)", 1.0, only, 0.0));

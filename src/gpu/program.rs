@@ -128,6 +128,7 @@ impl Program {
         ring: &Buffer,
         flags: &Buffer,
         count: u32,
+        moves_on: bool,
     ) -> Result<Program> {
         let (needs, allowed) = (4, gpu.device().limits().max_storage_buffers_per_shader_stage.into());
         if needs > allowed {
@@ -135,7 +136,7 @@ impl Program {
             return Err(Error::Limit { what: "dispatch finish".into(), needs, allowed, limit });
         }
         let dims = gpu.buffer("finish dims", 16)?;
-        gpu.write(&dims, 0, bytemuck::cast_slice(&[count]))?;
+        gpu.write(&dims, 0, bytemuck::cast_slice(&[count, moves_on.into()]))?;
         let pipeline = gpu.pipeline("finish", &kernel::finish())?;
         let entries = [state.whole(0), terms.whole(1), ring.whole(2), flags.whole(3), dims.whole(4)];
         let commands = vec![gpu.command("finish", Cost::default(), pipeline, &entries, [1, 1, 1])?];

@@ -102,6 +102,12 @@ impl Graph {
                     return fail(from);
                 }
             }
+            Op::Own { kernel, inputs } => {
+                let shape = self.own_shape(&*kernel.0, inputs)?;
+                if shape != node.shape {
+                    return fail(&shape);
+                }
+            }
             Op::Param(i) | Op::Constant(i) => {
                 let list = if matches!(node.op, Op::Param(_)) { &self.params } else { &self.constants };
                 match list.get(*i) {

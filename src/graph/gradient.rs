@@ -5,7 +5,7 @@ use super::node::{Graph, NodeId, Op, Over, Reduction};
 use super::shape::{Shape, product};
 use crate::error::{Error, Result};
 
-/// The most cotangents that a product takes one after the other: each is a product of its own.
+/// The most cotangents that a node takes one after the other: each is a node of its own.
 const APART: usize = 4096;
 
 /// Where a backward pass starts.
@@ -41,11 +41,11 @@ impl Graph {
     /// that `of` was computed with.
     ///
     /// A product whose left factor alone depends on `wrt` takes all cotangents at once; one whose left factor is
-    /// transposed, or whose right one depends on `wrt`, takes them one after the other.
+    /// transposed, or whose right one depends on `wrt`, takes them one after the other, as a kernel of the caller's own does.
     ///
     /// # Errors
     /// [`Error::Shape`] where `cotangent` does not end in the shape of `of`; [`Error::Limit`] where more than 4,096
-    /// cotangents would have to go through a product one after the other; [`Error::Node`].
+    /// cotangents would have to go through a node one after the other; [`Error::Node`].
     pub fn vjp(&mut self, of: NodeId, cotangent: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
         self.has("gradient", &[of, cotangent])?;
         self.has("gradient", wrt)?;
@@ -143,6 +143,8 @@ impl Graph {
             Op::MatMul { b, ta, .. } if !extra.is_empty() && (ta || active[b.0]) => {
                 return self.shares_apart(id, g, active, extra);
             }
+            Op::Own { .. } if !extra.is_empty() => return self.shares_apart(id, g, active, extra),
+            Op::Own { kernel, inputs } => shares = self.own_shares(&*kernel.0, &inputs, [id, g], active)?,
             Op::MatMul { a, b, ta, tb, .. } => {
                 // C = op(A) op(B), so dA and dB are again products of G with the other factor. A product is a matrix;
                 // the factor may have been seen as one.
@@ -219,25 +221,35 @@ impl Graph {
         let (count, size) = (product(extra), shape.elements(1));
         if count > APART {
             let what = format!("cotangents through {}", self.describe(id));
-            let limit = "cotangents that go through a product one after the other";
+            let limit = "cotangents that go through a node one after the other";
             return Err(Error::Limit { what, needs: count as u64, allowed: APART as u64, limit });
         }
         let flat = self.view(g, Shape { batched, dims: vec![count.saturating_mul(size)] })?;
-        let mut inputs: Vec<NodeId> = Vec::new();
-        let mut parts: Vec<Vec<NodeId>> = Vec::new();
+        // For each input what every cotangent gives it, if anything.
+        let mut parts: Vec<(NodeId, Vec<Option<NodeId>>)> = Vec::new();
         for i in 0..count {
             let one = self.slice(flat, i.saturating_mul(size), size)?;
             let mut one = self.view(one, Shape { batched, ..shape.clone() })?;
             if batched != shape.batched {
                 one = self.map_to(Expr::input(0), &[one], shape.clone())?;
             }
-            let shares = self.shares(id, one, active, &[])?;
-            inputs = shares.iter().map(|(input, _)| *input).collect();
-            parts.push(shares.into_iter().map(|(_, share)| share).collect());
+            let mut taken = vec![false; parts.len()];
+            for (input, share) in self.shares(id, one, active, &[])? {
+                // An input that is read twice has two shares.
+                let free = |at: &usize| parts[*at].0 == input && !taken[*at];
+                let at = (0..parts.len()).find(free).unwrap_or_else(|| {
+                    parts.push((input, vec![None; count]));
+                    taken.push(false);
+                    parts.len() - 1
+                });
+                (parts[at].1[i], taken[at]) = (Some(share), true);
+            }
         }
-        let mut shares = Vec::with_capacity(inputs.len());
-        for (at, &input) in inputs.iter().enumerate() {
-            let each: Vec<NodeId> = parts.iter().map(|shares| shares[at]).collect();
+        let mut shares = Vec::with_capacity(parts.len());
+        for (input, each) in parts {
+            let shape = self.shape(input).clone();
+            let none = |g: &mut Graph| g.fill(0.0, shape.clone());
+            let each: Vec<NodeId> = each.into_iter().map(|share| share.unwrap_or_else(|| none(self))).collect();
             shares.push((input, self.stacked(&each, extra)?));
         }
         Ok(shares)

@@ -18,7 +18,7 @@ impl Graph {
             id
         };
         let computed = |id: NodeId| match self.node(id).op {
-            Op::Map { .. } | Op::MatMul { .. } | Op::Reduce { .. } => true,
+            Op::Map { .. } | Op::MatMul { .. } | Op::Reduce { .. } | Op::Own { .. } => true,
             // These values are others', who may need them as they are; a constant is cheaper as it is.
             Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) => false,
             Op::Columns { .. } | Op::View(_) | Op::Fill(_) | Op::Identity => false,

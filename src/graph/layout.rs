@@ -1,8 +1,8 @@
 //! Where the trainable tensors lie in an arena: the same offsets in parameters, gradients and moments, so that one
 //! dispatch can update them all.
 
-use super::node::Tensor;
 use super::real::Real;
+use super::set::Tensor;
 use super::shape::Shape;
 use crate::error::{Error, Result};
 
@@ -43,12 +43,7 @@ impl Layout {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong, or where the layout is not theirs.
     pub fn pack<R: Copy + Default>(&self, tensors: &[Tensor], values: &[Vec<R>]) -> Result<Vec<R>> {
-        for (tensor, value) in tensors.iter().zip(values) {
-            let wanted = tensor.shape.elements(1);
-            if value.len() != wanted {
-                return Err(Error::data(&tensor.name, format!("{} values", value.len()), format!("{wanted} values")));
-            }
-        }
+        tensors.iter().zip(values).try_for_each(|(tensor, value)| tensor.check_count(value.len()))?;
         let (mut packed, length) = (Vec::new(), self.bytes as usize / 4);
         let full = |e| Error::data("arena", format!("{length} values: {e}"), "as many as fit in memory");
         packed.try_reserve_exact(length).map_err(full)?;

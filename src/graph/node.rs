@@ -5,9 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use super::expr::{Expr, Kind};
-use super::layout::Layout;
+use super::own::Own;
 use super::scalars::Scalars;
-use super::set::{Arena, Set, TensorSet};
+use super::set::{Arena, Tensor, TensorSet};
 use super::shape::{Access, Shape, product};
 use crate::error::{Error, Result};
 
@@ -115,6 +115,13 @@ pub enum Op {
         /// How far they move to the left.
         offset: isize,
     },
+    /// A kernel of the caller's own.
+    Own {
+        /// The kernel,
+        kernel: Own,
+        /// and what it reads.
+        inputs: Vec<NodeId>,
+    },
 }
 
 impl Op {
@@ -134,6 +141,7 @@ impl Op {
             Op::MatMul { a, b, ta, tb, parts } => (a, b, ta, tb, parts).hash(&mut hasher),
             Op::Columns { input, offset } => (input, offset).hash(&mut hasher),
             Op::View(input) => input.hash(&mut hasher),
+            Op::Own { kernel, inputs } => (kernel.0.name(), inputs).hash(&mut hasher),
             Op::Identity => {}
         }
         hasher.finish()
@@ -150,6 +158,7 @@ impl Op {
             Op::MatMul { .. } => "matmul",
             Op::View(_) => "view",
             Op::Columns { .. } => "columns",
+            Op::Own { .. } => "own kernel",
             Op::Input(_) => "input",
             Op::Gather { shuffled: true } => "shuffled rows of the data",
             Op::Gather { shuffled: false } => "rows of the data",
@@ -165,7 +174,7 @@ impl Op {
     /// The nodes it reads.
     fn inputs_mut(&mut self) -> Vec<&mut NodeId> {
         match self {
-            Op::Map { inputs, .. } => inputs.iter_mut().collect(),
+            Op::Map { inputs, .. } | Op::Own { inputs, .. } => inputs.iter_mut().collect(),
             Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => vec![input],
             Op::MatMul { a, b, .. } => vec![a, b],
             Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => vec![],
@@ -204,7 +213,7 @@ impl Node {
     /// The nodes this one reads.
     pub fn inputs(&self) -> Vec<NodeId> {
         match &self.op {
-            Op::Map { inputs, .. } => inputs.clone(),
+            Op::Map { inputs, .. } | Op::Own { inputs, .. } => inputs.clone(),
             Op::Reduce { input, .. } | Op::View(input) | Op::Columns { input, .. } => vec![*input],
             Op::MatMul { a, b, .. } => vec![*a, *b],
             Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) => vec![],
@@ -227,15 +236,6 @@ pub enum Sink {
     Update(Arena),
 }
 
-/// A named tensor that outlives a step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Its name, for example `encoder.0.weight`.
-    pub name: String,
-    /// Its shape; never batched.
-    pub shape: Shape,
-}
-
 /// Nodes in the order they were added, which is an order they can be computed in.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -243,7 +243,7 @@ pub struct Graph {
     pub(crate) sinks: Vec<(Sink, NodeId)>,
     pub(crate) params: Vec<Tensor>,
     /// The name of each set, and which of the trainable tensors are its own.
-    sets: Vec<(String, Range<usize>)>,
+    pub(super) sets: Vec<(String, Range<usize>)>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) scalars: Scalars,
     pub(crate) terms: Vec<String>,
@@ -264,17 +264,6 @@ impl Graph {
         Graph::with_sets(vec![TensorSet::new("parameters", params)], constants)
     }
 
-    /// An empty graph over sets of trainable tensors, which are numbered one set after the other, and frozen ones.
-    pub fn with_sets(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Graph {
-        let mut graph = Graph { constants, ..Graph::default() };
-        for TensorSet { name, tensors } in sets {
-            let first = graph.params.len();
-            graph.params.extend(tensors);
-            graph.sets.push((name, first..graph.params.len()));
-        }
-        graph
-    }
-
     /// The same graph with a table of scalars.
     pub fn with_scalars(self, scalars: Scalars) -> Graph {
         Graph { scalars, ..self }
@@ -283,36 +272,6 @@ impl Graph {
     /// Its table of scalars.
     pub fn scalars(&self) -> &Scalars {
         &self.scalars
-    }
-
-    /// The sets.
-    pub fn sets(&self) -> impl Iterator<Item = Set> + use<> {
-        (0..self.sets.len()).map(Set)
-    }
-
-    /// The name of a set; empty where the graph has none of this number.
-    pub fn set_name(&self, set: Set) -> &str {
-        self.sets.get(set.0).map_or("", |(name, _)| name)
-    }
-
-    /// The numbers of a set's tensors; none where the graph has no such set.
-    pub fn members(&self, set: Set) -> Range<usize> {
-        self.sets.get(set.0).map_or(0..0, |(_, members)| members.clone())
-    }
-
-    /// The tensors of a set.
-    pub fn tensors(&self, set: Set) -> &[Tensor] {
-        self.params.get(self.members(set)).unwrap_or_default()
-    }
-
-    /// Where they lie in each of its buffers.
-    pub fn layout(&self, set: Set) -> Layout {
-        Layout::new(self.tensors(set))
-    }
-
-    /// The set of a trainable tensor.
-    pub fn set_of(&self, param: usize) -> Option<Set> {
-        self.sets.iter().position(|(_, members)| members.contains(&param)).map(Set)
     }
 
     /// The node. Where the graph has no such node: a scalar parameter that no graph has.
@@ -357,6 +316,7 @@ impl Graph {
         let op = match &node.op {
             Op::Param(i) => name(&self.params, *i),
             Op::Constant(i) => name(&self.constants, *i),
+            Op::Own { kernel, .. } => kernel.0.name().into(),
             op => op.name().to_string(),
         };
         format!("node {} {}({op})", id.0, if node.name.is_empty() { String::new() } else { node.name.clone() + " " })
@@ -369,7 +329,7 @@ impl Graph {
 
     /// Adds a node, unless the same one is there already. What reads a node that is not there is not added and has the
     /// number of the missing one, so that [`Graph::check`] or whoever returns a result refuses it.
-    fn push(&mut self, op: Op, shape: Shape) -> NodeId {
+    pub(super) fn push(&mut self, op: Op, shape: Shape) -> NodeId {
         // Passes may have added nodes past this function.
         for at in self.indexed..self.nodes.len() {
             let node = &self.nodes[at];

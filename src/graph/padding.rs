@@ -19,7 +19,7 @@ impl Graph {
                     let beside = |i: usize| inputs.get(i).filter(|input| self.shape(**input) == space);
                     expr.known(&|i| beside(i).and_then(|input| known[input.0]))
                 }
-                Op::Reduce { .. } | Op::MatMul { .. } | Op::View(_) | Op::Columns { .. } => None,
+                Op::Reduce { .. } | Op::MatMul { .. } | Op::View(_) | Op::Columns { .. } | Op::Own { .. } => None,
                 Op::Input(_) | Op::Gather { .. } | Op::Param(_) | Op::Constant(_) | Op::Table(_) | Op::Identity => None,
             });
         }

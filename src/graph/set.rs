@@ -2,7 +2,34 @@
 //! trains is a property of the step: a set whose gradient nobody asks for keeps its bytes. Sets are also how parameters
 //! that exceed one binding are spread over several.
 
-use super::node::Tensor;
+use std::ops::Range;
+
+use super::layout::Layout;
+use super::node::Graph;
+use super::shape::Shape;
+use crate::error::{Error, Result};
+
+/// A named tensor that outlives a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name, for example `encoder.0.weight`.
+    pub name: String,
+    /// Its shape; never batched.
+    pub shape: Shape,
+}
+
+impl Tensor {
+    /// Fails where so many values are not all of it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming it.
+    pub(crate) fn check_count(&self, count: usize) -> Result<()> {
+        match self.shape.elements(1) {
+            wanted if wanted == count => Ok(()),
+            wanted => Err(Error::data(&self.name, format!("{count} values"), format!("{wanted} values"))),
+        }
+    }
+}
 
 /// The number of a set in a graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,5 +82,65 @@ impl TensorSet {
     /// A set of this name.
     pub fn new(name: impl Into<String>, tensors: Vec<Tensor>) -> TensorSet {
         TensorSet { name: name.into(), tensors }
+    }
+}
+
+impl Graph {
+    /// An empty graph over sets of trainable tensors, which are numbered one set after the other, and frozen ones.
+    pub fn with_sets(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Graph {
+        let mut graph = Graph::default();
+        graph.constants = constants;
+        for TensorSet { name, tensors } in sets {
+            let first = graph.params.len();
+            graph.params.extend(tensors);
+            graph.sets.push((name, first..graph.params.len()));
+        }
+        graph
+    }
+
+    /// Whether it is over the same tensors, in the same sets, and the same scalars as another.
+    pub(crate) fn is_over(&self, other: &Graph) -> bool {
+        let tensors = self.params == other.params && self.constants == other.constants;
+        tensors && self.sets == other.sets && self.scalars == other.scalars
+    }
+
+    /// The sets.
+    pub fn sets(&self) -> impl Iterator<Item = Set> + use<> {
+        (0..self.sets.len()).map(Set)
+    }
+
+    /// The name of a set; empty where the graph has none of this number.
+    pub fn set_name(&self, set: Set) -> &str {
+        self.sets.get(set.0).map_or("", |(name, _)| name)
+    }
+
+    /// The numbers of a set's tensors; none where the graph has no such set.
+    pub fn members(&self, set: Set) -> Range<usize> {
+        self.sets.get(set.0).map_or(0..0, |(_, members)| members.clone())
+    }
+
+    /// The tensors of a set.
+    pub fn tensors(&self, set: Set) -> &[Tensor] {
+        self.params.get(self.members(set)).unwrap_or_default()
+    }
+
+    /// Where they lie in each of its buffers.
+    pub fn layout(&self, set: Set) -> Layout {
+        Layout::new(self.tensors(set))
+    }
+
+    /// The set of a trainable tensor.
+    pub fn set_of(&self, param: usize) -> Option<Set> {
+        self.sets.iter().position(|(_, members)| members.contains(&param)).map(Set)
+    }
+
+    /// Where what is kept of a trainable tensor lies: the buffer of its set, and the offset in it in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the graph has no such tensor.
+    pub fn place(&self, param: usize, kept: Kept) -> Result<(Arena, u64)> {
+        let missing = || Error::Internal(format!("trainable tensor {param} is in no set"));
+        let set = self.set_of(param).ok_or_else(missing)?;
+        Ok((set.arena(kept), self.layout(set).offsets[param - self.members(set).start]))
     }
 }

@@ -388,6 +388,20 @@ fn suffixed(text: &str, suffix: &str) -> String {
     out
 }
 
+/// A text with every whole word of one kind replaced.
+pub(crate) fn renamed(text: &str, from: &str, to: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = if word(first) { rest.find(|c| !word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
+        let (token, after) = rest.split_at(end);
+        out.push_str(if token == from { to } else { token });
+        rest = after;
+    }
+    out
+}
+
 /// The kernel that ends a step.
 pub fn finish() -> String {
     [STATE, FINISH].concat()

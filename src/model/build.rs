@@ -3,7 +3,7 @@
 use super::latent::{self, Dictionary};
 use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
-use super::ramp::{CORRUPTION, layer_noise, penalty_weight};
+use super::ramp::{CORRUPTION, SIGMA, layer_noise, penalty_place};
 use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
@@ -100,8 +100,12 @@ impl Builder<'_> {
     fn steepness(&self) -> f64 {
         let pass = match self.spec.loss {
             Loss::Mse => 1.0 / self.spec.input as f64,
-            Loss::Gaussian { sigma, .. } => 1.0 / (sigma * sigma),
-            Loss::SquaredError | Loss::Bernoulli | Loss::Softmax { .. } | Loss::Mixture { .. } => 1.0,
+            Loss::Gaussian { sigma, .. } => {
+                let ramp = self.network.ramps().iter().find(|(path, ..)| path == SIGMA);
+                ramp.map_or(sigma, |(_, ramp, to)| ramp.least(*to)).powi(-2)
+            }
+            // Of the caller's own nothing is known.
+            Loss::SquaredError | Loss::Bernoulli | Loss::Softmax { .. } | Loss::Mixture { .. } | Loss::Own(_) => 1.0,
         };
         pass / (1.0 + self.spec.walkback as f64)
     }
@@ -137,12 +141,13 @@ impl Builder<'_> {
                 total = self.weighted("kl", kl, beta, "latent.beta", total)?;
             }
             (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
-                let each = self.g.map([pass.latent], |[h]| weight * h.abs())?;
+                let [by, towards] = self.predictive(weight, gamma)?;
+                let each = self.g.map([pass.latent, by], |[h, weight]| weight * h.abs())?;
                 let sparsity = self.g.batch_mean(each)?;
-                total = self.term("sparsity", sparsity, weight, Some(total))?;
-                let each = self.g.map([pass.latent, pass.code], |[h, f]| gamma * (h - f).square())?;
+                total = self.term("sparsity", sparsity, self.most("latent.weight", weight), Some(total))?;
+                let each = self.g.map([pass.latent, pass.code, towards], |[h, f, gamma]| gamma * (h - f).square())?;
                 let prediction = self.g.batch_mean(each)?;
-                total = self.term("prediction", prediction, gamma, Some(total))?;
+                total = self.term("prediction", prediction, self.most("latent.gamma", gamma), Some(total))?;
             }
             _ => {}
         }
@@ -151,8 +156,12 @@ impl Builder<'_> {
             let alike = self.spec.penalties.iter().filter(|other| other.name() == penalty.name()).count();
             let name = if alike > 1 { format!("{} (penalties[{i}])", penalty.name()) } else { penalty.name().into() };
             self.g.set_scope(&name);
-            let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32)?;
-            total = self.weighted(&name, cost, penalty.weight(), &penalty_weight(i), total)?;
+            let beside = match penalty.beside() {
+                Some((name, value)) => self.coefficient(&penalty_place(i, name), value)?,
+                None => self.g.fill(0.0, Shape::scalar()),
+            };
+            let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32, beside)?;
+            total = self.weighted(&name, cost, penalty.weight(), &penalty_place(i, "weight"), total)?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");
@@ -178,6 +187,25 @@ impl Builder<'_> {
         let scalar = self.g.scalar(path)?;
         let value = self.g.map([value, scalar], |[v, w]| v * w)?;
         self.term(name, value, ramp.most(*to), Some(others))
+    }
+
+    /// A coefficient of the spec: its value, or, in training, where it has a ramp, the scalar of the table.
+    fn coefficient(&mut self, path: &str, value: f64) -> Result<NodeId> {
+        match self.network.ramps().iter().any(|(of, ..)| self.trained && of == path) {
+            true => self.g.scalar(path),
+            false => Ok(self.g.fill(value, Shape::scalar())),
+        }
+    }
+
+    /// The largest value of a coefficient.
+    fn most(&self, path: &str, value: f64) -> f64 {
+        let ramp = self.network.ramps().iter().find(|(of, ..)| self.trained && of == path);
+        ramp.map_or(value, |(_, ramp, to)| ramp.most(*to))
+    }
+
+    /// λ and γ of predictive sparse decomposition.
+    fn predictive(&mut self, weight: f64, gamma: f64) -> Result<[NodeId; 2]> {
+        Ok([self.coefficient("latent.weight", weight)?, self.coefficient("latent.gamma", gamma)?])
     }
 
     /// Reports a term and adds it to the others; `slope` is about how steep it is, for one row.
@@ -328,7 +356,8 @@ impl Builder<'_> {
             atoms = self.g.matmul(ones, atoms, false, true)?;
         }
         let dictionary = Dictionary { atoms, bias: self.params[dense.bias] };
-        latent::proximal(&mut self.g, x, code, &dictionary, (weight, gamma, steps)).map(Some)
+        let coefficients = self.predictive(weight, gamma)?;
+        latent::proximal(&mut self.g, x, code, &dictionary, coefficients, steps).map(Some)
     }
 
     fn decode(&mut self, code: NodeId, shift: u32) -> Result<Decoded> {
@@ -340,7 +369,7 @@ impl Builder<'_> {
             let dense = self.network.layers[first + i];
             let weight = self.weight(first + i)?;
             let mut product = self.g.matmul(last, weight, false, dense.transposed)?;
-            if let (Loss::Mixture { components }, true) = (self.spec.loss, i + 1 == self.spec.decoder.len()) {
+            if let (&Loss::Mixture { components }, true) = (&self.spec.loss, i + 1 == self.spec.decoder.len()) {
                 let each = if dense.transposed { 1 } else { components };
                 product = self.g.view(product, Shape::batched(&[each, layer.units]))?;
             }
@@ -354,6 +383,9 @@ impl Builder<'_> {
         }
         if let Some(at) = self.network.log_sigma {
             decoded.log_sigma = Some(self.params[at]);
+        } else if self.trained && self.network.ramps().iter().any(|(path, ..)| path == SIGMA) {
+            let sigma = self.g.scalar(SIGMA)?;
+            decoded.log_sigma = Some(self.g.map([sigma], |[s]| s.log())?);
         }
         Ok(decoded)
     }

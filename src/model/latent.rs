@@ -87,7 +87,8 @@ pub(super) fn proximal(
     x: NodeId,
     f: NodeId,
     dictionary: &Dictionary,
-    (weight, gamma, steps): (f64, f64, usize),
+    [weight, gamma]: [NodeId; 2],
+    steps: usize,
 ) -> Result<NodeId> {
     let &Dictionary { atoms, bias } = dictionary;
     let gram = g.matmul(atoms, atoms, false, true)?;
@@ -95,13 +96,13 @@ pub(super) fn proximal(
     let each = g.map([gram], |[a]| a.abs())?;
     let sums = g.sum(Over::Columns, each);
     let bound = g.reduce(Reduction::Max, Over::Rows, sums);
-    let rate = g.map([bound], |[b]| 0.5 / (b + gamma).max(1e-30))?;
+    let rate = g.map([bound, gamma], |[b, gamma]| 0.5 / (b + gamma).max(1e-30))?;
     let centred = g.map([x, bias], |[x, b]| x - b)?;
     let onto = g.matmul(centred, atoms, false, true)?;
     let mut h = f;
     for _ in 0..steps {
         let product = g.matmul(h, gram, false, false)?;
-        h = g.map([h, product, onto, f, rate], |[h, product, onto, f, rate]| {
+        h = g.map([h, product, onto, f, rate, weight, gamma], |[h, product, onto, f, rate, weight, gamma]| {
             let moved = &h - 2.0 * &rate * (product - onto + gamma * (&h - f));
             let threshold = rate * weight;
             // The soft threshold; at most one of both is not zero.

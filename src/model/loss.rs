@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::own::OwnLoss;
 use crate::error::{Error, Result, positive};
 use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, Shape};
 
@@ -15,7 +16,7 @@ use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, 
 /// from 0 to 1, in units of the scaled input. In x' every value is moved to 0 or 1 where it lies beyond; values of a
 /// block of `Softmax` whose sum is then above 1 are divided by it, and what a sum lacks is given to all classes in equal
 /// parts. So such a row never has a lower loss than x', and its loss grows with the distance from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
     /// (r − x)², mean over features and over the batch.
@@ -49,6 +50,8 @@ pub enum Loss {
         /// K
         components: usize,
     },
+    /// One of the caller's own: see [`Loss::own`]. Rows may have any values; there is no distribution to draw from.
+    Own(OwnLoss),
 }
 
 /// The smallest log σ of a mixture's component: its likelihood has no upper bound otherwise.
@@ -88,14 +91,16 @@ impl Loss {
     ];
 
     /// Adds the loss of each row, [batch, 1].
-    pub fn rows(self, g: &mut Graph, decoded: impl Into<Decoded>, target: NodeId) -> Result<NodeId> {
-        let Decoded { output, logits, log_sigma } = decoded.into();
+    pub fn rows(&self, g: &mut Graph, decoded: impl Into<Decoded>, target: NodeId) -> Result<NodeId> {
+        let decoded = decoded.into();
+        let Decoded { output, logits, log_sigma } = decoded;
         let features = g.shape(target).columns() as f64;
         let squares = |g: &mut Graph| -> Result<NodeId> {
             let each = g.map([output, target], |[r, x]| (r - x).square())?;
             Ok(g.sum(Over::Columns, each))
         };
         match (self, logits, log_sigma) {
+            (Loss::Own(own), ..) => own.rows(g, decoded, target),
             (Loss::SquaredError, ..) => squares(g),
             (Loss::Mse, ..) => {
                 let sum = squares(g)?;
@@ -105,19 +110,19 @@ impl Loss {
                 let each = g.map([output, target], |[z, x]| z.softplus() - z * x)?;
                 Ok(g.sum(Over::Columns, each))
             }
-            (Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
+            (&Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
                 mixture(g, components, output, logits, log_sigma, target)
             }
-            (Loss::Gaussian { .. }, _, Some(log_sigma)) => {
+            (&Loss::Gaussian { .. }, _, Some(log_sigma)) => {
                 let sum = squares(g)?;
                 g.map([sum, log_sigma], |[d, s]| 0.5 * d * (-2.0 * &s).exp() + features * (s + HALF_LOG_TAU))
             }
-            (Loss::Gaussian { sigma, .. }, ..) => {
+            (&Loss::Gaussian { sigma, .. }, ..) => {
                 let sum = squares(g)?;
                 let constant = features * (sigma.ln() + HALF_LOG_TAU);
                 g.map([sum], |[d]| d / (2.0 * sigma * sigma) + constant)
             }
-            (Loss::Softmax { classes }, ..) => {
+            (&Loss::Softmax { classes }, ..) => {
                 let (z, x) = (blocks(g, output, classes)?, blocks(g, target, classes)?);
                 let normaliser = log_sum_exp(g, z)?;
                 let each = g.map([z, x, normaliser], |[z, x, l]| x * (l - z))?;
@@ -130,12 +135,12 @@ impl Loss {
 
     /// Adds the nearest rows that the loss is made for, and what each row costs for its distance from them, [batch, 1];
     /// nothing where it is made for any.
-    pub(super) fn nearest(self, g: &mut Graph, x: NodeId) -> Result<Option<(NodeId, NodeId)>> {
+    pub(super) fn nearest(&self, g: &mut Graph, x: NodeId) -> Result<Option<(NodeId, NodeId)>> {
         if !self.range().0.is_finite() {
             return Ok(None);
         }
         let mut nearest = g.map([x], |[x]| x.max(0.0).min(1.0))?;
-        if let Loss::Softmax { classes } = self {
+        if let &Loss::Softmax { classes } = self {
             let shape = g.shape(x).clone();
             let each = blocks(g, nearest, classes)?;
             let sum = g.sum(Over::Columns, each);
@@ -148,17 +153,18 @@ impl Loss {
     }
 
     /// Adds what the decoder expects the input to be, [batch, n].
-    pub(super) fn mean(self, g: &mut Graph, decoded: Decoded) -> Result<NodeId> {
+    pub(super) fn mean(&self, g: &mut Graph, decoded: Decoded) -> Result<NodeId> {
         let output = decoded.output;
         match (self, decoded.logits) {
+            (Loss::Own(own), _) => own.mean(g, decoded),
             (Loss::Bernoulli, _) => g.map([output], |[z]| z.sigmoid()),
-            (Loss::Softmax { classes }, _) => {
+            (&Loss::Softmax { classes }, _) => {
                 let shape = g.shape(output).clone();
                 let z = blocks(g, output, classes)?;
                 let p = softmax(g, z)?;
                 g.view(p, shape)
             }
-            (Loss::Mixture { components }, Some(logits)) => {
+            (&Loss::Mixture { components }, Some(logits)) => {
                 let p = softmax(g, logits)?;
                 let p = g.view(p, Shape::batched(&[components, 1]))?;
                 let weighted = g.map([p, output], |[p, r]| p * r)?;
@@ -172,8 +178,8 @@ impl Loss {
     ///
     /// # Errors
     /// [`Error::Spec`] for any other loss.
-    pub(super) fn components(self, g: &mut Graph, decoded: Decoded) -> Result<NodeId> {
-        let (Loss::Mixture { components }, Some(logits), Some(log_sigma)) = (self, decoded.logits, decoded.log_sigma)
+    pub(super) fn components(&self, g: &mut Graph, decoded: Decoded) -> Result<NodeId> {
+        let (&Loss::Mixture { components }, Some(logits), Some(log_sigma)) = (self, decoded.logits, decoded.log_sigma)
         else {
             return Err(Error::spec("loss", self.name(), "mixture, to have components"));
         };
@@ -191,7 +197,7 @@ impl Loss {
     ///
     /// # Errors
     /// [`Error::Spec`] for a loss that is no likelihood.
-    pub(super) fn sample(self, g: &mut Graph, decoded: Decoded, stream: u32) -> Result<NodeId> {
+    pub(super) fn sample(&self, g: &mut Graph, decoded: Decoded, stream: u32) -> Result<NodeId> {
         let normal = || Expr::random(Distribution::Normal, stream);
         let mean = self.mean(g, decoded)?;
         match (self, decoded.logits, decoded.log_sigma) {
@@ -199,16 +205,16 @@ impl Loss {
                 let draw = Expr::random(Distribution::Uniform, stream);
                 g.map([mean], |[p]| draw.select(Compare::Less, &p, 1.0, 0.0))
             }
-            (Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
+            (&Loss::Mixture { components }, Some(logits), Some(log_sigma)) => {
                 let chosen = choice(g, logits, stream + 1)?;
                 let sigma = g.map([log_sigma], |[s]| s.max(LEAST_LOG_SIGMA).exp())?;
                 let [chosen, sigma] = [chosen, sigma].map(|id| g.view(id, Shape::batched(&[components, 1])));
                 let each = g.map([chosen?, decoded.output, sigma?], |[c, r, s]| c * (r + s * normal()))?;
                 Ok(g.sum(Over::Blocks, each))
             }
-            (Loss::Gaussian { .. }, _, Some(log_sigma)) => g.map([mean, log_sigma], |[r, s]| r + s.exp() * normal()),
-            (Loss::Gaussian { sigma, .. }, ..) => g.map([mean], |[r]| r + sigma * normal()),
-            (Loss::Softmax { classes }, ..) => {
+            (&Loss::Gaussian { .. }, _, Some(log_sigma)) => g.map([mean, log_sigma], |[r, s]| r + s.exp() * normal()),
+            (&Loss::Gaussian { sigma, .. }, ..) => g.map([mean], |[r]| r + sigma * normal()),
+            (&Loss::Softmax { classes }, ..) => {
                 let shape = g.shape(mean).clone();
                 let z = blocks(g, decoded.output, classes)?;
                 let chosen = choice(g, z, stream)?;
@@ -223,12 +229,12 @@ impl Loss {
     }
 
     /// Whether it is a negative log-likelihood.
-    pub fn is_likelihood(self) -> bool {
-        !matches!(self, Loss::Mse | Loss::SquaredError)
+    pub fn is_likelihood(&self) -> bool {
+        !matches!(self, Loss::Mse | Loss::SquaredError | Loss::Own(_))
     }
 
     /// The interval that targets must lie in.
-    pub fn range(self) -> (f64, f64) {
+    pub fn range(&self) -> (f64, f64) {
         match self {
             Loss::Bernoulli | Loss::Softmax { .. } => (0.0, 1.0),
             _ => (f64::NEG_INFINITY, f64::INFINITY),
@@ -236,23 +242,24 @@ impl Loss {
     }
 
     /// Whether it takes logits, so that the last layer has no activation.
-    pub fn takes_logits(self) -> bool {
+    pub fn takes_logits(&self) -> bool {
         matches!(self, Loss::Bernoulli | Loss::Softmax { .. })
     }
 
     /// Checks the parameters for rows of `input` features.
-    pub(super) fn check(self, input: usize) -> Result<()> {
+    pub(super) fn check(&self, input: usize) -> Result<()> {
         match self {
-            Loss::Gaussian { sigma, .. } => {
+            Loss::Own(own) => own.check(),
+            &Loss::Gaussian { sigma, .. } => {
                 positive("loss.gaussian.sigma", sigma)?;
                 // The loss divides by it.
                 positive("loss.gaussian.sigma (its square, twice)", 2.0 * sigma * sigma)
             }
-            Loss::Softmax { classes } if classes < 2 || !input.is_multiple_of(classes) => {
+            &Loss::Softmax { classes } if classes < 2 || !input.is_multiple_of(classes) => {
                 let allowed = format!("2 or more, of which the input's {input} features are a multiple");
                 Err(Error::spec("loss.softmax.classes", classes, allowed))
             }
-            Loss::Mixture { components } if !(1..=1024).contains(&components) => {
+            Loss::Mixture { components } if !(1..=1024).contains(components) => {
                 Err(Error::spec("loss.mixture.components", components, "1 to 1024"))
             }
             _ => Ok(()),
@@ -260,7 +267,7 @@ impl Loss {
     }
 
     /// Its name in a spec.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Loss::Mse => "mse",
             Loss::SquaredError => "squared_error",
@@ -268,6 +275,7 @@ impl Loss {
             Loss::Gaussian { .. } => "gaussian",
             Loss::Softmax { .. } => "softmax",
             Loss::Mixture { .. } => "mixture",
+            Loss::Own(own) => own.name(),
         }
     }
 }

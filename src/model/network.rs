@@ -98,9 +98,11 @@ impl Network {
     /// a classifier has `classifier.weight` and `.bias`.
     ///
     /// # Errors
-    /// As [`Spec::check`].
+    /// As [`Spec::check`]; [`crate::Error::Spec`] where it names a loss or a penalty of the caller's own whose meaning was not
+    /// given.
     pub fn new(spec: &Spec) -> Result<Network> {
         spec.check()?;
+        spec.check_given()?;
         let mut unit = spec.clone();
         for path in spec.ramps.keys() {
             unit.coefficient_mut(path).into_iter().for_each(|value| *value = 1.0);

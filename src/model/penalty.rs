@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Pass;
 use super::jacobian::{self, Mapping, Method};
+use super::own::OwnPenalty;
 use super::{Activation, Corruption, Spec};
 use crate::error::{Error, Result, not_negative, positive};
 use crate::graph::{Compare, Expr, Graph, NodeId, Over};
 
 /// A term of the objective beside the loss. Sparsity penalties are sums over units; they act on the output h of the
 /// encoder layer `layer` (counted from 0), or on the code where none is given.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Penalty {
     /// λ Σ |h|, sum over units, mean over the batch: a Laplace prior on the code ("Deep Learning", equations 14.2 to
@@ -69,35 +70,59 @@ pub enum Penalty {
         #[serde(default)]
         method: Method,
     },
+    /// One of the caller's own, mean over the batch: see [`Penalty::own`].
+    Own {
+        /// λ
+        weight: f64,
+        /// Its name and its numbers.
+        of: OwnPenalty,
+        /// The encoder layer, or the code.
+        #[serde(default)]
+        layer: Option<usize>,
+    },
 }
 
 impl Penalty {
     /// Its name in a spec and in reports.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Penalty::L1 { .. } => "l1",
             Penalty::StudentT { .. } => "student_t",
             Penalty::KlSparsity { .. } => "kl_sparsity",
             Penalty::SquaredSparsity { .. } => "squared_sparsity",
             Penalty::Contractive { .. } => "contractive",
+            Penalty::Own { of, .. } => of.name(),
         }
     }
 
     /// λ
     pub fn weight(&self) -> f64 {
-        let mut own = *self;
-        *own.weight_mut()
-    }
-
-    /// The same, to be changed.
-    pub(super) fn weight_mut(&mut self) -> &mut f64 {
         match self {
             Penalty::L1 { weight, .. }
             | Penalty::StudentT { weight, .. }
             | Penalty::KlSparsity { weight, .. }
             | Penalty::SquaredSparsity { weight, .. }
-            | Penalty::Contractive { weight, .. } => weight,
+            | Penalty::Contractive { weight, .. }
+            | Penalty::Own { weight, .. } => *weight,
         }
+    }
+
+    /// Its coefficients by their names: the weight, and what stands beside it.
+    pub(super) fn coefficients_mut(&mut self) -> Vec<(&'static str, &mut f64)> {
+        match self {
+            Penalty::L1 { weight, .. } | Penalty::Contractive { weight, .. } | Penalty::Own { weight, .. } => {
+                vec![("weight", weight)]
+            }
+            Penalty::StudentT { weight, nu, .. } => vec![("weight", weight), ("nu", nu)],
+            Penalty::KlSparsity { weight, rho, .. } | Penalty::SquaredSparsity { weight, rho, .. } => {
+                vec![("weight", weight), ("rho", rho)]
+            }
+        }
+    }
+
+    /// Its coefficient beside the weight, by its name, where it has one.
+    pub(super) fn beside(&self) -> Option<(&'static str, f64)> {
+        self.clone().coefficients_mut().into_iter().nth(1).map(|(name, value)| (name, *value))
     }
 
     fn layer(&self) -> Option<usize> {
@@ -105,51 +130,72 @@ impl Penalty {
             Penalty::L1 { layer, .. }
             | Penalty::StudentT { layer, .. }
             | Penalty::KlSparsity { layer, .. }
-            | Penalty::SquaredSparsity { layer, .. } => layer,
+            | Penalty::SquaredSparsity { layer, .. }
+            | Penalty::Own { layer, .. } => layer,
             Penalty::Contractive { .. } => None,
         }
     }
 
     /// The cost of one activity, for the penalties that are a sum of such: without λ.
     pub fn of(&self, h: &Expr) -> Option<Expr> {
-        match *self {
-            Penalty::L1 { .. } => Some(h.abs()),
-            Penalty::StudentT { nu, .. } => Some((nu + 1.0) / 2.0 * (h.square() / nu).log1p()),
-            _ => None,
-        }
+        self.cost(h, &self.constant())
     }
 
     /// The cost of a unit's mean activity q, for the penalties that are a sum of such: without λ. Never negative.
     pub fn of_mean(&self, q: &Expr) -> Option<Expr> {
-        match *self {
-            Penalty::KlSparsity { rho, .. } => {
-                let off = q - rho;
-                let active = excess(&off / rho, q / rho);
-                let idle = excess(-off / (1.0 - rho), (1.0 - q) / (1.0 - rho));
-                Some(rho * active + (1.0 - rho) * idle)
-            }
-            Penalty::SquaredSparsity { rho, .. } => Some((q - rho).square()),
+        self.cost_of_mean(q, &self.constant())
+    }
+
+    /// Its coefficient beside the weight as a constant.
+    fn constant(&self) -> Expr {
+        Expr::constant(self.beside().map_or(0.0, |(_, value)| value))
+    }
+
+    /// [`Penalty::of`] with another coefficient beside the weight.
+    fn cost(&self, h: &Expr, beside: &Expr) -> Option<Expr> {
+        match self {
+            Penalty::L1 { .. } => Some(h.abs()),
+            Penalty::StudentT { .. } => Some((beside + 1.0) / 2.0 * (h.square() / beside).log1p()),
             _ => None,
         }
     }
 
-    /// Adds the penalty of a pass, a scalar.
-    pub(super) fn build(&self, g: &mut Graph, spec: &Spec, pass: &Pass, stream: u32) -> Result<NodeId> {
+    /// [`Penalty::of_mean`] with another coefficient beside the weight.
+    fn cost_of_mean(&self, q: &Expr, rho: &Expr) -> Option<Expr> {
+        match self {
+            Penalty::KlSparsity { .. } => {
+                let (off, idle) = (q - rho, 1.0 - rho);
+                let active = excess(&off / rho, q / rho);
+                let resting = excess(-off / &idle, (1.0 - q) / &idle);
+                Some(rho * active + idle * resting)
+            }
+            Penalty::SquaredSparsity { .. } => Some((q - rho).square()),
+            _ => None,
+        }
+    }
+
+    /// Adds the penalty of a pass, a scalar; `beside` is the coefficient of [`Penalty::beside`].
+    pub(super) fn build(&self, g: &mut Graph, spec: &Spec, pass: &Pass, stream: u32, beside: NodeId) -> Result<NodeId> {
         let weight = self.weight();
         let h = self.layer().map_or(pass.code, |layer| pass.encoder[layer].output);
         if let Penalty::Contractive { of, method, .. } = *self {
             let norm = jacobian::squared_norm(g, spec, pass, of, method, stream)?;
             return g.map([norm], |[n]| weight * n);
         }
-        if let Some(cost) = self.of(&Expr::input(0)) {
-            let each = g.map([h], |_| cost)?;
+        if let Penalty::Own { of, .. } = self {
+            let rows = of.rows(g, h)?;
+            let mean = g.batch_mean(rows)?;
+            return g.map([mean], |[m]| weight * m);
+        }
+        if let Some(cost) = self.cost(&Expr::input(0), &Expr::input(1)) {
+            let each = g.map([h, beside], |_| cost)?;
             let sum = g.sum_all(each);
             return g.map([sum], |[s]| weight * s / Expr::rows());
         }
         let sum = g.sum(Over::Rows, h);
         let mean = g.map([sum], |[s]| s / Expr::rows())?;
-        let cost = self.of_mean(&Expr::input(0)).unwrap_or(Expr::constant(0.0));
-        let each = g.map([mean], |_| cost)?;
+        let cost = self.cost_of_mean(&Expr::input(0), &Expr::input(1)).unwrap_or(Expr::constant(0.0));
+        let each = g.map([mean, beside], |_| cost)?;
         let sum = g.sum_all(each);
         g.map([sum], |[s]| weight * s)
     }
@@ -192,6 +238,7 @@ impl Penalty {
                 Err(Error::spec(format!("{field}.rho"), rho, "a finite number"))
             }
             Penalty::Contractive { of, method, .. } => jacobian::check(field, spec, of, method),
+            Penalty::Own { ref of, .. } => of.check(&format!("{field}.of")),
             _ => Ok(()),
         }
     }

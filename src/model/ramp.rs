@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Corruption, Latent, Spec};
+use super::{Corruption, Latent, Loss, Spec};
 use crate::error::{Error, Result};
 
 /// How a coefficient, the weight of a term or the strength of a noise, comes to its value in the course of a run. Evaluation, and
@@ -85,12 +85,18 @@ impl Ramp {
         }
     }
 
+    /// The smallest value on the way.
+    pub(super) fn least(&self, to: f64) -> f64 {
+        if self.curve == Curve::Constant { to } else { self.from.min(to) }
+    }
+
     /// The largest value on the way.
     pub(super) fn most(&self, to: f64) -> f64 {
         if self.curve == Curve::Constant { to } else { self.from.max(to) }
     }
 
-    fn check(&self, path: &str, to: f64) -> Result<()> {
+    /// Checks the ramp of a coefficient that is `to` in the end.
+    pub(crate) fn check(&self, path: &str, to: f64) -> Result<()> {
         let field = |name: &str| format!("ramps[{path:?}].{name}");
         if !(0.0..1.0).contains(&self.begin) {
             return Err(Error::spec(field("begin"), self.begin, "a part of the run: 0 or more and less than 1"));
@@ -116,10 +122,19 @@ impl Spec {
     /// Every coefficient that may have a ramp, with its place.
     fn coefficients(&mut self) -> Vec<(String, &mut f64)> {
         let mut found = vec![("weight_decay".into(), &mut self.weight_decay)];
-        if let Latent::Gaussian { beta } = &mut self.latent {
-            found.push(("latent.beta".into(), beta));
+        match &mut self.latent {
+            Latent::Deterministic => {}
+            Latent::Gaussian { beta } => found.push(("latent.beta".into(), beta)),
+            Latent::PredictiveSparse { weight, gamma, .. } => {
+                found.extend([("latent.weight".into(), weight), ("latent.gamma".into(), gamma)]);
+            }
         }
-        found.extend(self.penalties.iter_mut().enumerate().map(|(i, p)| (penalty_weight(i), p.weight_mut())));
+        if let Loss::Gaussian { sigma, learned: false } = &mut self.loss {
+            found.push((SIGMA.into(), sigma));
+        }
+        for (i, penalty) in self.penalties.iter_mut().enumerate() {
+            found.extend(penalty.coefficients_mut().into_iter().map(|(name, value)| (penalty_place(i, name), value)));
+        }
         found.extend(self.supervised.iter_mut().map(|s| ("supervised.weight".into(), &mut s.weight)));
         let layers = [("encoder", &mut self.encoder), ("decoder", &mut self.decoder)];
         let layers = layers.into_iter().flat_map(|(name, layers)| {
@@ -175,7 +190,10 @@ pub(super) fn layer_noise(part: &str, i: usize) -> String {
     format!("{part}[{i}].noise")
 }
 
-/// The place of a penalty's weight.
-pub(super) fn penalty_weight(i: usize) -> String {
-    format!("penalties[{i}].weight")
+/// The place of a coefficient of a penalty.
+pub(super) fn penalty_place(i: usize, name: &str) -> String {
+    format!("penalties[{i}].{name}")
 }
+
+/// The place of a normal likelihood's σ, where it is not learned.
+pub(super) const SIGMA: &str = "loss.gaussian.sigma";

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Target;
-use super::values::{Values, Way};
+use super::values::Values;
 use crate::graph::{Arena, Kept, NodeId, Op, Sink};
 
 /// A storage range that a dispatch binds, and how.
@@ -26,7 +26,7 @@ pub(super) enum Cut {
     Quads,
     /// Two quads at a time, by a product.
     Octets,
-    /// Value by value, where rows are cut anew.
+    /// Value by value.
     Values,
 }
 
@@ -55,10 +55,11 @@ impl<'a> Binds<'a> {
             Op::Gather { .. } => drop(to.insert(Binding::Rows(None))),
             Op::Input(i) => drop(to.insert(Binding::Rows(Some(*i)))),
             // These bind what they read, and nothing else.
-            Op::Map { .. } | Op::Reduce { .. } | Op::MatMul { .. } | Op::View(_) | Op::Columns { .. } => {}
+            Op::Map { .. } | Op::Reduce { .. } | Op::MatMul { .. } => {}
+            Op::View(_) | Op::Columns { .. } | Op::Own { .. } => {}
             Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) | Op::Fill(_) | Op::Identity => {}
         }
-        let recut = values[id].way == Way::Recut;
+        let singly = values[id].way.singly();
         for (at, &input) in values[id].inputs.iter().enumerate() {
             let home = values.home(input);
             match *values.op(home) {
@@ -66,7 +67,7 @@ impl<'a> Binds<'a> {
                 Op::Table(_) => {}
                 Op::Arena(arena) => drop(to.insert(Binding::Arena(arena))),
                 _ if own(home) => {}
-                _ if recut => drop(to.insert(Binding::Value(home, Cut::Values))),
+                _ if singly => drop(to.insert(Binding::Value(home, Cut::Values))),
                 _ if octets.get(at) == Some(&true) => drop(to.insert(Binding::Value(home, Cut::Octets))),
                 _ => drop(to.insert(Binding::Value(home, Cut::Quads))),
             }

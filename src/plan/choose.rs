@@ -166,8 +166,11 @@ pub(super) fn down(left: &Shape, tile: Tile, transposed: bool) -> usize {
 fn map(values: &Values, group: &Group, target: &Target) -> Schedule {
     let shuffled = group.body.iter().any(|&id| matches!(values.op(id), Op::Gather { shuffled: true }));
     let (rows, quads) = (group.space.matrix_rows(target.rows), group.space.stride() / 4);
+    let own = group.body.iter().any(|&id| matches!(values.op(id), Op::Own { .. }));
     let run = match target.kind {
         AdapterKind::Hardware => 1,
+        // A thread's loops may go round so often, and those of a caller's kernel do for each value.
+        AdapterKind::Software if own => 1,
         // Finding a row takes as long as sixteen of its quads.
         AdapterKind::Software if shuffled => quads.div_ceil(THREADS.div_ceil(rows)).clamp(quads.min(32), 1024),
         AdapterKind::Software => (rows * quads).div_ceil(THREADS).clamp(1, 1024),

@@ -52,7 +52,7 @@ pub(super) fn groups(values: &Values, target: &Target) -> Vec<Group> {
             drafts.open(Group { anchor: Some(id), before, body: vec![], space: values.shape(id).clone() });
             continue;
         }
-        let joins = target.optimise && !values[id].late;
+        let joins = target.optimise && !values[id].late && values[id].way != Way::Own;
         match if joins { drafts.place_for(id) } else { None } {
             Some(at) => drafts.join(at, id),
             None => {
@@ -94,7 +94,7 @@ fn computed_inside(values: &Values, binds: &Binds, target: &Target) -> Inside {
     let mut bound: HashMap<NodeId, BTreeSet<Binding>> = HashMap::new();
     for id in values.computed().rev() {
         let value = &values[id];
-        if !value.way.is_elementwise() || value.sink.is_some() {
+        if !value.way.is_elementwise() || value.way == Way::Own || value.sink.is_some() {
             continue;
         }
         let owner = |&(reader, input): &(NodeId, NodeId)| match values[reader].way {

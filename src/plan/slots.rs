@@ -32,10 +32,8 @@ pub(super) fn places(values: &Values, stages: &[Vec<Job>], target: &Target) -> R
     let layouts: Vec<Layout> = graph.sets().map(|set| graph.layout(set)).collect();
     // Of a trainable tensor, in one of its set's buffers.
     let tensor = |i: usize, kept: Kept| {
-        let missing = || Error::Internal(format!("trainable tensor {i} is in no set"));
-        let set = graph.set_of(i).ok_or_else(missing)?;
-        let offset = layouts[set.0].offsets[i - graph.members(set).start];
-        Ok(Place { role: Role::Arena(set.arena(kept)), offset, bytes: graph.params[i].shape.bytes(1) })
+        let (arena, offset) = graph.place(i, kept)?;
+        Ok(Place { role: Role::Arena(arena), offset, bytes: graph.params[i].shape.bytes(1) })
     };
     let constants = Layout::new(&graph.constants);
     let mut of = BTreeMap::new();
@@ -62,7 +60,8 @@ pub(super) fn places(values: &Values, stages: &[Vec<Job>], target: &Target) -> R
                 whole(Role::Input(i), packed_bytes(node.shape.elements(target.rows)))
             }
             // Slots, if they lie in memory at all.
-            Op::Map { .. } | Op::Reduce { .. } | Op::MatMul { .. } | Op::View(_) | Op::Columns { .. } => continue,
+            Op::Map { .. } | Op::Reduce { .. } | Op::MatMul { .. } => continue,
+            Op::View(_) | Op::Columns { .. } | Op::Own { .. } => continue,
             Op::Input(_) | Op::Gather { .. } | Op::Fill(_) | Op::Identity => continue,
         };
         of.insert(id, place);

@@ -15,8 +15,10 @@ pub(super) enum Way {
     Element,
     /// From other elements of its input in the same row, so that the input must lie in memory.
     Neighbour,
-    /// From its input's values in rows that are cut anew, which it reads one by one.
-    Recut,
+    /// From any values of its input, which it reads one by one: rows are cut anew.
+    ByValue,
+    /// As that, by a kernel of the caller's own: no other loop shares its threads.
+    Own,
     /// A reduction.
     Reduction,
     /// A matrix product.
@@ -31,7 +33,12 @@ impl Way {
 
     /// Whether its input must lie in memory, although a thread computes it from elements.
     pub fn by_memory(self) -> bool {
-        matches!(self, Way::Neighbour | Way::Recut)
+        matches!(self, Way::Neighbour | Way::ByValue | Way::Own)
+    }
+
+    /// Whether its inputs are read value by value, not by whole quads.
+    pub fn singly(self) -> bool {
+        matches!(self, Way::ByValue | Way::Own)
     }
 }
 
@@ -89,13 +96,13 @@ impl Values {
         if self[id].way == Way::Alias || !self[id].needed {
             return;
         }
-        let recut = self[id].way == Way::Recut;
+        let singly = self[id].way.singly();
         for i in 0..self[id].inputs.len() {
             let input = self[id].inputs[i];
             let home = self.home(input);
             let home = &mut self.of[home.0];
             home.readers.push((id, input));
-            home.half &= !recut;
+            home.half &= !singly;
         }
     }
 
@@ -177,13 +184,14 @@ fn way(graph: &Graph, node: &Node) -> Way {
         Op::Input(_) if node.shape.is_unpadded() => Way::Leaf,
         Op::Input(_) | Op::Gather { .. } | Op::Fill(_) | Op::Identity | Op::Map { .. } => Way::Element,
         // A scalar lies in a row of a table, among others.
-        Op::View(input) if matches!(graph.node(input).op, Op::Table(_)) => Way::Recut,
+        Op::View(input) if matches!(graph.node(input).op, Op::Table(_)) => Way::ByValue,
         Op::View(input) => {
             let from = graph.shape(input);
             let unpadded = from.is_unpadded() && node.shape.is_unpadded();
-            if from.columns() == node.shape.columns() || unpadded { Way::Alias } else { Way::Recut }
+            if from.columns() == node.shape.columns() || unpadded { Way::Alias } else { Way::ByValue }
         }
         Op::Columns { .. } => Way::Neighbour,
+        Op::Own { .. } => Way::Own,
         Op::Reduce { .. } => Way::Reduction,
         Op::MatMul { .. } => Way::Product,
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, NodeId, Op, Over, Real, Reduction, Shape};
+use crate::graph::{Access, Arena, Distribution, Expr, Graph, Kind, Matrix, NodeId, Op, Over, Real, Reduction, Shape};
 use crate::graph::{Sink, eval_binary, is_nan};
 use crate::random::{Draw, permute};
 
@@ -101,6 +101,16 @@ pub fn evaluate_node<R: Real>(graph: &Graph, env: &Environment<R>, id: NodeId, v
         Op::View(input) => get(*input)?.clone(),
         Op::Columns { input, offset } => {
             columns(get(*input)?, graph.shape(*input).columns(), *offset, node.shape.columns())
+        }
+        Op::Own { kernel, inputs } => {
+            let mut read = Vec::with_capacity(inputs.len());
+            for &input in inputs {
+                let (values, shape) = (get(input)?, graph.shape(input));
+                read.push((move |at: usize| values[at].wide(), shape.matrix_rows(env.rows), shape.columns()));
+            }
+            let matrices: Vec<Matrix<'_>> = read.iter().map(|(at, r, c)| Matrix::new(at, *r, *c)).collect();
+            let columns = node.shape.columns();
+            (0..length).map(|i| R::of(kernel.0.value(&matrices, i / columns, i % columns))).collect()
         }
         Op::Map { expr, inputs } => {
             let mut read = Vec::with_capacity(inputs.len());

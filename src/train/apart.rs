@@ -35,12 +35,12 @@ impl Session {
     pub fn backward(&mut self) -> Result<bool> {
         let left = self.total_steps()?.saturating_sub(self.step);
         self.over |= left == 0;
-        if left == 0 || self.trainer()?.free().is_none() {
-            return self.gpu.alive().map(|()| false);
+        if left == 0 || self.engine()?.0.free().is_none() {
+            return self.gpu().alive().map(|()| false);
         }
-        let table = self.table()?;
-        let (gpu, state, now) = (self.gpu.clone(), self.state.clone(), self.step);
-        self.trainer()?.backward(&gpu, &state, now, &table)?;
+        let now = self.step;
+        let (engine, resident) = self.engine()?;
+        engine.backward(resident, now)?;
         Ok(true)
     }
 
@@ -52,7 +52,7 @@ impl Session {
     /// [`Error::Device`] and [`Error::DeviceLost`].
     pub fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
         self.check_gradients()?;
-        (0..self.tensors().len()).map(|i| self.read_tensor(Kept::Gradients, i)).collect()
+        self.resident.read_all(Kept::Gradients)
     }
 
     /// Replaces the gradients that [`Session::backward`] left, row-major, in the order of [`Session::tensors`].
@@ -68,7 +68,7 @@ impl Session {
                 return Err(Error::data(&tensor.name, bad, "numbers whose squares are finite in f32"));
             }
         }
-        self.write_all(Kept::Gradients, "gradients", values)
+        self.resident.write_all(Kept::Gradients, "gradients", values)
     }
 
     /// Submits the other half of a step: clips the gradients that are there, updates the parameters, and moves on to the next
@@ -91,7 +91,7 @@ impl Session {
     /// Fails where no gradients lie there that belong to the next step.
     fn check_gradients(&mut self) -> Result<()> {
         let now = self.step;
-        match self.trainer()?.apart {
+        match self.engine()?.0.apart {
             Some(of) if of == now => Ok(()),
             _ => Err(Error::data("gradients", "none", "those that Session::backward leaves until a step is taken")),
         }

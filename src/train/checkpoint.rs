@@ -15,7 +15,7 @@ use super::{Session, Training};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::{Kept, Tensor};
-use crate::model::{Network, Spec};
+use crate::model::{Meanings, Network, Spec};
 use crate::plan::{Target, Tuning};
 
 /// The version of the files written here; readers refuse a newer one.
@@ -24,7 +24,7 @@ const VERSION: u64 = 1;
 /// Where a run stands, as metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Run {
+struct Standing {
     training: Training,
     step: u64,
     /// Where it started, if it follows another.
@@ -42,7 +42,7 @@ struct Run {
     tuning: Tuning,
 }
 
-impl Run {
+impl Standing {
     /// What the run keeps beside the parameters, with the prefix of the tensors' names. Moments start at zero.
     fn kept(&self) -> impl Iterator<Item = (Kept, &'static str)> {
         let (first, second) = self.training.optimizer.moments();
@@ -117,7 +117,7 @@ impl Session {
         let step = bad.map_or(self.step, |bad| bad.step);
         self.write(
             path.as_ref(),
-            Some(Run {
+            Some(Standing {
                 training: self.training,
                 step,
                 start: self.start.min(step),
@@ -129,7 +129,7 @@ impl Session {
         )
     }
 
-    fn write(&self, path: &Path, run: Option<Run>) -> Result<()> {
+    fn write(&self, path: &Path, run: Option<Standing>) -> Result<()> {
         let json = |e: serde_json::Error| Error::Internal(format!("metadata: {e}"));
         let mut metadata = std::collections::HashMap::from([
             ("strait.version".to_string(), VERSION.to_string()),
@@ -147,13 +147,13 @@ impl Session {
                 from.push((Some(kept), i));
             }
         }
-        let constants = if self.scaled { self.constants()? } else { vec![] };
+        let constants = if self.scaled { self.resident.constants()? } else { vec![] };
         for (i, tensor) in self.network.constants().iter().enumerate().take(constants.len()) {
             tensors.push((tensor.name.clone(), tensor.shape.dims.clone()));
             from.push((None, i));
         }
         tensors::write(path, metadata, &tensors, |at| match from[at] {
-            (Some(kept), i) => self.read_tensor(kept, i),
+            (Some(kept), i) => self.resident.read(kept, i),
             (None, i) => Ok(constants[i].clone()),
         })
     }
@@ -163,7 +163,15 @@ impl Session {
     /// # Errors
     /// [`Error::Checkpoint`] naming the tensor or metadata key where the file is not what it should be; [`Error::Io`].
     pub fn open(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Session> {
-        Session::read(gpu, path.as_ref(), false)
+        Session::open_with(gpu, path, &Meanings::new())
+    }
+
+    /// [`Session::open`] of a model whose spec names losses or penalties of the caller's own, with what the names mean.
+    ///
+    /// # Errors
+    /// As [`Session::open`]; [`Error::Spec`] where a name is not given.
+    pub fn open_with(gpu: &Gpu, path: impl AsRef<Path>, meanings: &Meanings) -> Result<Session> {
+        Session::read(gpu, path.as_ref(), meanings, false)
     }
 
     /// Reads a checkpoint so that [`Session::fit`] goes on where it was written: on the same data, adapter and driver
@@ -173,10 +181,18 @@ impl Session {
     /// # Errors
     /// As [`Session::open`], also where the file holds no state of training.
     pub fn resume(gpu: &Gpu, path: impl AsRef<Path>) -> Result<Session> {
-        Session::read(gpu, path.as_ref(), true)
+        Session::resume_with(gpu, path, &Meanings::new())
     }
 
-    fn read(gpu: &Gpu, path: &Path, resume: bool) -> Result<Session> {
+    /// [`Session::resume`] of a model whose spec names losses or penalties of the caller's own, with what the names mean.
+    ///
+    /// # Errors
+    /// As [`Session::resume`]; [`Error::Spec`] where a name is not given.
+    pub fn resume_with(gpu: &Gpu, path: impl AsRef<Path>, meanings: &Meanings) -> Result<Session> {
+        Session::read(gpu, path.as_ref(), meanings, true)
+    }
+
+    fn read(gpu: &Gpu, path: &Path, meanings: &Meanings, resume: bool) -> Result<Session> {
         let fail = failure(path);
         let mut file = TensorFile::open(path)?;
         let key = |key: &str| file.metadata(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
@@ -185,7 +201,8 @@ impl Session {
             return Err(fail("strait.version", &format!("{version:?}"), &format!("1 to {VERSION}")));
         }
         let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
-        let run: Option<Run> = match file.metadata("strait.run") {
+        let spec = spec.given(meanings)?;
+        let run: Option<Standing> = match file.metadata("strait.run") {
             Some(text) => {
                 let parsed = serde_json::from_str(text);
                 Some(parsed.map_err(|e| fail("strait.run", &e.to_string(), "the state of a run"))?)
@@ -204,7 +221,8 @@ impl Session {
         }
         let begun = run.as_ref().is_some_and(|run| run.step > 0);
         let scaling = begun || network.constants().iter().any(|t| file.info(&t.name).is_some());
-        let kept: Vec<(Kept, &str)> = [(Kept::Values, "")].into_iter().chain(run.iter().flat_map(Run::kept)).collect();
+        let kept: Vec<(Kept, &str)> =
+            [(Kept::Values, "")].into_iter().chain(run.iter().flat_map(Standing::kept)).collect();
         let mut named = BTreeSet::new();
         for (_, prefix) in &kept {
             for tensor in network.params() {
@@ -234,9 +252,9 @@ impl Session {
             if kept != Kept::Values && !resume {
                 continue;
             }
-            session.keep(kept)?;
+            session.resident.tensors.sets().try_for_each(|set| session.resident.keep(set, kept))?;
             for (i, tensor) in network.params().iter().enumerate() {
-                session.write_tensor(kept, i, &take(&mut file, prefix, tensor, Weights::InOut)?)?;
+                session.resident.write(kept, i, &take(&mut file, prefix, tensor, Weights::InOut)?)?;
             }
         }
         if let (Some(run), true) = (run, resume) {

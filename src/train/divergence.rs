@@ -1,6 +1,7 @@
 //! Runs that go bad: what the GPU says about the step in which it happened.
 
 use super::Session;
+use super::resident::Resident;
 use crate::error::{Error, Result};
 use crate::gpu::{Readback, Wait};
 use crate::model::Purpose;
@@ -32,6 +33,15 @@ impl Bad {
         })
     }
 
+    /// What went bad, or the number of the term that did.
+    pub fn named(&self) -> std::result::Result<&'static str, usize> {
+        match self.term {
+            BAD_GRADIENT => Ok("gradient"),
+            BAD_UPDATE => Ok("update"),
+            term => Err(term as usize),
+        }
+    }
+
     /// Whether a part of the step was taken: its gradient was finite, some of the values it led to were not.
     pub fn torn(&self) -> bool {
         self.term == BAD_UPDATE
@@ -43,22 +53,28 @@ impl Bad {
     }
 }
 
+impl Resident {
+    /// Waits for everything submitted and tells whether one of about `near` steps went bad.
+    pub async fn bad(&self, near: u64, how: Wait) -> Result<Option<Bad>> {
+        let flags = self.buffer(Role::Flags)?;
+        let mut readback = Readback::new(&self.gpu, self.state.bytes() + flags.bytes())?;
+        readback.start(&[&self.state, flags].map(|buffer| (buffer, 0..buffer.bytes())))?;
+        Bad::find(&bytemuck::pod_collect_to_vec::<u8, u32>(&readback.finish(how).await?), near)
+    }
+}
+
 impl Session {
     /// Waits for everything submitted and tells whether a step of it went bad.
     pub(super) async fn bad(&self, how: Wait) -> Result<Option<Bad>> {
-        let flags = self.shared(Role::Flags)?;
-        let mut readback = Readback::new(&self.gpu, self.state.bytes() + flags.bytes())?;
-        readback.start(&[&self.state, flags].map(|buffer| (buffer, 0..buffer.bytes())))?;
-        Bad::find(&bytemuck::pod_collect_to_vec::<u8, u32>(&readback.finish(how).await?), self.step)
+        self.resident.bad(self.step, how).await
     }
 
     /// The error that names the step and what went bad in it.
     pub(super) fn diverged(&self, bad: &Bad) -> Error {
-        let term = match bad.term {
-            BAD_GRADIENT => "gradient".into(),
-            BAD_UPDATE => "update".into(),
-            term => match self.network.graph(Purpose::Evaluate, false) {
-                Ok(graph) => graph.terms().get(term as usize).cloned().unwrap_or_default(),
+        let term = match bad.named() {
+            Ok(name) => name.into(),
+            Err(term) => match self.network.graph(Purpose::Evaluate, false) {
+                Ok(graph) => graph.terms().get(term).cloned().unwrap_or_default(),
                 Err(error) => return error,
             },
         };

@@ -69,7 +69,7 @@ impl Session {
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
         self.check_labels(&*data)?;
-        Evaluation::new(self, data)?.run(&self.gpu, how).await
+        Evaluation::new(self, data)?.run(self.gpu(), how).await
     }
 }
 
@@ -77,12 +77,12 @@ impl Evaluation {
     /// For batches of 1,024 rows, or as many as fit.
     pub fn new(session: &Session, source: Arc<dyn Source>) -> Result<Evaluation> {
         session.check_shape(&*source)?;
-        let most = fitting(&session.gpu, &session.training, source.columns()).min(ROWS);
+        let most = fitting(session.gpu(), &session.training, source.columns()).min(ROWS);
         halving(most, |batch| Evaluation::of(session, source.clone(), batch))
     }
 
     fn of(session: &Session, source: Arc<dyn Source>, batch: usize) -> Result<Evaluation> {
-        let gpu = &session.gpu;
+        let gpu = session.gpu();
         let once = Training { shuffle: false, drop_last: false, batch, ..session.training };
         let rows = source.rows() as u64;
         let feed = Feed::new(gpu, source, &once, 0)?;
@@ -90,7 +90,7 @@ impl Evaluation {
         let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
         let graph = session.network.graph(Purpose::Evaluate, false)?;
         let recording = Recording::new(&graph, session.step_target(&feed))?;
-        let mut shared: BTreeMap<Role, Buffer> = session.shared.clone();
+        let mut shared: BTreeMap<Role, Buffer> = session.resident.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
         // A batch that is not finite stops nothing: every term is the mean over all rows.
         let flags = gpu.buffer("flags", 16)?;
@@ -98,7 +98,7 @@ impl Evaluation {
         shared.insert(Role::Flags, flags);
         let program = Program::new(gpu, &recording, &state, &shared)?;
         let (terms, names) = (program.buffer(Role::Terms)?, graph.terms().to_vec());
-        let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], names.len() as u32)?;
+        let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], names.len() as u32, true)?;
         let readback = Readback::new(gpu, ring.bytes())?;
         Ok(Evaluation { feed, rows, state, ring, programs: [program, finish], readback, terms: names })
     }
@@ -118,7 +118,7 @@ impl Evaluation {
         let batch = self.feed.batch() as u64;
         let (mut done, mut sums) = (0u64, vec![0.0f64; self.terms.len()]);
         while done < self.feed.steps_per_epoch() {
-            self.feed.place(gpu, &self.state)?;
+            self.feed.place(gpu, &self.state, done)?;
             let steps = STEPS.min(self.feed.steps_left_in_chunk());
             let step = self.programs.iter().map(Work::Run);
             gpu.submit((0..steps).flat_map(|_| step.clone()))?;

@@ -172,8 +172,8 @@ impl Feed {
         self.steps_of(self.chunk_at(self.position)) - self.position.step
     }
 
-    /// Sees to it that the GPU holds the rows and the state for the next step.
-    pub fn place(&mut self, gpu: &Gpu, state: &Buffer) -> Result<()> {
+    /// Sees to it that the GPU holds the rows and the state for the step after `now` others.
+    pub fn place(&mut self, gpu: &Gpu, state: &Buffer, now: u64) -> Result<()> {
         if self.placed {
             return Ok(());
         }
@@ -184,14 +184,14 @@ impl Feed {
         }
         let first_row = self.position.step as usize * self.batch;
         let now = State {
-            step: self.taken as u32,
+            step: now as u32,
             rows: self.batch.min(rows - first_row) as u32,
             seed: key(self.seed),
             first_row: first_row as u32,
             count: rows as u32,
             batch: self.batch as u32,
             epoch: self.position.epoch.wrapping_mul(self.chunks as u64).wrapping_add(self.position.chunk as u64) as u32,
-            table_row: (self.taken % Scalars::STEPS as u64) as u32,
+            table_row: (now % Scalars::STEPS as u64) as u32,
             ragged: self.ragged.into(),
             ..State::default()
         };

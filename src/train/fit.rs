@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::trainer::next_budget;
+use super::engine::next_budget;
 use super::{Fit, Progress, Session, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::graph::Kept;
 
 /// A run under way, from one report to the next.
 #[derive(Debug)]
-struct Run {
+struct Fitting {
     begun: Instant,
     /// Steps taken before.
     from: u64,
@@ -29,13 +29,22 @@ struct Run {
     stop: Option<Stop>,
 }
 
-impl Run {
-    async fn begin(session: &mut Session, data: Arc<dyn Source>, how: Wait) -> Result<Run> {
+impl Fitting {
+    async fn begin(session: &mut Session, data: Arc<dyn Source>, how: Wait) -> Result<Fitting> {
         let begun = Instant::now();
         session.ready(data, how).await?;
-        session.trainer()?.last = begun;
+        session.engine()?.0.last = begun;
         let (from, total) = (session.step, session.total_steps()?);
-        Ok(Run { begun, from, total, done: from, budget: 1, cancelled: false, first_step: Duration::ZERO, stop: None })
+        Ok(Fitting {
+            begun,
+            from,
+            total,
+            done: from,
+            budget: 1,
+            cancelled: false,
+            first_step: Duration::ZERO,
+            stop: None,
+        })
     }
 
     /// The next report; none where the run is over, or was cancelled and what was under way is reported.
@@ -86,7 +95,7 @@ impl Run {
     /// Nothing is left to do: the best parameters come back, where they were looked for.
     fn end(&mut self, session: &mut Session) -> Result<()> {
         if session.best.validation.is_some() {
-            session.copy_kept(Kept::Best, Kept::Values)?;
+            session.resident.copy(Kept::Best, Kept::Values)?;
         }
         session.over = true;
         self.stop = Some(if session.waited_long() { Stop::Early } else { Stop::Done });
@@ -98,7 +107,7 @@ impl Run {
 #[derive(Debug)]
 pub struct Reports<'a> {
     session: &'a mut Session,
-    run: Run,
+    run: Fitting,
 }
 
 impl Iterator for Reports<'_> {
@@ -181,7 +190,7 @@ impl Session {
     /// # Errors
     /// As [`Session::load`]; what goes wrong later is the iterator's last item.
     pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
-        let run = pollster::block_on(Run::begin(self, data.into(), Wait::Block))?;
+        let run = pollster::block_on(Fitting::begin(self, data.into(), Wait::Block))?;
         Ok(Reports { session: self, run })
     }
 
@@ -191,7 +200,7 @@ impl Session {
         mut report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
         how: Wait,
     ) -> Result<Fit> {
-        let mut run = Run::begin(self, data, how).await?;
+        let mut run = Fitting::begin(self, data, how).await?;
         let (mut history, mut last) = (Vec::<Progress>::new(), None);
         while let Some(progress) = run.next(self, how).await? {
             run.cancelled |= report(&progress).is_break();

@@ -35,10 +35,10 @@ impl Inference {
     }
 
     fn of(session: &Session, purpose: Purpose, rows: usize) -> Result<Inference> {
-        let gpu = &session.gpu;
+        let gpu = session.gpu();
         let recording = session.inference_recording(purpose, rows)?;
         let state = gpu.buffer("state", 64)?;
-        let program = Program::new(gpu, &recording, &state, &session.shared)?;
+        let program = Program::new(gpu, &recording, &state, &session.resident.shared)?;
         let (width, result) = session.network.widths(purpose);
         let bytes = (rows * result * 4) as u64;
         let readbacks = [Readback::new(gpu, bytes)?, Readback::new(gpu, bytes)?];
@@ -108,7 +108,7 @@ impl Exact {
         let wide = |tensors: Vec<Vec<f32>>| -> Vec<Vec<f64>> {
             tensors.into_iter().map(|tensor| tensor.into_iter().map(f64::from).collect()).collect()
         };
-        let (params, constants) = (wide(session.parameters()?), wide(session.constants()?));
+        let (params, constants) = (wide(session.parameters()?), wide(session.resident.constants()?));
         let graph = session.network.graph(purpose, false)?;
         Ok(Exact { graph, env: Environment { params, constants, ..Environment::default() } })
     }
@@ -284,12 +284,12 @@ impl Session {
             return Err(Error::spec("purpose", format!("{purpose:?}"), allowed));
         }
         let recording = self.inference_recording(purpose, rows)?;
-        let state = self.gpu.buffer("state", 64)?;
-        let mut shared = self.shared.clone();
+        let state = self.gpu().buffer("state", 64)?;
+        let mut shared = self.resident.shared.clone();
         shared.insert(Role::Input(0), input);
         shared.insert(Role::Output(0), output);
-        let program = Program::new(&self.gpu, &recording, &state, &shared)?;
-        Ok(Attached { gpu: self.gpu.clone(), program, state, rows })
+        let program = Program::new(self.gpu(), &recording, &state, &shared)?;
+        Ok(Attached { gpu: self.gpu().clone(), program, state, rows })
     }
 
     fn inference_recording(&self, purpose: Purpose, rows: usize) -> Result<Recording> {
@@ -330,7 +330,7 @@ impl Session {
             let inference = Inference::new(self, purpose, rows)?;
             self.inference.insert(purpose, inference);
         }
-        let gpu = self.gpu.clone();
+        let gpu = self.gpu().clone();
         let Some(inference) = self.inference.get_mut(&purpose) else {
             return Err(Error::Internal("no plan for inference".into()));
         };

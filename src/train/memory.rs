@@ -47,9 +47,8 @@ impl Session {
     /// # Ok::<(), strait::Error>(())
     /// ```
     pub fn memory(&self) -> Memory {
-        let mut held: Vec<(Option<Role>, &Buffer)> = self.shared.iter().map(|(role, b)| (Some(*role), b)).collect();
-        held.extend([&self.ring, &self.state].map(|buffer| (None, buffer)));
-        held.extend(self.trainer.iter().flat_map(|trainer| trainer.held()));
+        let mut held: Vec<(Option<Role>, &Buffer)> = self.resident.held().collect();
+        held.extend(self.engine.iter().flat_map(|engine| engine.held()));
         held.extend(self.inference.values().flat_map(|inference| inference.held()));
         let mut memory = Memory::default();
         let mut seen: Vec<&Buffer> = Vec::new();

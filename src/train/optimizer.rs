@@ -124,6 +124,17 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::update`]; [`Error::Spec`] where the table lacks what updates read.
     pub fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
+        self.update_named(tensors, trained, clip, &Scalars::UPDATE.map(String::from))
+    }
+
+    /// The same with other names for what it reads of the table.
+    pub(super) fn update_named(
+        &self,
+        tensors: &Graph,
+        trained: &[Set],
+        clip: Option<f64>,
+        names: &[String; 3],
+    ) -> Result<Graph> {
         let mut g = tensors.without_nodes();
         g.set_scope("update");
         let scale = match clip {
@@ -131,19 +142,19 @@ impl Optimizer {
             None => None,
         };
         for &set in trained {
-            self.update_set(&mut g, set, scale)?;
+            self.update_set(&mut g, set, scale, names)?;
         }
         g.check()?;
         Ok(g)
     }
 
-    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>) -> Result<()> {
+    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>, names: &[String; 3]) -> Result<()> {
         let (p, gradient) = (g.arena(set.arena(Kept::Values)), g.arena(set.arena(Kept::Gradients)));
         let gradient = match scale {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
             None => gradient,
         };
-        let [rate, first, second] = Scalars::UPDATE.map(|name| g.scalar(name));
+        let [rate, first, second] = names.each_ref().map(|name| g.scalar(name));
         let table = [rate?, first?, second?];
         let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
         let new = match *self {

@@ -28,7 +28,7 @@ pub struct Progress {
     pub terms: Vec<(String, f64)>,
     /// The objective on the validation rows, where this report ends an epoch and there are any.
     pub validation: Option<Objective>,
-    /// The learning rate of the last step.
+    /// The learning rate of the last step: of its first update, 0 where it has none.
     pub learning_rate: f64,
     /// Training rows a second since the last report.
     pub rows_per_second: f64,

@@ -1,19 +1,22 @@
 //! The session: a model on the GPU, ready to be trained and used.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use super::engine::Engine;
+use super::evaluate::Evaluation;
 use super::feed::{Feed, Part};
 use super::infer::Inference;
 use super::progress::Best;
-use super::trainer::Trainer;
+use super::resident::Resident;
+use super::run::{Step, Update};
+use super::table::Table;
+
 use super::{EarlyStopping, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Wait, Work};
-use crate::graph::{Graph, Kept, Layout, Op, Set, Tensor};
-use crate::kernel::{RING, TERMS};
+use crate::gpu::{Buffer, Gpu, Wait};
+use crate::graph::{Graph, Kept, Op, Tensor};
 use crate::model::{Corruption, Network, Precision, Purpose, Scaling, Spec};
 use crate::plan::{Role, Tuning};
 
@@ -31,15 +34,10 @@ use crate::plan::{Role, Tuning};
 /// # Ok::<(), strait::Error>(())
 /// ```
 pub struct Session {
-    pub(super) gpu: Gpu,
     pub(super) network: Network,
-    /// The network's tensors in their sets: a graph without nodes.
-    pub(super) tensors: Graph,
+    /// The network's tensors on the GPU.
+    pub(super) resident: Resident,
     pub(super) training: Training,
-    /// Buffers that outlive a step and are shared by all programs.
-    pub(super) shared: BTreeMap<Role, Buffer>,
-    pub(super) ring: Buffer,
-    pub(super) state: Buffer,
     /// Whether the frozen tensors are known: the scaling of the input, and what its corruption needs.
     pub(super) scaled: bool,
     /// Steps submitted.
@@ -56,7 +54,8 @@ pub struct Session {
     pub(super) best: Best,
     /// Whether steps were submitted of which nobody has read how they ended.
     pub(super) unread: bool,
-    pub(super) trainer: Option<Trainer>,
+    /// What takes its steps, once data is loaded.
+    pub(super) engine: Option<Engine>,
     pub(super) inference: BTreeMap<Purpose, Inference>,
     /// The tiles that were measured.
     pub(super) tuning: Arc<Tuning>,
@@ -68,7 +67,7 @@ type Rows = Arc<dyn Source>;
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let spec = self.network.spec();
-        f.debug_struct("Session").field("gpu", &self.gpu).field("spec", spec).field("step", &self.step).finish()
+        f.debug_struct("Session").field("gpu", self.gpu()).field("spec", spec).field("step", &self.step).finish()
     }
 }
 
@@ -80,7 +79,7 @@ impl Session {
     pub fn new(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
         let session = Session::blank(gpu, spec, training)?;
         for i in 0..session.network.params().len() {
-            session.write_tensor(Kept::Values, i, &session.network.initial_of(i, training.seed))?;
+            session.resident.write(Kept::Values, i, &session.network.initial_of(i, training.seed))?;
         }
         Ok(session)
     }
@@ -92,36 +91,12 @@ impl Session {
             return Err(Error::spec("precision", "f16", "f32 on a device without the feature SHADER_F16"));
         }
         let network = Network::new(spec)?.within(gpu.limits().binding_bytes);
-        let graph = network.tensors();
-        let values = |set: Set| {
-            // A set that is too large has one tensor.
-            let name = graph.tensors(set).first().map_or("", |tensor| &tensor.name);
-            let what = format!("{}, from {name} on", graph.set_name(set));
-            (Role::Arena(set.arena(Kept::Values)), what, graph.layout(set).bytes)
-        };
-        let mut wanted: Vec<(Role, String, u64)> = graph.sets().map(values).collect();
-        if !network.constants().is_empty() {
-            wanted.push((Role::Constants, "the frozen tensors".into(), Layout::new(network.constants()).bytes));
-        }
-        wanted.push((Role::Table, "table".into(), network.scalars().bytes()));
-        wanted.push((Role::Flags, "flags".into(), 16));
-        let (allowed, limit) = (gpu.limits().binding_bytes, "max_storage_buffer_binding_size");
-        if let Some((_, what, needs)) = wanted.iter().find(|(.., bytes)| *bytes > allowed) {
-            return Err(Error::Limit { what: what.clone(), needs: *needs, allowed, limit });
-        }
-        let mut shared = BTreeMap::new();
-        for (role, what, bytes) in wanted {
-            shared.insert(role, gpu.buffer(&what, bytes)?);
-        }
+        let resident = Resident::new(gpu, network.tensors())?;
         let scaled = network.constants().is_empty();
         let mut session = Session {
-            gpu: gpu.clone(),
-            ring: gpu.buffer("ring", (RING * TERMS * 4) as u64)?,
-            state: gpu.buffer("state", 64)?,
             network,
-            tensors: graph,
+            resident,
             training,
-            shared,
             scaled,
             step: 0,
             start: 0,
@@ -130,7 +105,7 @@ impl Session {
             look: false,
             best: Best::default(),
             unread: false,
-            trainer: None,
+            engine: None,
             inference: BTreeMap::new(),
             tuning: Arc::default(),
         };
@@ -153,7 +128,7 @@ impl Session {
 
     /// The device.
     pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+        &self.resident.gpu
     }
 
     /// Steps submitted so far.
@@ -171,7 +146,7 @@ impl Session {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        (0..self.network.params().len()).map(|i| self.read_tensor(Kept::Values, i)).collect()
+        self.resident.read_all(Kept::Values)
     }
 
     /// Reads one trainable tensor back, row-major, by its name.
@@ -192,7 +167,7 @@ impl Session {
             let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             return Err(Error::data("parameter", format!("{name:?}"), names.join(", ")));
         };
-        self.read_tensor(Kept::Values, at)
+        self.resident.read(Kept::Values, at)
     }
 
     /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`]. What early stopping has seen
@@ -201,31 +176,8 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        self.write_all(Kept::Values, "parameters", values)?;
+        self.resident.write_all(Kept::Values, "parameters", values)?;
         (self.best, self.look) = (Best::default(), false);
-        Ok(())
-    }
-
-    /// Writes something that is kept of all trainable tensors, row-major, where all of it is finite and fits.
-    pub(super) fn write_all(&self, kept: Kept, what: &str, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = self.network.params();
-        if values.len() != tensors.len() {
-            return Err(Error::data(what, values.len(), format!("{} tensors", tensors.len())));
-        }
-        for (tensor, values) in tensors.iter().zip(values) {
-            if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-                return Err(Error::data(&tensor.name, bad, "finite numbers"));
-            }
-        }
-        for (tensor, values) in tensors.iter().zip(values) {
-            let wanted = tensor.shape.elements(1);
-            if values.len() != wanted {
-                return Err(Error::data(&tensor.name, format!("{} values", values.len()), format!("{wanted} values")));
-            }
-        }
-        for (i, values) in values.iter().enumerate() {
-            self.write_tensor(kept, i, values)?;
-        }
         Ok(())
     }
 
@@ -237,7 +189,7 @@ impl Session {
     /// What every program of this session shares, for one that runs `graph`.
     pub(crate) fn buffers(&self, graph: &Graph) -> Result<&BTreeMap<Role, Buffer>> {
         self.check_known(graph)?;
-        Ok(&self.shared)
+        Ok(&self.resident.shared)
     }
 
     /// The number of rows in `values`, which must be whole and finite.
@@ -255,81 +207,8 @@ impl Session {
         }
     }
 
-    /// Makes the buffers that keep something of the parameters, where they are not there.
-    pub(super) fn keep(&mut self, kept: Kept) -> Result<()> {
-        let graph = &self.tensors;
-        for set in graph.sets() {
-            if let Entry::Vacant(e) = self.shared.entry(Role::Arena(set.arena(kept))) {
-                e.insert(self.gpu.buffer(&format!("{kept:?} of {}", graph.set_name(set)), graph.layout(set).bytes)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Where something that is kept of the i-th trainable tensor lies: the buffer, and the first value in it.
-    fn place(&self, kept: Kept, i: usize) -> Result<(&Buffer, usize)> {
-        let graph = &self.tensors;
-        let set = graph.set_of(i).ok_or_else(|| Error::Internal(format!("trainable tensor {i} is in no set")))?;
-        let offset = graph.layout(set).offsets[i - graph.members(set).start];
-        Ok((self.shared(Role::Arena(set.arena(kept)))?, offset as usize / 4))
-    }
-
-    /// Writes something that is kept of the i-th trainable tensor, row-major.
-    pub(super) fn write_tensor(&self, kept: Kept, i: usize, values: &[f32]) -> Result<()> {
-        let (buffer, first) = self.place(kept, i)?;
-        let tensor = &self.network.params()[i];
-        let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
-        let wanted = tensor.shape.elements(1);
-        if values.len() != wanted {
-            return Err(Error::data(&tensor.name, format!("{} values", values.len()), format!("{wanted} values")));
-        }
-        if columns == stride {
-            return self.gpu.write(buffer, first as u64 * 4, bytemuck::cast_slice(values));
-        }
-        let mut padded = vec![0.0; tensor.shape.blocks() * stride];
-        for (row, values) in padded.chunks_mut(stride).zip(values.chunks(columns)) {
-            row[..columns].copy_from_slice(values);
-        }
-        self.gpu.write(buffer, first as u64 * 4, bytemuck::cast_slice(&padded))
-    }
-
-    /// Reads something that is kept of the i-th trainable tensor, row-major.
-    pub(super) fn read_tensor(&self, kept: Kept, i: usize) -> Result<Vec<f32>> {
-        let (buffer, first) = self.place(kept, i)?;
-        let shape = &self.network.params()[i].shape;
-        let stored = self.gpu.read(buffer, first, shape.blocks() * shape.stride())?;
-        Ok(if shape.is_unpadded() { stored } else { shape.unpadded(&stored) })
-    }
-
-    /// Copies what is kept of the parameters over something else that is, on the device.
-    pub(super) fn copy_kept(&self, from: Kept, to: Kept) -> Result<()> {
-        let mut work = Vec::new();
-        for set in self.tensors.sets() {
-            let [from, to] = [from, to].map(|kept| self.shared(Role::Arena(set.arena(kept))));
-            work.push(Work::Copy(from?, to?));
-        }
-        self.gpu.submit(work)
-    }
-
-    pub(super) fn shared(&self, role: Role) -> Result<&Buffer> {
-        self.shared.get(&role).ok_or_else(|| Error::Internal(format!("the session has no {role:?}")))
-    }
-
-    /// The frozen tensors.
-    pub(super) fn constants(&self) -> Result<Vec<Vec<f32>>> {
-        let tensors = self.network.constants();
-        if tensors.is_empty() {
-            return Ok(vec![]);
-        }
-        let layout = Layout::new(tensors);
-        let packed = self.gpu.read(self.shared(Role::Constants)?, 0, layout.bytes as usize / 4)?;
-        layout.unpack(tensors, &packed)
-    }
-
     pub(super) fn set_constants(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = self.network.constants();
-        let packed = Layout::new(tensors).pack(tensors, values)?;
-        self.gpu.write(self.shared(Role::Constants)?, 0, bytemuck::cast_slice(&packed))?;
+        self.resident.set_constants(values)?;
         self.scaled = true;
         Ok(())
     }
@@ -352,12 +231,12 @@ impl Session {
         let source: Rows = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
-        let constants = if self.scaled { self.constants()? } else { self.learn_constants(&*train)? };
+        let constants = if self.scaled { self.resident.constants()? } else { self.learn_constants(&*train)? };
         self.check_labels(&*source)?;
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         self.check_range(&*train, &constants)?;
         self.settle(how).await?;
-        self.trainer = None;
+        self.engine = None;
         for penalty in &self.spec().penalties {
             if let Some(method) = penalty.method(self.spec()) {
                 log::info!("the {} penalty is computed by {method:?}", penalty.name());
@@ -367,7 +246,7 @@ impl Session {
         let other = self.rows.filter(|&of| begun && of != rows);
         let anew = self.over || other.is_some();
         let start = if anew { self.step } else { self.start };
-        let mut feed = Feed::new(&self.gpu, train, &self.training, start)?;
+        let mut feed = Feed::new(self.gpu(), train, &self.training, start)?;
         feed.seek(self.step);
         if let Some(of) = other {
             let done = self.step - self.start;
@@ -377,7 +256,18 @@ impl Session {
             (self.start, self.best, self.over, self.look) = (start, Best::default(), false, false);
         }
         self.rows = Some(rows);
-        self.trainer = Some(Trainer::new(self, feed, validation)?);
+        if self.training.early_stopping.is_some() {
+            self.resident.tensors.sets().try_for_each(|set| self.resident.keep(set, Kept::Best))?;
+        }
+        let steps = [self.training_step()?];
+        let epochs = feed.steps_per_epoch().saturating_mul(self.training.epochs);
+        let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
+        let (table, scalars) = (self.resident.buffer(Role::Table)?, self.network.scalars());
+        let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
+        let target = self.step_target(&feed);
+        let mut engine = Engine::new(&mut self.resident, feed, &steps, table, &target, self.step)?;
+        engine.validation = validation.map(|rows| Evaluation::new(self, rows)).transpose()?;
+        self.engine = Some(engine);
         if !self.scaled {
             self.set_constants(&constants)?;
         }
@@ -386,6 +276,14 @@ impl Session {
             self.validate(how).await?;
         }
         Ok(())
+    }
+
+    /// Its training as a step: the graph of its objective, and the update of all its sets.
+    pub(super) fn training_step(&self) -> Result<Step> {
+        let Training { optimizer, learning_rate, schedule, clip_norm, shuffle, .. } = self.training;
+        let graph = self.network.graph(Purpose::Train, shuffle)?;
+        let update = Update { sets: graph.sets().collect(), optimizer, learning_rate, schedule, clip_norm };
+        Ok(Step::new("", graph, [update]))
     }
 
     /// Fails where there are no rows, or none that fit the model.

@@ -1,13 +1,13 @@
 //! Taking steps, some at a time: for hosts that do so between their frames, and for whole runs.
 
 use super::divergence::Bad;
+use super::engine::{Engine, Steps};
 use super::progress::Best;
-use super::trainer::{Steps, TableWriter, Trainer};
+use super::resident::Resident;
 use super::{Objective, Progress, Session};
 use crate::error::{Error, Result};
 use crate::gpu::{Timed, Wait};
 use crate::graph::Kept;
-use crate::plan::Role;
 
 impl Session {
     /// Submits up to `steps` steps without waiting and returns how many were taken: none where two submits are in
@@ -27,7 +27,7 @@ impl Session {
         self.look &= matches!(taken, Ok(0));
         if let Ok(0) = taken {
             // Nothing was submitted that would have found it out.
-            self.gpu.alive()?;
+            self.gpu().alive()?;
         }
         taken
     }
@@ -37,8 +37,9 @@ impl Session {
     /// # Errors
     /// [`Error::Diverged`] as [`Session::fit`].
     pub fn progress(&mut self) -> Result<Option<Progress>> {
-        let Some(at) = self.oldest() else { return self.gpu.alive().map(|()| None) };
-        match self.trainer()?.readbacks[at].take()? {
+        let Some(at) = self.oldest() else { return self.gpu().alive().map(|()| None) };
+        let taken = self.engine()?.0.readbacks[at].take();
+        match self.readable(taken)? {
             Some(bytes) => self.received(&bytes).map(Some),
             None => Ok(None),
         }
@@ -46,34 +47,34 @@ impl Session {
 
     /// The dispatches of one training step, where data is loaded.
     pub fn dispatches_per_step(&self) -> Option<usize> {
-        self.trainer.as_ref().map(Trainer::dispatches)
+        self.engine.as_ref().map(Engine::dispatches)
     }
 
-    pub(super) fn trainer(&mut self) -> Result<&mut Trainer> {
-        let Some(trainer) = &mut self.trainer else {
+    /// What takes the steps, and what they run on.
+    pub(super) fn engine(&mut self) -> Result<(&mut Engine, &Resident)> {
+        let Some(engine) = &mut self.engine else {
             // A lost device may have been what it went with.
-            self.gpu.check()?;
+            self.resident.gpu.check()?;
             return Err(Error::data("training data", "none", "data given to Session::load or Session::fit"));
         };
-        Ok(trainer)
+        Ok((engine, &self.resident))
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.trainer.as_ref().map_or(0, |t| t.in_flight.len())
+        self.engine.as_ref().map_or(0, |t| t.in_flight.len())
     }
 
     fn oldest(&self) -> Option<usize> {
-        self.trainer.as_ref().and_then(|t| t.in_flight.front()).map(|s| s.readback)
+        self.engine.as_ref().and_then(|t| t.in_flight.front()).map(|s| s.readback)
     }
 
     pub(super) fn batch_rows(&mut self) -> Result<f64> {
-        Ok(self.trainer()?.feed.batch() as f64)
+        Ok(self.engine()?.0.feed.batch() as f64)
     }
 
     /// The step that the run ends with.
     pub(super) fn total_steps(&mut self) -> Result<u64> {
-        let (start, epochs) = (self.start, self.training.epochs);
-        Ok(self.trainer()?.feed.steps_per_epoch().saturating_mul(epochs).saturating_add(start))
+        Ok(self.engine()?.0.table.total)
     }
 
     /// Steps taken in this run.
@@ -84,10 +85,10 @@ impl Session {
     /// Steps that may still be submitted before the next validation, where there is one.
     pub(super) fn steps_left_in_epoch(&mut self) -> Result<Option<u64>> {
         let step = self.steps_of_run();
-        let trainer = self.trainer()?;
-        let per_epoch = trainer.feed.steps_per_epoch();
+        let (engine, _) = self.engine()?;
+        let per_epoch = engine.feed.steps_per_epoch();
         let ended = step > 0 && step.is_multiple_of(per_epoch);
-        Ok(trainer.validation.as_ref().map(|_| match ended && !trainer.in_flight.is_empty() {
+        Ok(engine.validation.as_ref().map(|_| match ended && !engine.in_flight.is_empty() {
             true => 0,
             false => per_epoch - step % per_epoch,
         }))
@@ -95,36 +96,28 @@ impl Session {
 
     pub(super) fn epoch_ended(&mut self) -> Result<bool> {
         let step = self.steps_of_run();
-        Ok(step.is_multiple_of(self.trainer()?.feed.steps_per_epoch()))
-    }
-
-    pub(super) fn table(&mut self) -> Result<TableWriter> {
-        let (table, training) = (self.shared(Role::Table)?.clone(), self.training);
-        let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
-        let (rows, width) = (self.network.scalars().rows() as u64, self.network.scalars().quads() * 4);
-        Ok(TableWriter { table, training, rows, width, ramps, start: self.start, total: self.total_steps()? })
+        Ok(step.is_multiple_of(self.engine()?.0.feed.steps_per_epoch()))
     }
 
     /// Submits up to so many steps, of a single one without the passes where its gradients are there already.
     pub(super) fn submit(&mut self, count: u64, apart: bool) -> Result<u64> {
-        let table = self.table()?;
-        let (gpu, state, ring) = (self.gpu.clone(), self.state.clone(), self.ring.clone());
         let steps = Steps { now: self.step, count, apart };
-        let (taken, asked) = self.trainer()?.submit(&gpu, &state, &ring, steps, &table)?;
+        let (engine, resident) = self.engine()?;
+        let (taken, asked) = engine.submit(resident, steps)?;
         self.step += taken;
         self.unread |= taken > 0;
         if asked.is_err() {
             // The steps are taken, but no report will tell how they ended. Loading data again finds out.
-            self.trainer = None;
+            self.engine = None;
         }
         asked.map(|()| taken)
     }
 
     /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took.
     pub(super) fn timed_steps(&mut self, steps: u64) -> Result<Vec<Vec<Timed>>> {
-        let table = self.table()?;
-        let (gpu, state, now) = (self.gpu.clone(), self.state.clone(), self.step);
-        let times = self.trainer()?.timed(&gpu, &state, now, steps, &table)?;
+        let now = self.step;
+        let (engine, resident) = self.engine()?;
+        let times = engine.timed(resident, now, steps)?;
         self.step += times.len() as u64;
         self.unread = true;
         Ok(times)
@@ -132,11 +125,11 @@ impl Session {
 
     /// Changes to faster kernels where that pays, behind the first report or at once. Compiling them takes a while.
     pub(super) fn hasten(&mut self, at_once: bool) -> Result<()> {
-        let (gpu, state) = (self.gpu.clone(), self.state.clone());
-        self.trainer()?.hasten(&gpu, &state, at_once)
+        let (engine, resident) = self.engine()?;
+        engine.hasten(resident, at_once)
     }
 
-    /// Waits for what is under way before its trainer goes, so that nothing it came to is lost: a step that went bad is
+    /// Waits for what is under way before its engine goes, so that nothing it came to is lost: a step that went bad is
     /// told, and an epoch of a run that ended is looked at. It may be dropped at any point and begun again.
     pub(super) async fn settle(&mut self, how: Wait) -> Result<()> {
         if self.unread {
@@ -144,11 +137,11 @@ impl Session {
                 return Err(self.stop_at(&bad));
             }
             self.unread = false;
-            if let Some(trainer) = &mut self.trainer {
-                trainer.forget();
+            if let Some(engine) = &mut self.engine {
+                engine.forget();
             }
         }
-        if self.look && self.trainer.is_some() {
+        if self.look && self.engine.is_some() {
             self.validate(how).await?;
         }
         Ok(())
@@ -157,25 +150,28 @@ impl Session {
     /// Goes back to what a bad step left, and says so.
     fn stop_at(&mut self, bad: &Bad) -> Error {
         // What is still in flight changes nothing any more.
-        (self.step, self.trainer, self.unread, self.look) = (bad.taken(), None, false, false);
+        (self.step, self.engine, self.unread, self.look) = (bad.taken(), None, false, false);
         self.diverged(bad)
     }
 
     pub(super) async fn next_report(&mut self, how: Wait) -> Result<Option<Progress>> {
         let Some(at) = self.oldest() else { return Ok(None) };
-        let bytes = self.trainer()?.readbacks[at].finish(how).await?;
+        let finished = self.engine()?.0.readbacks[at].finish(how).await;
+        let bytes = self.readable(finished)?;
         self.received(&bytes).map(Some)
     }
 
+    /// A report, or why it cannot be read: then nobody knows how its steps ended until data is loaded.
+    fn readable<R>(&mut self, report: Result<R>) -> Result<R> {
+        if report.is_err() {
+            self.engine = None;
+        }
+        report
+    }
+
     fn received(&mut self, bytes: &[u8]) -> Result<Progress> {
-        let table = self.table()?;
-        let trainer = self.trainer()?;
-        let submit = trainer.in_flight.pop_front().ok_or_else(|| Error::Internal("no submit in flight".into()))?;
-        match trainer.report(bytes, &submit)? {
-            Ok(progress) => {
-                let learning_rate = table.learning_rate(progress.step - 1);
-                Ok(Progress { total_steps: table.total, learning_rate, ..progress })
-            }
+        match self.engine()?.0.received(bytes)? {
+            Ok(progress) => Ok(progress),
             Err(bad) => Err(self.stop_at(&bad)),
         }
     }
@@ -187,8 +183,8 @@ impl Session {
 
     /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
     pub(super) async fn validate(&mut self, how: Wait) -> Result<Option<Objective>> {
-        let gpu = self.gpu.clone();
-        let Some(validation) = &mut self.trainer()?.validation else { return Ok(None) };
+        let gpu = self.gpu().clone();
+        let Some(validation) = &mut self.engine()?.0.validation else { return Ok(None) };
         let found = validation.run(&gpu, how).await;
         // A look that fails is told by this call, and not tried again: its data may be gone for good.
         self.look = false;
@@ -196,7 +192,7 @@ impl Session {
         let loss = found.loss;
         let margin = self.training.early_stopping.map_or(0.0, |e| e.min_delta);
         if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
-            self.copy_kept(Kept::Values, Kept::Best)?;
+            self.resident.copy(Kept::Values, Kept::Best)?;
             self.best = Best { validation: Some(loss), waited: 0 };
         } else {
             self.best.waited = self.best.waited.saturating_add(1);

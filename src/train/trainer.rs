@@ -1,313 +1,369 @@
-//! The trainer: what one run keeps on the GPU, several steps to a submit, at most two submits in flight, reports read
-//! behind them.
+//! The trainer of graphs of the caller's own: takes the steps of a run, phase after phase.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::divergence::Bad;
-use super::evaluate::Evaluation;
+use super::engine::{Engine, Steps, next_budget};
 use super::feed::Feed;
-use super::{Progress, Session};
-use crate::data::Source;
-use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Program, Readback, Timed, Work};
-use crate::graph::{Kept, Scalars, Set};
-use crate::kernel::{RING, TERMS};
-use crate::model::{Purpose, Ramp};
-use crate::plan::{Recording, Role, Target};
+use super::resident::{Resident, finite};
+use super::run::{Phase, Run, Step};
+use super::table::Table;
+use super::{Fit, Progress, Stop, Training};
+use crate::data::{Fixed, Source};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Wait};
+use crate::graph::{Kept, Tensor};
+use crate::plan::{Role, Target};
 
-/// The longest that a submit should keep the device busy: a host's frames and the system's watchdogs wait behind it.
-const SUBMIT: Duration = Duration::from_millis(50);
-
-/// Steps in one submit at most: several submits fit the ring.
-const STEPS: u64 = RING as u64 / 4;
-
-/// Operations in a whole run from which compiling faster kernels pays.
-const LONG_RUN: u64 = 10_000_000_000;
-
-/// Everything that one training run needs beside the session.
-pub(super) struct Trainer {
-    pub feed: Feed,
-    pub validation: Option<Evaluation>,
-    /// What one step runs, in order.
-    programs: [Program; 3],
-    /// What the first program gives way to after the first report: the same to the bit, but faster and longer to
-    /// compile.
-    faster: Option<Recording>,
-    /// Whether a first step was reported.
-    reported: bool,
-    /// The step whose gradients lie there and may be applied.
-    pub apart: Option<u64>,
-    terms: Vec<String>,
-    pub readbacks: Vec<Readback>,
-    pub in_flight: VecDeque<Submit>,
-    flags: Buffer,
-    begun: Instant,
-    /// When the last report arrived.
-    pub last: Instant,
-    /// Time spent in submitting since then.
-    submitting: Duration,
+/// A run on the GPU: what a [`crate::Session`] is for a spec, this is for graphs of the caller's own, for several that take
+/// turns, and for several phases.
+///
+/// An autoencoder without biases, and a second player that learns to tell its reconstructions from rows of the data, each with an
+/// optimizer of its own:
+///
+/// ```no_run
+/// use strait::graph::{NodeId, Set, Shape, Sink, Tensor, TensorSet};
+/// use strait::random::Draw;
+/// use strait::train::{Phase, Run, Step, Trainer, Update};
+/// use strait::{Gpu, Result, data};
+///
+/// let tensor = |name: &str, dims: &[usize]| Tensor { name: name.into(), shape: Shape::fixed(dims) };
+/// let autoencoder = TensorSet::new("autoencoder", vec![tensor("encoder", &[64, 8]), tensor("decoder", &[8, 64])]);
+/// let critic = TensorSet::new("critic", vec![tensor("weight", &[64, 1])]);
+/// let mut run = Run::new(vec![autoencoder, critic], vec![])?;
+///
+/// // log(1 + exp(x)) of how much the critic takes rows for data, with the sign that its player wants.
+/// let told = |g: &mut strait::graph::Graph, rows: NodeId, sign: f64| -> Result<NodeId> {
+///     let weight = g.param(2)?;
+///     let score = g.matmul(rows, weight, false, false)?;
+///     let cost = g.map([score], |[s]| (sign * s).softplus())?;
+///     g.batch_mean(cost)
+/// };
+/// let steps = [("critic", vec![2]), ("autoencoder", vec![0, 1])].map(|(name, trained)| -> Result<Step> {
+///     let mut g = run.graph();
+///     let x = g.gather(64, true);
+///     let (encoder, decoder) = (g.param(0)?, g.param(1)?);
+///     let code = g.matmul(x, encoder, false, false)?;
+///     let reconstruction = g.matmul(code, decoder, false, false)?;
+///     let objective = match name {
+///         "critic" => {
+///             let (real, made) = (told(&mut g, x, -1.0)?, told(&mut g, reconstruction, 1.0)?);
+///             g.map([real, made], |[a, b]| a + b)?
+///         }
+///         _ => {
+///             let error = g.map([reconstruction, x], |[r, x]| (r - x).square())?;
+///             let (error, fooled) = (g.batch_mean(error)?, told(&mut g, reconstruction, -1.0)?);
+///             g.map([error, fooled], |[a, b]| a + 0.1 * b)?
+///         }
+///     };
+///     g.term("objective", objective);
+///     let wanted = trained.iter().map(|&i| g.param(i)).collect::<Result<Vec<_>>>()?;
+///     for (i, gradient) in trained.iter().zip(g.gradient(objective, &wanted)?) {
+///         g.sink(Sink::Gradient(*i), gradient);
+///     }
+///     Ok(Step::new(name, g, [Update::adam([Set(usize::from(name == "critic"))], 1e-3)]))
+/// });
+/// let [critic, autoencoder] = steps;
+/// run.phases = vec![Phase { epochs: 5, ..Phase::new("both", [critic?, autoencoder?]) }];
+///
+/// let mut trainer = Trainer::new(&Gpu::new()?, run)?;
+/// let normal = |(i, tensor): (usize, &Tensor)| -> Vec<f32> {
+///     let draw = Draw { seed: 0, stream: i as u32, step: 0 };
+///     (0..tensor.shape.elements(1)).map(|at| 0.1 * draw.normal(at, 0) as f32).collect()
+/// };
+/// let initial: Vec<Vec<f32>> = trainer.tensors().iter().enumerate().map(normal).collect();
+/// trainer.set_parameters(&initial)?;
+/// for report in trainer.fit(data::digits()?)?.history {
+///     println!("epoch {}: {:?}", report.epoch, report.terms);
+/// }
+/// # Ok::<(), strait::Error>(())
+/// ```
+pub struct Trainer {
+    run: Run,
+    resident: Resident,
+    /// The current phase, and the steps of it that were submitted.
+    phase: usize,
+    step: u64,
+    /// The rows that the phase began with.
+    rows: Option<usize>,
+    /// Whether steps were submitted of which no report will tell how they ended.
+    unread: bool,
+    engine: Option<Engine>,
 }
 
-/// Steps that are to be taken.
-#[derive(Clone, Copy)]
-pub(super) struct Steps {
-    /// Steps taken before them.
-    pub now: u64,
-    pub count: u64,
-    /// Whether the gradients of a single one are there already.
-    pub apart: bool,
-}
-
-/// A submit whose report has not been read.
-pub(super) struct Submit {
-    pub readback: usize,
-    first: u64,
-    steps: u64,
-    rows: u64,
-    epoch: u64,
-    /// How long the call took: a driver that runs shaders on the calling thread does the work in it.
-    took: Duration,
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let phase = self.phase().map(|phase| phase.name.as_str());
+        f.debug_struct("Trainer").field("gpu", self.gpu()).field("phase", &phase).field("step", &self.step).finish()
+    }
 }
 
 impl Trainer {
-    pub fn new(session: &mut Session, feed: Feed, validation: Option<Arc<dyn Source>>) -> Result<Trainer> {
-        let gpu = session.gpu.clone();
-        let (first, second) = session.training.optimizer.moments();
-        let best = session.training.early_stopping.is_some();
-        let wanted = [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second), (Kept::Best, best)];
-        for (kept, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-            session.keep(kept)?;
+    /// A run before its first step. All tensors are 0.
+    ///
+    /// # Errors
+    /// As [`Run::check`]; [`Error::Limit`] where the adapter cannot hold its tensors.
+    pub fn new(gpu: &Gpu, run: Run) -> Result<Trainer> {
+        run.check()?;
+        let resident = Resident::new(gpu, run.tensors()?)?;
+        Ok(Trainer { run, resident, phase: 0, step: 0, rows: None, unread: false, engine: None })
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.resident.gpu
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The current phase, or the one that the next call of [`Trainer::load`] begins; none where all are over.
+    pub fn phase(&self) -> Option<&Phase> {
+        self.run.phases.get(self.phase + usize::from(self.over()))
+    }
+
+    /// Steps of the current phase that were submitted: those of all its graphs.
+    pub fn steps(&self) -> u64 {
+        if self.over() { 0 } else { self.step }
+    }
+
+    /// The trainable tensors, one set after the other.
+    pub fn tensors(&self) -> &[Tensor] {
+        self.resident.params()
+    }
+
+    /// Reads the trainable tensors back, row-major, in the order of [`Trainer::tensors`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] or [`Error::DeviceLost`].
+    pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
+        self.resident.read_all(Kept::Values)
+    }
+
+    /// Replaces the trainable tensors, row-major, in the order of [`Trainer::tensors`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
+    pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        self.resident.write_all(Kept::Values, "parameters", values)
+    }
+
+    /// Replaces the frozen tensors, row-major, in the order that the run names them.
+    ///
+    /// # Errors
+    /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
+    pub fn set_constants(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        let tensors = &self.resident.tensors.constants;
+        if values.len() != tensors.len() {
+            return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
-        session.shared.insert(Role::Data, feed.buffer.clone());
-        let graph = session.network.graph(Purpose::Train, session.training.shuffle)?;
-        let target = session.step_target(&feed);
-        let recording = Recording::new(&graph, Target { quick: true, ..target.clone() })?;
-        let faster = Recording::new(&graph, target)?;
-        let flops = faster.cost().flops;
-        let taken = session.step.saturating_sub(session.start);
-        let steps = feed.steps_per_epoch().saturating_mul(session.training.epochs).saturating_sub(taken);
-        let pays = faster.dispatches != recording.dispatches && flops.saturating_mul(steps) >= LONG_RUN;
-        let forward = Program::new(&gpu, &recording, &session.state, &session.shared)?;
-        let sets: Vec<Set> = graph.sets().collect();
-        let update = session.training.optimizer.update_of(&session.tensors, &sets, session.training.clip_norm)?;
-        let update = Recording::new(&update, Target::of(&gpu, 1))?;
-        let update = Program::new(&gpu, &update, &session.state, &session.shared)?;
-        let (terms, flags) = (forward.buffer(Role::Terms)?, session.shared(Role::Flags)?.clone());
-        gpu.write(&flags, 0, &[0; 16])?;
-        gpu.write(&session.state, 0, &[0; 64])?;
-        let finish = Program::finish(&gpu, &session.state, terms, &session.ring, &flags, graph.terms().len() as u32)?;
-        let bytes = session.ring.bytes() + session.state.bytes() + flags.bytes();
-        Ok(Trainer {
-            feed,
-            validation: validation.map(|rows| Evaluation::new(session, rows)).transpose()?,
-            programs: [forward, finish, update],
-            faster: pays.then_some(faster),
-            reported: false,
-            apart: None,
-            terms: graph.terms().to_vec(),
-            readbacks: (0..2).map(|_| Readback::new(&gpu, bytes)).collect::<Result<_>>()?,
-            in_flight: VecDeque::new(),
-            flags,
-            begun: Instant::now(),
-            last: Instant::now(),
-            submitting: Duration::ZERO,
-        })
+        finite(tensors, values)?;
+        self.resident.set_constants(values)
     }
 
-    /// The buffers it holds, shared or not.
-    pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
-        let readbacks = self.readbacks.iter().map(|readback| (None, readback.buffer()));
-        let validation = self.validation.iter().flat_map(Evaluation::held);
-        self.programs.iter().flat_map(Program::held).chain(readbacks).chain(validation)
-    }
-
-    /// Dispatches of one step.
-    pub fn dispatches(&self) -> usize {
-        self.programs.iter().map(Program::dispatches).sum()
-    }
-
-    /// Changes to another plan of the same step at once.
-    pub fn replan(&mut self, gpu: &Gpu, state: &Buffer, recording: Recording) -> Result<()> {
-        self.faster = Some(recording);
-        self.hasten(gpu, state, true)
-    }
-
-    /// Changes to faster kernels where that pays, once a first step was reported or at once.
-    pub fn hasten(&mut self, gpu: &Gpu, state: &Buffer, at_once: bool) -> Result<()> {
-        if let Some(faster) = self.faster.take_if(|_| self.reported || at_once) {
-            // What passes between dispatches is laid out anew.
-            let mut shared = self.programs[0].buffers().clone();
-            shared.retain(|role, _| !role.is_slot());
-            self.programs[0] = Program::new(gpu, &faster, state, &shared)?;
+    /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next one,
+    /// whose steps are counted from 0 and whose moments are 0. Steps that are under way come to their end first.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the graphs
+    /// gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device cannot hold them; [`Error::Diverged`] where one of the steps under way went
+    /// bad. It is told once: loading again goes on from there.
+    pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
+        let source: Arc<dyn Source> = Arc::new(Fixed::new(data.into()));
+        while self.reported()?.is_some() {}
+        if self.unread {
+            self.unread = false;
+            if let Some(bad) = pollster::block_on(self.resident.bad(self.step, Wait::Block))? {
+                return Err(self.diverged(&bad));
+            }
         }
-        Ok(())
-    }
-
-    /// The place for another report; none where two submits are in flight.
-    pub fn free(&self) -> Option<usize> {
-        self.readbacks.iter().position(|readback| !readback.busy())
-    }
-
-    /// Forgets gradients that nobody applied, and whether they were bad: those of the steps that come are others.
-    fn drop_gradients(&mut self, gpu: &Gpu) -> Result<()> {
-        match self.apart.take() {
-            Some(_) => gpu.write(&self.flags, 4, &[0; 4]),
-            None => Ok(()),
-        }
-    }
-
-    /// Submits the forward and backward passes of the step after `now` others, and neither its end nor its update.
-    pub fn backward(&mut self, gpu: &Gpu, state: &Buffer, now: u64, table: &TableWriter) -> Result<()> {
-        self.feed.place(gpu, state)?;
-        table.write(gpu, now, 1)?;
-        self.drop_gradients(gpu)?;
-        let [passes, ..] = &self.programs;
-        gpu.submit([Work::Run(passes)])?;
-        self.apart = Some(now);
-        Ok(())
-    }
-
-    /// Submits up to `steps.count` steps and returns how many: fewer where the data must be moved on first, none where two
-    /// submits are in flight. What comes with it is the error where those steps are taken but cannot be reported.
-    pub fn submit(
-        &mut self,
-        gpu: &Gpu,
-        state: &Buffer,
-        ring: &Buffer,
-        steps: Steps,
-        table: &TableWriter,
-    ) -> Result<(u64, Result<()>)> {
-        let Some(readback) = self.free() else { return Ok((0, Ok(()))) };
-        let Steps { now, count, apart } = steps;
-        self.feed.place(gpu, state)?;
-        let steps = count.min(STEPS).min(self.feed.steps_left());
-        if steps == 0 {
-            return Ok((0, Ok(())));
-        }
-        table.write(gpu, now, steps)?;
-        match apart {
-            true => self.apart = None,
-            false => self.drop_gradients(gpu)?,
-        }
-        let begun = Instant::now();
-        let step = self.programs.iter().skip(apart.into()).map(Work::Run);
-        gpu.submit((0..steps).flat_map(|_| step.clone()))?;
-        let parts = [ring, state, &self.flags].map(|buffer| (buffer, 0..buffer.bytes()));
-        let asked = self.readbacks[readback].start(&parts);
-        let took = begun.elapsed();
-        self.submitting += took;
-        self.feed.advance(steps);
-        let (rows, epoch) = (steps * self.feed.batch() as u64, self.feed.epoch());
-        self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, took });
-        Ok((steps, asked))
-    }
-
-    /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took.
-    pub fn timed(
-        &mut self,
-        gpu: &Gpu,
-        state: &Buffer,
-        now: u64,
-        steps: u64,
-        table: &TableWriter,
-    ) -> Result<Vec<Vec<Timed>>> {
-        self.feed.place(gpu, state)?;
-        let steps = steps.min(STEPS).min(self.feed.steps_left());
-        table.write(gpu, now, steps)?;
-        self.drop_gradients(gpu)?;
-        let programs: Vec<&Program> = (0..steps).flat_map(|_| &self.programs).collect();
-        let times = gpu.timed(&programs)?;
-        self.feed.advance(steps);
-        Ok(times.chunks(self.dispatches()).map(<[Timed]>::to_vec).collect())
-    }
-
-    /// Forgets the reports that nobody has read.
-    pub fn forget(&mut self) {
-        self.in_flight.clear();
-        self.readbacks.iter_mut().for_each(Readback::discard);
-    }
-
-    /// The report of a submit, or what went bad in it: its terms and the state behind it.
-    pub fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<std::result::Result<Progress, Bad>> {
-        self.reported = true;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
-        let (ring, state) = words.split_at(RING * TERMS);
-        if let Some(bad) = Bad::find(state, submit.first)? {
-            return Ok(Err(bad));
-        }
-        let mean = |term: usize| {
-            let at = |step: u64| f64::from(f32::from_bits(ring[step as usize % RING * TERMS + term]));
-            (submit.first..submit.first + submit.steps).map(at).sum::<f64>() / submit.steps as f64
+        let Some(phase) = self.phase() else {
+            let found = format!("{:?} is over", self.run.phases.last().map_or("", |phase| &phase.name));
+            return Err(Error::spec("phases", found, "another phase after it"));
         };
-        let terms: Vec<(String, f64)> = self.terms.iter().enumerate().map(|(i, n)| (n.clone(), mean(i))).collect();
-        // What ran in the calls since the last report belongs to later submits, what ran in this one's call to it.
-        let waited = self.last.elapsed().saturating_sub(self.submitting);
-        let elapsed = (waited + submit.took).as_secs_f64();
-        (self.last, self.submitting) = (Instant::now(), Duration::ZERO);
-        Ok(Ok(Progress {
-            step: submit.first + submit.steps,
-            total_steps: 0,
-            epoch: submit.epoch,
-            loss: terms.iter().map(|(_, v)| v).sum(),
-            terms,
-            validation: None,
-            learning_rate: 0.0,
-            rows_per_second: submit.rows as f64 / elapsed,
-            elapsed: self.begun.elapsed(),
-        }))
-    }
-}
-
-const _: () = assert!(RING == Scalars::STEPS, "a row for every step that reports tell apart");
-const _: () = assert!(STEPS as usize <= Scalars::FEWEST, "a row for every step of a submit");
-
-/// Writes the scalars of steps to come.
-pub(super) struct TableWriter {
-    pub table: Buffer,
-    pub training: super::Training,
-    /// Rows of the table, and values of a row.
-    pub rows: u64,
-    pub width: usize,
-    /// The coefficients that have ramps, in the order of their scalars, each with its own value.
-    pub ramps: Vec<(Ramp, f64)>,
-    /// The steps at which the run starts and ends.
-    pub start: u64,
-    pub total: u64,
-}
-
-impl TableWriter {
-    fn write(&self, gpu: &Gpu, first: u64, steps: u64) -> Result<()> {
-        let TableWriter { rows, width, .. } = *self;
-        let mut step = first;
-        while step < first + steps {
-            let at = step % rows;
-            let end = step + (first + steps - step).min(rows - at);
-            let values: Vec<f32> = (step..end).flat_map(|s| self.row(s)).collect();
-            gpu.write(&self.table, at * width as u64 * 4, bytemuck::cast_slice(&values))?;
-            step = end;
+        let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
+        if source.columns() != columns {
+            let allowed = format!("{columns}, what the graphs of the phase {:?} gather", phase.name);
+            return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
         }
+        if source.rows() == 0 {
+            return Err(Error::data(format!("{}: rows", source.name()), 0, "1 or more"));
+        }
+        let rows = source.rows();
+        if let Some(begun) = self.rows.filter(|&begun| self.steps() > 0 && begun != rows) {
+            let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
+            return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
+        }
+        let &Phase { batch, epochs, drop_last, .. } = phase;
+        let number = self.phase + usize::from(self.over());
+        let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
+        let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
+        let mut feed = Feed::new(self.gpu(), source, &order, 0)?;
+        if self.over() {
+            (self.phase, self.step) = (number, 0);
+        }
+        (self.engine, self.rows) = (None, Some(rows));
+        if self.step == 0 {
+            self.resident.shared.retain(
+                |role, _| !matches!(role, Role::Arena(arena) if matches!(arena.kept, Kept::First | Kept::Second)),
+            );
+        }
+        let (gpu, scalars) = (&self.resident.gpu, self.resident.tensors.scalars());
+        let steps = &self.run.phases[self.phase].steps;
+        let total = feed.steps_per_epoch().saturating_mul(epochs);
+        let table = self.resident.buffer(Role::Table)?;
+        let table = Table::new(table, scalars, steps, self.run.ramps().to_vec(), [0, total])?;
+        feed.seek(self.step / table.turn.len() as u64);
+        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(gpu, feed.batch()) };
+        self.engine = Some(Engine::new(&mut self.resident, feed, steps, table, &target, self.step)?);
         Ok(())
     }
 
-    /// The scalars of a step, in order, padded to the width of a row.
-    fn row(&self, step: u64) -> Vec<f32> {
-        let part = (step - self.start) as f64 / (self.total - self.start) as f64;
-        let update = self.training.optimizer.scalars(step, self.learning_rate(step));
-        let ramps = self.ramps.iter().map(|(ramp, to)| ramp.value(*to, part));
-        let mut row: Vec<f32> = update.into_iter().chain(ramps).map(|value| value as f32).collect();
-        row.resize(self.width, 0.0);
-        row
+    /// Submits up to so many steps of the current phase without waiting and returns how many were taken: none where two
+    /// submits are in flight or the phase is over. It may end in the middle of a turn. It compiles nothing, so it keeps to the
+    /// kernels that [`Trainer::load`] made; [`Trainer::fit`] changes to faster ones where that pays.
+    ///
+    /// # Errors
+    /// [`Error::Data`] before [`Trainer::load`]; [`Error::Device`] and [`Error::DeviceLost`].
+    pub fn step(&mut self, steps: u64) -> Result<u64> {
+        let now = self.step;
+        let engine = self.engine()?;
+        let left = engine.table.total_steps().saturating_sub(now);
+        let count = steps.min(left);
+        let Some(engine) = &mut self.engine else { return Ok(0) };
+        let (taken, asked) = engine.submit(&self.resident, Steps { now, count, apart: false })?;
+        self.step += taken;
+        if asked.is_err() {
+            // The steps are taken, but no report will tell how they ended. Loading data finds out.
+            (self.engine, self.unread) = (None, true);
+        }
+        if taken == 0 {
+            // Nothing was submitted that would have found it out.
+            self.resident.gpu.alive()?;
+        }
+        asked.map(|()| taken)
     }
 
-    pub fn learning_rate(&self, step: u64) -> f64 {
-        self.training.learning_rate * self.training.schedule.factor(step - self.start, self.total - self.start)
+    /// The report of the oldest submit, if it has arrived; never waits. Terms are called by their step and their own name, each
+    /// the mean over the times that its step was taken since the last report; the loss is their sum. `total_steps` is that of
+    /// the phase.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where a term or a gradient is not finite: the parameters are then those before the bad step, and the
+    /// run goes on there once data is loaded. Or where an update is not: what was not finite of it was not written, the rest
+    /// was, and the run goes on after that step.
+    pub fn progress(&mut self) -> Result<Option<Progress>> {
+        let Some(engine) = &mut self.engine else { return self.resident.gpu.alive().map(|()| None) };
+        let Some(at) = engine.in_flight.front().map(|submit| submit.readback) else {
+            return self.resident.gpu.alive().map(|()| None);
+        };
+        let taken = engine.readbacks[at].take();
+        match self.readable(taken)? {
+            Some(bytes) => self.received(&bytes).map(Some),
+            None => Ok(None),
+        }
     }
-}
 
-/// Steps for the next submit, from the time the last ones took.
-pub(super) fn next_budget(steps: u64, seconds: f64) -> u64 {
-    let each = seconds / steps.max(1) as f64;
-    ((SUBMIT.as_secs_f64() / each.max(1e-9)) as u64).clamp(1, STEPS).min(steps * 4)
+    /// Takes what is left of the current phase, or all of the next one where that is over.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`] and [`Trainer::progress`].
+    pub fn fit(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Fit> {
+        let begun = Instant::now();
+        self.load(data)?;
+        let (from, mut first_step, mut history) = (self.step, Duration::ZERO, Vec::<Progress>::new());
+        // Whole turns, so that every step of one is reported as often as it is taken.
+        let turn = self.engine()?.table.turn.len() as u64;
+        let (mut budget, mut last, mut done) = (turn - self.step % turn, None, self.step);
+        while !self.over() {
+            let engine = self.engine.as_mut().ok_or_else(|| Error::Internal("no engine after load".into()))?;
+            engine.hasten(&self.resident, false)?;
+            while self.step(budget)? > 0 {
+                budget = budget.max(turn);
+            }
+            let Some(progress) = self.reported()? else {
+                return Err(Error::Internal("no step was taken and none is under way".into()));
+            };
+            if first_step.is_zero() {
+                first_step = begun.elapsed();
+            } else {
+                let steps = progress.step - done;
+                budget = (next_budget(steps, self.seconds(steps, &progress)) / turn).max(1) * turn;
+            }
+            done = progress.step;
+            last = None;
+            if history.last().is_none_or(|kept| kept.epoch != progress.epoch) {
+                history.push(progress);
+            } else {
+                last = Some(progress);
+            }
+        }
+        history.extend(last);
+        let steps = done - from;
+        Ok(Fit { history, steps, stop: Stop::Done, best_validation: None, first_step, elapsed: begun.elapsed() })
+    }
+
+    /// How long so many steps took by a report.
+    fn seconds(&self, steps: u64, progress: &Progress) -> f64 {
+        let (batch, turn) = self.engine.as_ref().map_or((0, 1), |e| (e.feed.batch(), e.table.turn.len()));
+        steps as f64 * batch as f64 / turn as f64 / progress.rows_per_second
+    }
+
+    fn engine(&mut self) -> Result<&mut Engine> {
+        match &mut self.engine {
+            Some(engine) => Ok(engine),
+            None => {
+                self.resident.gpu.check()?;
+                Err(Error::data("training data", "none", "data given to Trainer::load or Trainer::fit"))
+            }
+        }
+    }
+
+    /// Whether all steps of the phase were taken and reported.
+    fn over(&self) -> bool {
+        let ended = |engine: &Engine| engine.in_flight.is_empty() && self.step >= engine.table.total_steps();
+        self.engine.as_ref().is_some_and(ended)
+    }
+
+    /// Waits for the next report; none where no submit is in flight.
+    fn reported(&mut self) -> Result<Option<Progress>> {
+        let Some(engine) = &mut self.engine else { return Ok(None) };
+        let Some(at) = engine.in_flight.front().map(|submit| submit.readback) else { return Ok(None) };
+        let waited = engine.readbacks[at].wait();
+        let bytes = self.readable(waited)?;
+        self.received(&bytes).map(Some)
+    }
+
+    fn received(&mut self, bytes: &[u8]) -> Result<Progress> {
+        let engine = self.engine()?;
+        match engine.received(bytes)? {
+            Ok(progress) => Ok(progress),
+            Err(bad) => Err(self.diverged(&bad)),
+        }
+    }
+
+    /// A report, or why it cannot be read: then nobody knows how its steps ended until data is loaded.
+    fn readable<R>(&mut self, report: Result<R>) -> Result<R> {
+        if report.is_err() {
+            (self.engine, self.unread) = (None, true);
+        }
+        report
+    }
+
+    /// Goes back to what a bad step left, and says which it was and what of it went bad.
+    fn diverged(&mut self, bad: &Bad) -> Error {
+        // What is still in flight changes nothing any more.
+        (self.step, self.engine) = (bad.taken(), None);
+        let steps = self.run.phases.get(self.phase).map_or(&[][..], |phase| &phase.steps);
+        let turn: Vec<&Step> = steps.iter().flat_map(|step| std::iter::repeat_n(step, step.repeat as usize)).collect();
+        let step = turn.get((bad.step % turn.len().max(1) as u64) as usize);
+        let what = match bad.named() {
+            Ok(name) => name,
+            Err(term) => step.and_then(|step| step.graph.terms().get(term)).map_or("", String::as_str),
+        };
+        Error::Diverged { step: bad.step, term: format!("{}.{what}", step.map_or("", |step| &step.name)) }
+    }
 }

@@ -101,7 +101,7 @@ impl Session {
     /// [`Error::Limit`] where the step does not fit the adapter; [`Error::Diverged`] where one of the steps under way
     /// went bad; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn tune(&mut self, budget: Duration) -> Result<Trials> {
-        self.gpu.alive()?;
+        self.gpu().alive()?;
         let begun = Instant::now();
         let left = || budget.saturating_sub(begun.elapsed());
         pollster::block_on(self.settle(Wait::Block))?;
@@ -110,7 +110,7 @@ impl Session {
             if left().is_zero() {
                 break;
             }
-            trials.extend(trial(&self.gpu, product, default, &left)?);
+            trials.extend(trial(self.gpu(), product, default, &left)?);
         }
         if !trials.is_empty() {
             let mut tuning = Tuning::clone(&self.tuning);
@@ -122,8 +122,8 @@ impl Session {
 
     /// The products of a training step that the tuning does not name, the most expensive first, with their tiles.
     fn untuned(&self) -> Result<Vec<(Product, Tile)>> {
-        let target = match &self.trainer {
-            Some(trainer) => self.step_target(&trainer.feed),
+        let target = match &self.engine {
+            Some(engine) => self.step_target(&engine.feed),
             None => self.target(self.training.batch),
         };
         let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;

@@ -39,7 +39,7 @@ impl Session {
     /// of the steps under way went bad; [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where the step cannot
     /// be made anew. The tuning before then stays.
     pub fn use_tuning(&mut self, tuning: Tuning) -> Result<()> {
-        tuning.check(&Target::of(&self.gpu, 1))?;
+        tuning.check(&Target::of(self.gpu(), 1))?;
         pollster::block_on(self.settle(Wait::Block))?;
         let before = std::mem::replace(&mut self.tuning, Arc::new(tuning));
         let planned = self.replan();
@@ -52,16 +52,16 @@ impl Session {
 
     /// Plans the step anew, where data is loaded.
     fn replan(&mut self) -> Result<()> {
-        let Some(trainer) = &self.trainer else { return Ok(()) };
+        let Some(engine) = &self.engine else { return Ok(()) };
         let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
-        let recording = Recording::new(&graph, self.step_target(&trainer.feed))?;
-        let (gpu, state) = (self.gpu.clone(), self.state.clone());
-        self.trainer()?.replan(&gpu, &state, recording)
+        let recording = Recording::new(&graph, self.step_target(&engine.feed))?;
+        let (engine, resident) = self.engine()?;
+        engine.replan(resident, 0, recording)
     }
 
     /// What this session plans for: batches of up to `rows` rows.
     pub(crate) fn target(&self, rows: usize) -> Target {
-        Target { tuning: Some(self.tuning.clone()), ..Target::of(&self.gpu, rows) }
+        Target { tuning: Some(self.tuning.clone()), ..Target::of(self.gpu(), rows) }
     }
 
     /// The same for the batches of a feed.

@@ -128,7 +128,7 @@ fn names_are_those_of_a_spec() {
         assert_eq!(serde_json::to_value(activation).unwrap(), activation.name());
     }
     for loss in Loss::ALL {
-        let written = serde_json::to_value(loss).unwrap();
+        let written = serde_json::to_value(&loss).unwrap();
         // What has parameters is an object with the name as its key.
         assert!(written == loss.name() || written.get(loss.name()).is_some(), "{written}");
     }

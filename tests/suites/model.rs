@@ -80,7 +80,7 @@ fn the_training_options_come_back_from_json() {
 fn what_a_short_spec_means() {
     let spec = Spec::from_toml("input = 4\n[[encoder]]\nunits = 2\n[[decoder]]\nunits = 4\n").unwrap();
     assert_eq!(spec, Spec::symmetric(&[4, 2], Activation::Identity));
-    assert_eq!((spec.loss, spec.tied, spec.weight_decay), (Loss::Mse, false, 0.0));
+    assert_eq!((&spec.loss, spec.tied, spec.weight_decay), (&Loss::Mse, false, 0.0));
     assert_eq!((spec.scaling, &spec.corruption, spec.code()), (Scaling::None, &Corruption::None, 2));
 }
 

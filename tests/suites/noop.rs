@@ -61,7 +61,8 @@ fn plans_are_valid_at_default_limits_and_without_features() {
                 }
                 let ring = gpu.buffer("ring", 1024 * 32).unwrap();
                 programs.push(
-                    Program::finish(&gpu, &state, &shared[&Role::Terms], &ring, &shared[&Role::Flags], 1).unwrap(),
+                    Program::finish(&gpu, &state, &shared[&Role::Terms], &ring, &shared[&Role::Flags], 1, true)
+                        .unwrap(),
                 );
                 gpu.submit(programs.iter().map(Work::Run)).expect("a submission");
                 gpu.wait().expect("no error");
@@ -116,6 +117,6 @@ fn a_device_with_few_bindings_is_refused_by_name() {
     let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor { required_limits, ..Default::default() });
     let gpu = Gpu::adopt(device, queue);
     let [state, terms, ring, flags] = ["state", "terms", "ring", "flags"].map(|l| gpu.buffer(l, 64).unwrap());
-    let refused = Program::finish(&gpu, &state, &terms, &ring, &flags, 1);
+    let refused = Program::finish(&gpu, &state, &terms, &ring, &flags, 1, true);
     assert!(matches!(refused, Err(Error::Limit { needs: 4, allowed: 3, .. })), "{refused:?}");
 }

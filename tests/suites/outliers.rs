@@ -241,7 +241,7 @@ fn a_loss_too_large_for_f32_is_infinite() {
         Loss::Softmax { classes: 2 },
     ];
     for loss in losses {
-        let mut session = Session::new(&gpu(), &base().loss(loss), still()).unwrap();
+        let mut session = Session::new(&gpu(), &base().loss(loss.clone()), still()).unwrap();
         let scores = session.score(&far).unwrap();
         assert!(scores[0].is_finite(), "{loss:?}: {scores:?}");
         // The mean of eight (1e19)² is not beyond f32, their sum is.

@@ -9,7 +9,8 @@ use crate::what_this_device_lacks::{Need, has};
 use strait::model::{Network, Purpose, Supervised};
 use strait::plan::{Recording, Target};
 use strait::{
-    Activation, Corruption, Curve, Data, Error, Loss, Optimizer, Penalty, Precision, Ramp, Session, Spec, Training,
+    Activation, Corruption, Curve, Data, Error, Latent, Loss, Optimizer, Penalty, Precision, Ramp, Session, Spec,
+    Training,
 };
 
 /// A model with every weight that may have a ramp, each other than 1.
@@ -199,6 +200,80 @@ fn noise_follows() {
     assert_eq!(refused(walk, "corruption.sigma", from(0.0)), "ramps[\"corruption.sigma\"].from");
 }
 
+/// Coefficients that are no weights: what a step reports is what one reports whose coefficient is the formula's value, and so are its
+/// gradients.
+#[test]
+fn coefficients_follow() {
+    let training = Training { learning_rate: 1e-30, ..training() };
+    let plain = || Spec::symmetric(&[4, 3, 2], Activation::Tanh).code_activation(Activation::Sigmoid);
+    let penalised = |penalty: Penalty| plain().penalty(penalty);
+    let sparse = || Spec::symmetric(&[4, 6], Activation::Tanh).loss(Loss::SquaredError);
+    let predictive = |weight, gamma| Spec { latent: Latent::PredictiveSparse { weight, gamma, steps: 5 }, ..sparse() };
+    type Of<'a> = Box<dyn Fn(f64) -> Spec + 'a>;
+    let cases: Vec<(&str, f64, f64, Of<'_>)> = vec![
+        ("penalties[0].nu", 0.5, 3.0, Box::new(|nu| penalised(Penalty::StudentT { weight: 0.4, nu, layer: None }))),
+        (
+            "penalties[0].rho",
+            0.05,
+            0.5,
+            Box::new(|rho| penalised(Penalty::KlSparsity { weight: 0.4, rho, layer: None })),
+        ),
+        (
+            "penalties[0].rho",
+            0.5,
+            0.1,
+            Box::new(|rho| penalised(Penalty::SquaredSparsity { weight: 2.0, rho, layer: None })),
+        ),
+        ("latent.weight", 0.1, 0.6, Box::new(|weight| predictive(weight, 0.3))),
+        ("latent.gamma", 1.5, 0.2, Box::new(|gamma| predictive(0.2, gamma))),
+        ("loss.gaussian.sigma", 2.0, 0.3, Box::new(|sigma| plain().loss(Loss::Gaussian { sigma, learned: false }))),
+    ];
+    let data = || Data::from_rows(4, values(64, 15 * 4, (0.0, 1.0))).unwrap();
+    for (path, from, to, of) in cases {
+        let ramp = Ramp { from, curve: Curve::Cosine, begin: 0.1, end: 0.8 };
+        let begun = |spec: &Spec| {
+            let mut session = Session::new(&gpu(), spec, training).unwrap();
+            session.load(data()).unwrap();
+            session
+        };
+        let mut session = begun(&of(to).ramp(path, ramp));
+        for at in 0..STEPS {
+            assert!(session.backward().unwrap());
+            let found = session.gradients().unwrap().concat();
+            session.apply().unwrap();
+            let terms = report(&mut session).terms;
+            if ![0, 3, 4, 9, 16, 20].contains(&at) {
+                continue;
+            }
+            let mut fixed = begun(&of(formula(&ramp, to, at)));
+            (0..at).for_each(|_| drop(step(&mut fixed)));
+            assert!(fixed.backward().unwrap());
+            let expected = fixed.gradients().unwrap().concat();
+            fixed.apply().unwrap();
+            for ((name, found), (wanted, expected)) in terms.iter().zip(report(&mut fixed).terms) {
+                assert_eq!(*name, wanted);
+                let close = (found - expected).abs() <= 2e-5 * expected.abs().max(1e-3);
+                assert!(close, "{path}, step {at}, {name}: {found} against {expected}");
+            }
+            let off = squared_error(&found, &expected);
+            assert!(off < 1e-9, "{path}, step {at}: gradients are off by {off:e}");
+        }
+        // Evaluation takes the value itself.
+        let of_itself = begun(&of(to)).evaluate(&data()).unwrap();
+        assert_eq!(session.evaluate(&data()).unwrap(), of_itself, "{path}");
+    }
+    let learned = plain().loss(Loss::Gaussian { sigma: 0.3, learned: true });
+    assert!(learned.ramp("loss.gaussian.sigma", Ramp::linear(1.0, 1.0)).check().is_err(), "that is where it starts");
+    match plain()
+        .loss(Loss::Gaussian { sigma: 0.3, learned: false })
+        .ramp("loss.gaussian.sigma", Ramp::linear(0.0, 1.0))
+        .check()
+    {
+        Err(Error::Spec { field, .. }) => assert_eq!(field, "ramps[\"loss.gaussian.sigma\"].from"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// In half precision the gradient is that of the weight itself too, also where a ramp passes through weights that are a
 /// thousandth of the largest: the backward pass is scaled by that.
 #[test]
@@ -345,7 +420,7 @@ fn ramps_that_cannot_be() {
     for path in ["beta", "penalties[2].weight", "penalties[0].nu", "input", ""] {
         let (field, value, allowed) = refused(path, Ramp::linear(0.0, 1.0));
         assert_eq!((field, value), ("ramps".into(), format!("{path:?}")));
-        let there: Vec<&str> = WEIGHTS.iter().map(|(path, ..)| *path).collect();
+        let there: Vec<&str> = WEIGHTS.iter().map(|(path, ..)| *path).chain(["penalties[1].nu"]).collect();
         assert_eq!(allowed.split(", ").collect::<BTreeSet<_>>(), there.into_iter().collect());
     }
     let deterministic = Spec { latent: strait::Latent::Deterministic, ..spec() };

@@ -251,8 +251,8 @@ type Change = Box<dyn Fn(&mut Spec)>;
 /// Every way the new parts of a spec are wrong, with the field that is named.
 #[test]
 fn what_cannot_work_is_refused_by_name() {
-    let penalty = |penalty: Penalty| -> Change { Box::new(move |s| s.penalties = vec![penalty]) };
-    let loss = |loss: Loss| -> Change { Box::new(move |s| s.loss = loss) };
+    let penalty = |penalty: Penalty| -> Change { Box::new(move |s| s.penalties = vec![penalty.clone()]) };
+    let loss = |loss: Loss| -> Change { Box::new(move |s| s.loss = loss.clone()) };
     let corruption = |c: Corruption| -> Change { Box::new(move |s| s.corruption = c.clone()) };
     let latent = |latent: Latent| -> Change { Box::new(move |s| s.latent = latent) };
     let nan = f64::NAN;

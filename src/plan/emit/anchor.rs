@@ -95,12 +95,12 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Refuses sums that software adapters would cut short.
-    fn check_rounds(&self, anchor: NodeId, rounds: usize, target: &Target) -> Result<()> {
+    /// Refuses loops that software adapters would cut short.
+    pub fn check_rounds(&self, node: NodeId, rounds: usize, target: &Target) -> Result<()> {
         if target.kind == AdapterKind::Hardware || rounds <= ROUNDS {
             return Ok(());
         }
-        let what = format!("the sums of {}", self.values.graph.describe(anchor));
+        let what = format!("the loops of {}", self.values.graph.describe(node));
         let (needs, allowed) = (rounds as u64, ROUNDS as u64);
         Err(Error::Limit { what, needs, allowed, limit: "rounds of a loop on software adapters" })
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::bind::{Bad, Element, Emitter};
 use crate::error::Result;
-use crate::graph::{NodeId, Set, Shape, Sink};
+use crate::graph::{NodeId, Op, Set, Shape, Sink};
 use crate::kernel::Schedule;
 use crate::plan::choose::Job;
 use crate::plan::{Place, Target};
@@ -51,6 +51,11 @@ impl Emitter<'_> {
         let mut stored = Vec::new();
         let mut stores = String::new();
         for id in group.anchor.iter().chain(&group.body).copied() {
+            if let Op::Own { kernel, inputs } = self.values.op(id) {
+                let shapes: Vec<&Shape> = inputs.iter().map(|&input| self.values.shape(input)).collect();
+                // A thread computes a quad.
+                self.check_rounds(id, kernel.0.rounds(&shapes).saturating_mul(4), target)?;
+            }
             let mut value = self.value(&mut body, id)?;
             if let Some(Sink::Update(arena)) = self.values[id].sink
                 && !self.values.graph.stays_zero(id, arena.set)

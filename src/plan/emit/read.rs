@@ -1,12 +1,15 @@
 //! How a node's value comes into a function: from a register, from memory in any of the ways that tensors lie there, or by
 //! being computed.
 
+use std::fmt::Write as _;
+
 use super::bind::{Element, Emitter};
 use super::body::Body;
 use super::text::literal;
 use crate::error::{Error, Result};
-use crate::graph::{Access, Expr, Function, Kind, NodeId, Op, Scalars, Shape, Sink};
+use crate::graph::{Access, Expr, Function, Kind, NodeId, Op, OwnKernel, Scalars, Shape, Sink};
 use crate::kernel::Need;
+use crate::kernel::renamed;
 use crate::plan::slots::packed_bytes;
 use crate::plan::values::Way;
 use crate::plan::{Place, Role};
@@ -47,8 +50,9 @@ impl Emitter<'_> {
             Op::View(input) if matches!(self.values.op(*input), Op::Table(_)) => {
                 self.operand(body, *input, &node.shape)?
             }
-            Op::View(input) if self.values[id].way == Way::Recut => self.reshaped(*input, &node.shape)?,
+            Op::View(input) if self.values[id].way == Way::ByValue => self.reshaped(*input, &node.shape)?,
             Op::Columns { input, offset } => self.moved(body, *input, *offset)?,
+            Op::Own { kernel, inputs } => self.own(id, &*kernel.0, inputs)?,
             // Found in memory, or in the register that its group's anchor is in.
             Op::Param(_) | Op::Constant(_) | Op::Arena(_) | Op::Table(_) | Op::Input(_) | Op::View(_) => {
                 return self.operand(body, id, body.space);
@@ -76,16 +80,8 @@ impl Emitter<'_> {
             return self.value(body, home);
         }
         if let Op::Table(column) = *self.values.op(id) {
-            let place = self.loaded(id)?;
-            let table = self.bind(place, Element::Table, false);
-            let (quads, rows) = (self.values.graph.scalars.quads(), self.values.graph.scalars.rows());
-            let updates = self.values.graph.sinks().iter().any(|(sink, _)| matches!(sink, Sink::Update(_)));
-            let row = if updates { "state.update_row" } else { "state.table_row" };
-            let whole = rows == Scalars::STEPS;
-            let row = if whole { row.into() } else { format!("{row} % {rows}u") };
-            let at = if quads == 1 { row } else { format!("({row}) * {quads}u + {}u", column / 4) };
-            let quad = body.line(format!("{table}[{at}]"));
-            return Ok(body.line(format!("T({quad}.{})", ["x", "y", "z", "w"][column % 4])));
+            let scalar = self.scalar(id, column)?;
+            return Ok(body.line(format!("T({scalar})")));
         }
         let shape = self.values.shape(id);
         let access = Access::new(shape, space)
@@ -98,6 +94,19 @@ impl Emitter<'_> {
             (false, row) => quads.at(&format!("{row} * {} + c", body.quads)),
         };
         Ok(body.line(text))
+    }
+
+    /// The text of this step's value of a scalar.
+    fn scalar(&mut self, id: NodeId, column: usize) -> Result<String> {
+        let place = self.loaded(id)?;
+        let table = self.bind(place, Element::Table, false);
+        let (quads, rows) = (self.values.graph.scalars.quads(), self.values.graph.scalars.rows());
+        let updates = self.values.graph.sinks().iter().any(|(sink, _)| matches!(sink, Sink::Update(_)));
+        let row = if updates { "state.update_row" } else { "state.table_row" };
+        let whole = rows == Scalars::STEPS;
+        let row = if whole { row.into() } else { format!("{row} % {rows}u") };
+        let at = if quads == 1 { row } else { format!("({row}) * {quads}u + {}u", column / 4) };
+        Ok(format!("{table}[{at}].{}", ["x", "y", "z", "w"][column % 4]))
     }
 
     /// The text of a tensor's matrix row.
@@ -171,6 +180,42 @@ impl Emitter<'_> {
         let second = quad(skipped.wrapping_add(1));
         let (first, second) = (body.line(first), body.line(second));
         Ok(format!("T({first}.{end}, {second}.{start})"))
+    }
+
+    /// Four values of a kernel of the caller's own, which is declared with a function for each tensor that it reads.
+    fn own(&mut self, id: NodeId, kernel: &dyn OwnKernel, inputs: &[NodeId]) -> Result<String> {
+        let (name, values) = (format!("own_{}", id.0), self.values);
+        let shapes: Vec<&Shape> = inputs.iter().map(|&input| values.shape(input)).collect();
+        let (mut text, mut head) = (kernel.wgsl(&shapes), String::new());
+        for (i, (&input, shape)) in inputs.iter().zip(&shapes).enumerate() {
+            let scalar = match *values.op(input) {
+                Op::Table(column) => Some(self.scalar(input, column)?),
+                _ => None,
+            };
+            let blocks = self.dim_for("own_rows_", shape.blocks());
+            let rows = if shape.batched { format!("state.rows * {blocks}") } else { blocks };
+            let columns = self.dim_for("own_columns_", shape.columns());
+            let stride = self.dim_for("own_stride_", shape.stride());
+            let read = match scalar {
+                Some(scalar) => scalar,
+                None => {
+                    let place = self.loaded(input)?;
+                    let from = self.bind(place, Element::Single, false);
+                    format!("{from}[select(0u, row * {stride} + column, inside)]")
+                }
+            };
+            let _ = write!(
+                self.functions,
+                "fn {name}_{i}(row: u32, column: u32) -> f32 {{\n    let inside = row < {rows} && column < {columns};\n    \
+                 return select(0.0, {read}, inside);\n}}\n"
+            );
+            let _ = write!(head, "    let rows_{i} = {rows};\n    let columns_{i} = {columns};\n");
+            text = renamed(&text, &format!("input_{i}"), &format!("{name}_{i}"));
+        }
+        let _ = write!(self.functions, "fn {name}(row: u32, column: u32) -> f32 {{\n{head}{text}}}\n");
+        let last = self.dim_for("own_last_", values.shape(id).columns() - 1);
+        let lanes = (0..4).map(|l| format!("{name}(row, min(c * 4u + {l}u, {last}))"));
+        Ok(format!("vec4<f32>({})", lanes.collect::<Vec<_>>().join(", ")))
     }
 
     fn remember(&mut self, body: &mut Body, id: NodeId, expr: &Expr, inputs: &[String]) -> Result<String> {

@@ -1,0 +1,322 @@
+//! Runs as plain data: phases one after the other, in a phase steps that take turns, in a step one graph and its updates.
+
+use super::{Optimizer, Schedule};
+use crate::error::{Error, Result, positive};
+use crate::graph::{Arena, Graph, Kept, Op, Scalars, Set, Sink, Tensor, TensorSet};
+use crate::kernel::TERMS;
+use crate::model::Ramp;
+
+/// The most steps of a turn: a submit holds a whole turn.
+const MOST: u64 = Scalars::FEWEST as u64;
+
+/// What is trained, and how: tensors in sets, and phases one after the other.
+#[derive(Clone, Debug)]
+pub struct Run {
+    tensors: Graph,
+    /// Scalars with ramps, in the order of their columns, each with its own value.
+    ramps: Vec<(Ramp, f64)>,
+    /// Its phases, in order.
+    pub phases: Vec<Phase>,
+    /// Seeds the order of rows and every random draw: those of the i-th phase, counted from 0, by this and i more, so that no two
+    /// phases meet the same.
+    pub seed: u64,
+    /// Bytes of GPU memory that data may take; what is larger is streamed in chunks.
+    pub data_budget: u64,
+}
+
+/// A part of a run: steps that take turns over the data.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// The steps of a turn, in order. All of a turn see the same rows; the next turn sees the next ones.
+    pub steps: Vec<Step>,
+    /// Rows of a turn; no more than the data has.
+    pub batch: usize,
+    /// Passes over the data.
+    pub epochs: u64,
+    /// Leaves out the last rows of an epoch where they are fewer.
+    pub drop_last: bool,
+}
+
+/// A graph, and what is done with its gradients.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Its name, under which its terms are reported.
+    pub name: String,
+    /// Terms, which are reported, and gradients of tensors.
+    pub graph: Graph,
+    /// Updates of sets. What no update names keeps every bit.
+    pub updates: Vec<Update>,
+    /// Sets that are state: each of their tensors becomes, after the step, what the graph gives to its [`Sink::Gradient`].
+    /// Means that run along, chains of samples, counts. It is watched as gradients are, so its squares must be finite in f32.
+    pub state: Vec<Set>,
+    /// How often it is taken in a turn.
+    pub repeat: u64,
+}
+
+/// How sets of tensors follow their gradients. Moments, and Adam's corrections of them, are an update's own and start
+/// with its phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// Which sets.
+    pub sets: Vec<Set>,
+    /// How they follow.
+    pub optimizer: Optimizer,
+    /// The learning rate before its schedule.
+    pub learning_rate: f64,
+    /// How the learning rate changes; its steps are updates of this kind, from the start of the phase.
+    pub schedule: Schedule,
+    /// The largest norm of the gradients of all these sets together.
+    pub clip_norm: Option<f64>,
+}
+
+impl Update {
+    /// Adam of these sets with a learning rate, neither scheduled nor clipped.
+    pub fn adam(sets: impl Into<Vec<Set>>, learning_rate: f64) -> Update {
+        let (optimizer, schedule) = (Optimizer::ADAM, Schedule::default());
+        Update { sets: sets.into(), optimizer, learning_rate, schedule, clip_norm: None }
+    }
+
+    /// The graph of one of its updates, where it is the i-th of its step.
+    pub(super) fn graph(&self, tensors: &Graph, i: usize) -> Result<Graph> {
+        self.optimizer.update_named(tensors, &self.sets, self.clip_norm, &update_scalars(i))
+    }
+
+    /// Checks it, as a part of `place`.
+    fn check(&self, place: &str, tensors: &Graph) -> Result<()> {
+        let inside = |error| match error {
+            Error::Spec { field, value, allowed } => Error::Spec { field: format!("{place}.{field}"), value, allowed },
+            other => other,
+        };
+        positive("learning_rate", self.learning_rate).map_err(inside)?;
+        self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm)).map_err(inside)?;
+        self.optimizer.check().and(self.schedule.check()).map_err(inside)?;
+        if self.sets.is_empty() {
+            return Err(Error::spec(format!("{place}.sets"), "none", "at least one"));
+        }
+        known(&format!("{place}.sets"), &self.sets, tensors)
+    }
+}
+
+/// Fails where one of some sets is not there.
+fn known(place: &str, sets: &[Set], tensors: &Graph) -> Result<()> {
+    let known = tensors.sets().count();
+    match sets.iter().find(|set| set.0 >= known) {
+        None => Ok(()),
+        Some(set) => Err(Error::spec(place, set.0, format!("below {known}"))),
+    }
+}
+
+impl Step {
+    /// A step that is taken once in a turn.
+    pub fn new(name: impl Into<String>, graph: Graph, updates: impl Into<Vec<Update>>) -> Step {
+        Step { name: name.into(), graph, updates: updates.into(), state: vec![], repeat: 1 }
+    }
+
+    /// Checks it, as a part of `place`.
+    fn check(&self, place: &str, run: &Run) -> Result<()> {
+        let Step { name, graph, updates, state, repeat } = self;
+        let place = format!("{place}.steps[{name:?}]");
+        if name.is_empty() {
+            return Err(Error::spec(format!("{place}.name"), "\"\"", "a name"));
+        }
+        if *repeat == 0 {
+            return Err(Error::spec(format!("{place}.repeat"), 0, "1 or more"));
+        }
+        graph.check().map_err(|error| match error {
+            Error::Shape { op, left, right } => Error::Shape { op: format!("{place}.graph: {op}"), left, right },
+            Error::Spec { field, value, allowed } => {
+                Error::Spec { field: format!("{place}.graph: {field}"), value, allowed }
+            }
+            other => other,
+        })?;
+        if !graph.is_over(&run.tensors) {
+            let found = "a graph over other tensors or scalars";
+            return Err(Error::spec(format!("{place}.graph"), found, "one that was begun by Run::graph"));
+        }
+        for (_, node) in graph.nodes() {
+            let (found, allowed) = match node.op {
+                Op::Input(i) => (format!("input {i}, which nobody writes"), "rows of the data: Graph::gather"),
+                Op::Arena(Arena { kept, .. }) if kept != Kept::Values => {
+                    (format!("{kept:?} of a set"), "tensors, and Values of sets")
+                }
+                _ => continue,
+            };
+            return Err(Error::spec(format!("{place}.graph"), found, allowed));
+        }
+        if graph.terms().len() > TERMS {
+            return Err(Error::spec(format!("{place}.graph: terms"), graph.terms().len(), format!("at most {TERMS}")));
+        }
+        if let Some((Sink::Update(arena), _)) = graph.sinks().iter().find(|(sink, _)| matches!(sink, Sink::Update(_))) {
+            let found = format!("an update of {:?}", run.tensors.set_name(arena.set));
+            return Err(Error::spec(
+                format!("{place}.graph"),
+                found,
+                "gradients and terms: updates follow a step's end",
+            ));
+        }
+        for (at, update) in updates.iter().enumerate() {
+            let place = format!("{place}.updates[{at}]");
+            update.check(&place, &run.tensors)?;
+            self.check_sinks(&format!("{place}.sets"), &update.sets, run)?;
+        }
+        known(&format!("{place}.state"), state, &run.tensors)?;
+        self.check_sinks(&format!("{place}.state"), state, run)
+    }
+
+    /// Fails where the graph gives nothing to a tensor of some sets.
+    fn check_sinks(&self, place: &str, sets: &[Set], run: &Run) -> Result<()> {
+        let given = |tensor: usize| self.graph.sinks().iter().any(|(sink, _)| *sink == Sink::Gradient(tensor));
+        let mut tensors = sets.iter().flat_map(|&set| run.tensors.members(set));
+        match tensors.find(|&tensor| !given(tensor)) {
+            None => Ok(()),
+            Some(tensor) => {
+                let (name, allowed) = (&run.tensors.params[tensor].name, "Sink::Gradient of every tensor of its sets");
+                Err(Error::spec(place, format!("{name} without one"), allowed))
+            }
+        }
+    }
+}
+
+impl Phase {
+    /// A phase of 10 epochs with 128 rows a turn.
+    pub fn new(name: impl Into<String>, steps: impl Into<Vec<Step>>) -> Phase {
+        Phase { name: name.into(), steps: steps.into(), batch: 128, epochs: 10, drop_last: false }
+    }
+
+    /// How it reads its data: columns of a row, and whether rows come in a fresh order each epoch.
+    pub(super) fn reads(&self) -> impl Iterator<Item = (usize, bool)> {
+        self.steps.iter().flat_map(|step| step.graph.nodes()).filter_map(|(_, node)| match node.op {
+            Op::Gather { shuffled } => Some((node.shape.columns(), shuffled)),
+            _ => None,
+        })
+    }
+
+    fn check(&self, run: &Run) -> Result<()> {
+        let place = format!("phases[{:?}]", self.name);
+        if self.batch == 0 {
+            return Err(Error::spec(format!("{place}.batch"), 0, "1 or more"));
+        }
+        if self.steps.is_empty() {
+            return Err(Error::spec(format!("{place}.steps"), "none", "at least one"));
+        }
+        for (at, step) in self.steps.iter().enumerate() {
+            step.check(&place, run)?;
+            if self.steps[..at].iter().any(|other| other.name == step.name) {
+                return Err(Error::spec(
+                    format!("{place}.steps"),
+                    format!("{:?} twice", step.name),
+                    "names that differ",
+                ));
+            }
+        }
+        let turn = self.steps.iter().fold(0u64, |sum, step| sum.saturating_add(step.repeat));
+        if turn > MOST {
+            return Err(Error::spec(format!("{place}.steps"), turn, format!("at most {MOST} in a turn")));
+        }
+        let mut trained: Vec<Set> = Vec::new();
+        for set in self.steps.iter().flat_map(|step| &step.updates).flat_map(|update| &update.sets) {
+            if trained.contains(set) {
+                let found = format!("{:?} in two of its updates", run.tensors.set_name(*set));
+                return Err(Error::spec(format!("{place}.steps"), found, "a set in one, whose moments it has"));
+            }
+            trained.push(*set);
+        }
+        if let Some(set) = self.steps.iter().flat_map(|step| &step.state).find(|set| trained.contains(set)) {
+            let found = format!("{:?} is trained, too", run.tensors.set_name(*set));
+            return Err(Error::spec(format!("{place}.steps (state)"), found, "sets that no update names"));
+        }
+        let mut reads = self.reads();
+        let Some(first) = reads.next() else {
+            return Err(Error::spec(
+                format!("{place}.steps"),
+                "graphs that read no data",
+                "Graph::gather in one of them",
+            ));
+        };
+        match reads.find(|other| *other != first) {
+            None => Ok(()),
+            Some(other) => {
+                let found = format!("rows of {} columns, shuffled: {}", other.0, other.1);
+                let allowed = format!("the same rows for all: of {} columns, shuffled: {}", first.0, first.1);
+                Err(Error::spec(format!("{place}.steps"), found, allowed))
+            }
+        }
+    }
+}
+
+impl Run {
+    /// A run over sets of trainable tensors and over frozen ones, without phases yet.
+    ///
+    /// # Errors
+    /// As [`Scalars::beside_update`].
+    pub fn new(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Result<Run> {
+        let none: [&str; 0] = [];
+        let tensors = Graph::with_sets(sets, constants).with_scalars(Scalars::beside_update(none)?);
+        Ok(Run { tensors, ramps: vec![], phases: vec![], seed: 0, data_budget: 1 << 30 })
+    }
+
+    /// The same with a scalar of this name, which comes to its value by a ramp over each phase. Graphs read it by
+    /// [`Graph::scalar`].
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the name is taken, where there are too many, where the ramp ends before it begins, or the
+    /// value or the ramp is not finite.
+    pub fn scalar(mut self, name: &str, value: f64, ramp: Ramp) -> Result<Run> {
+        if ![value, ramp.from].iter().all(|value| (*value as f32).is_finite()) {
+            let found = format!("from {} to {value}", ramp.from);
+            return Err(Error::spec(format!("ramps[{name:?}]"), found, "numbers that are finite in f32"));
+        }
+        ramp.check(name, value)?;
+        let names = self.tensors.scalars().names().iter().map(String::as_str).chain([name]);
+        self.tensors = self.tensors.clone().with_scalars(Scalars::new(names)?);
+        self.ramps.push((ramp, value));
+        Ok(self)
+    }
+
+    /// A graph over its tensors and scalars, without nodes: the beginning of a step's.
+    pub fn graph(&self) -> Graph {
+        self.tensors.clone()
+    }
+
+    /// Its scalars that have ramps, in the order of their columns, each with its own value.
+    pub(super) fn ramps(&self) -> &[(Ramp, f64)] {
+        &self.ramps
+    }
+
+    /// Its tensors, and a table that has room for all updates of a step.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where these are too many.
+    pub(super) fn tensors(&self) -> Result<Graph> {
+        let steps = self.phases.iter().flat_map(|phase| &phase.steps);
+        let most = steps.map(|step| step.updates.len()).max().unwrap_or(0);
+        let own = self.tensors.scalars().names().iter().cloned();
+        let more = (1..most).flat_map(update_scalars);
+        Ok(self.tensors.clone().with_scalars(Scalars::new(own.chain(more))?))
+    }
+
+    /// Checks that it can be run.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the phase, the step, the update, what was found and what is allowed; [`Error::Shape`] where a
+    /// graph is not sound.
+    pub fn check(&self) -> Result<()> {
+        if self.phases.is_empty() {
+            return Err(Error::spec("phases", "none", "at least one"));
+        }
+        for (at, phase) in self.phases.iter().enumerate() {
+            phase.check(self)?;
+            if self.phases[..at].iter().any(|other| other.name == phase.name) {
+                return Err(Error::spec("phases", format!("{:?} twice", phase.name), "names that differ"));
+            }
+        }
+        self.tensors().map(drop)
+    }
+}
+
+/// The columns that the i-th update of a step reads.
+pub(super) fn update_scalars(i: usize) -> [String; 3] {
+    Scalars::UPDATE.map(|name| if i == 0 { name.into() } else { format!("updates[{i}].{name}") })
+}
