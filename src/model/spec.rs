@@ -123,8 +123,9 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub penalties: Vec<Penalty>,
     /// Coefficients that come to their value in the course of a run, by their place: weights of terms (`weight_decay`,
-    /// `latent.beta`, `supervised.weight`, `penalties[0].weight`) and strengths of noise (`corruption.sigma`,
-    /// `corruption.probability`, `encoder[0].noise.sigma`).
+    /// `latent.beta`, `supervised.weight`, `penalties[0].weight`), what else penalties and latent codes have
+    /// (`penalties[0].rho`, `penalties[0].nu`, `latent.weight`, `latent.gamma`), a normal likelihood's `loss.gaussian.sigma`, and
+    /// strengths of noise (`corruption.sigma`, `corruption.probability`, `encoder[0].noise.sigma`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ramps: BTreeMap<String, Ramp>,
     /// What it computes in.

@@ -2,6 +2,7 @@
 
 mod apart;
 mod cache;
+mod cached;
 mod checkpoint;
 mod divergence;
 mod engine;

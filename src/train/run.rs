@@ -2,7 +2,7 @@
 
 use super::{Optimizer, Schedule};
 use crate::error::{Error, Result, positive};
-use crate::graph::{Arena, Graph, Kept, Op, Scalars, Set, Sink, Tensor, TensorSet};
+use crate::graph::{Arena, Graph, Kept, Kind, Op, Scalars, Set, Shape, Sink, Tensor, TensorSet};
 use crate::kernel::TERMS;
 use crate::model::Ramp;
 
@@ -37,6 +37,10 @@ pub struct Phase {
     pub epochs: u64,
     /// Leaves out the last rows of an epoch where they are fewer.
     pub drop_last: bool,
+    /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with the tensors as
+    /// they are when the phase is loaded. So codes of a part that stays as it is are computed once, and not in every epoch.
+    /// Those of rows that exceed the budget are computed again with each chunk.
+    pub cached: Option<Graph>,
 }
 
 /// A graph, and what is done with its gradients.
@@ -99,6 +103,26 @@ impl Update {
     }
 }
 
+/// How a graph reads rows of the data: columns of one, and whether they are shuffled.
+fn reads(graph: &Graph) -> impl Iterator<Item = (usize, bool)> {
+    graph.nodes().filter_map(|(_, node)| match node.op {
+        Op::Gather { shuffled } => Some((node.shape.columns(), shuffled)),
+        _ => None,
+    })
+}
+
+/// What graphs of a run must be.
+const BEGUN: &str = "one that was begun by Run::graph";
+
+/// An error about a graph, with where in a run that is.
+fn within(place: &str, error: Error) -> Error {
+    match error {
+        Error::Shape { op, left, right } => Error::Shape { op: format!("{place}: {op}"), left, right },
+        Error::Spec { field, value, allowed } => Error::Spec { field: format!("{place}: {field}"), value, allowed },
+        other => other,
+    }
+}
+
 /// Fails where one of some sets is not there.
 fn known(place: &str, sets: &[Set], tensors: &Graph) -> Result<()> {
     let known = tensors.sets().count();
@@ -114,6 +138,11 @@ impl Step {
         Step { name: name.into(), graph, updates: updates.into(), state: vec![], repeat: 1 }
     }
 
+    /// The sets that it changes.
+    fn changes(&self) -> impl Iterator<Item = Set> {
+        self.updates.iter().flat_map(|update| &update.sets).chain(&self.state).copied()
+    }
+
     /// Checks it, as a part of `place`.
     fn check(&self, place: &str, run: &Run) -> Result<()> {
         let Step { name, graph, updates, state, repeat } = self;
@@ -124,16 +153,10 @@ impl Step {
         if *repeat == 0 {
             return Err(Error::spec(format!("{place}.repeat"), 0, "1 or more"));
         }
-        graph.check().map_err(|error| match error {
-            Error::Shape { op, left, right } => Error::Shape { op: format!("{place}.graph: {op}"), left, right },
-            Error::Spec { field, value, allowed } => {
-                Error::Spec { field: format!("{place}.graph: {field}"), value, allowed }
-            }
-            other => other,
-        })?;
+        graph.check().map_err(|error| within(&format!("{place}.graph"), error))?;
         if !graph.is_over(&run.tensors) {
             let found = "a graph over other tensors or scalars";
-            return Err(Error::spec(format!("{place}.graph"), found, "one that was begun by Run::graph"));
+            return Err(Error::spec(format!("{place}.graph"), found, BEGUN));
         }
         for (_, node) in graph.nodes() {
             let (found, allowed) = match node.op {
@@ -182,19 +205,68 @@ impl Step {
 impl Phase {
     /// A phase of 10 epochs with 128 rows a turn.
     pub fn new(name: impl Into<String>, steps: impl Into<Vec<Step>>) -> Phase {
-        Phase { name: name.into(), steps: steps.into(), batch: 128, epochs: 10, drop_last: false }
+        Phase { name: name.into(), steps: steps.into(), batch: 128, epochs: 10, drop_last: false, cached: None }
     }
 
-    /// How it reads its data: columns of a row, and whether rows come in a fresh order each epoch.
+    /// Columns of a row that it is given.
+    pub(super) fn columns(&self) -> usize {
+        let own = |graph: &Graph| reads(graph).next().map(|(columns, _)| columns);
+        match &self.cached {
+            Some(graph) => own(graph).unwrap_or(0),
+            None => self.reads().next().map_or(0, |(columns, _)| columns),
+        }
+    }
+
+    /// How its steps read their rows: columns of one, and whether they come in a fresh order each epoch.
     pub(super) fn reads(&self) -> impl Iterator<Item = (usize, bool)> {
-        self.steps.iter().flat_map(|step| step.graph.nodes()).filter_map(|(_, node)| match node.op {
-            Op::Gather { shuffled } => Some((node.shape.columns(), shuffled)),
-            _ => None,
-        })
+        self.steps.iter().flat_map(|step| reads(&step.graph))
+    }
+
+    /// Checks what rows are trained on as: columns of a row, where that is something else than they are.
+    fn check_cached(&self, place: &str, run: &Run) -> Result<Option<usize>> {
+        let Some(graph) = &self.cached else { return Ok(None) };
+        let place = format!("{place}.cached");
+        let refuse = |found: String, allowed: &str| Err(Error::spec(&place, found, allowed));
+        graph.check().map_err(|error| within(&place, error))?;
+        if !graph.is_over(&run.tensors) {
+            return refuse("a graph over other tensors or scalars".into(), BEGUN);
+        }
+        let changing: Vec<Set> = self.steps.iter().flat_map(Step::changes).collect();
+        let changes = |set: Set| changing.contains(&set);
+        for (id, node) in graph.nodes() {
+            let random = |kind: &Kind| matches!(kind, Kind::Random(..));
+            match &node.op {
+                Op::Param(i) if run.tensors.set_of(*i).is_some_and(changes) => {
+                    let found = format!("{}, which the phase changes", run.tensors.params[*i].name);
+                    return refuse(found, "tensors that stay as they are");
+                }
+                Op::Arena(Arena { set, kept }) if changes(*set) || *kept != Kept::Values => {
+                    return refuse(
+                        format!("{kept:?} of {:?}", run.tensors.set_name(*set)),
+                        "tensors that stay as they are",
+                    );
+                }
+                Op::Table(_) => return refuse("a scalar, which changes".into(), "what stays as it is"),
+                Op::Map { expr, .. } if expr.any(&random) => {
+                    return refuse(format!("{}, which draws", graph.describe(id)), "no random numbers");
+                }
+                Op::Gather { shuffled: true } => return refuse("shuffled rows".into(), "rows in order"),
+                Op::Input(i) => return refuse(format!("input {i}, which nobody writes"), "Graph::gather"),
+                _ => {}
+            }
+        }
+        match graph.sinks() {
+            [(Sink::Output(0), id)] => match graph.shape(*id) {
+                Shape { batched: true, dims } if dims.len() == 1 => Ok(Some(dims[0])),
+                shape => refuse(format!("rows of the shape {shape}"), "[batch, columns]"),
+            },
+            sinks => refuse(format!("{} results", sinks.len()), "one, Sink::Output(0)"),
+        }
     }
 
     fn check(&self, run: &Run) -> Result<()> {
         let place = format!("phases[{:?}]", self.name);
+        let cached = self.check_cached(&place, run)?;
         if self.batch == 0 {
             return Err(Error::spec(format!("{place}.batch"), 0, "1 or more"));
         }
@@ -235,6 +307,10 @@ impl Phase {
                 "Graph::gather in one of them",
             ));
         };
+        if let Some(columns) = cached.filter(|&columns| columns != first.0) {
+            let found = format!("rows of {} columns", first.0);
+            return Err(Error::spec(format!("{place}.steps"), found, format!("{columns}, as cached")));
+        }
         match reads.find(|other| *other != first) {
             None => Ok(()),
             Some(other) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cached::Cached;
 use super::divergence::Bad;
 use super::engine::{Engine, Steps, next_budget};
 use super::feed::Feed;
@@ -169,8 +170,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the graphs
-    /// gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device cannot hold them; [`Error::Diverged`] where one of the steps under way went
-    /// bad. It is told once: loading again goes on from there.
+    /// gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device cannot hold them;
+    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
         let source: Arc<dyn Source> = Arc::new(Fixed::new(data.into()));
         while self.reported()?.is_some() {}
@@ -184,7 +185,7 @@ impl Trainer {
             let found = format!("{:?} is over", self.run.phases.last().map_or("", |phase| &phase.name));
             return Err(Error::spec("phases", found, "another phase after it"));
         };
-        let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
+        let columns = phase.columns();
         if source.columns() != columns {
             let allowed = format!("{columns}, what the graphs of the phase {:?} gather", phase.name);
             return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
@@ -198,6 +199,11 @@ impl Trainer {
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
         }
         let &Phase { batch, epochs, drop_last, .. } = phase;
+        let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
+        let source = match &phase.cached {
+            Some(graph) => Arc::new(Cached::new(&self.resident, graph, columns, source)?),
+            None => source,
+        };
         let number = self.phase + usize::from(self.over());
         let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };

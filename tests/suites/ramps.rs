@@ -259,8 +259,8 @@ fn coefficients_follow() {
             assert!(off < 1e-9, "{path}, step {at}: gradients are off by {off:e}");
         }
         // Evaluation takes the value itself.
-        let of_itself = begun(&of(to)).evaluate(&data()).unwrap();
-        assert_eq!(session.evaluate(&data()).unwrap(), of_itself, "{path}");
+        let of_itself = begun(&of(to)).evaluate(data()).unwrap();
+        assert_eq!(session.evaluate(data()).unwrap(), of_itself, "{path}");
     }
     let learned = plain().loss(Loss::Gaussian { sigma: 0.3, learned: true });
     assert!(learned.ramp("loss.gaussian.sigma", Ramp::linear(1.0, 1.0)).check().is_err(), "that is where it starts");

@@ -4,10 +4,10 @@
 mod burn;
 mod meganeura;
 mod peer;
-mod strait;
 #[path = "../../common/statistics.rs"]
 #[allow(dead_code, reason = "benches use the rest")]
 mod statistics;
+mod strait;
 mod table;
 mod turns;
 mod workload;
