@@ -139,6 +139,14 @@ impl Error {
         Error::Spec { field: field.into(), value: short(value.to_string()), allowed: allowed.into() }
     }
 
+    /// The same about a part of something: a field of a spec has where that stands in front.
+    pub(crate) fn inside(self, place: &str) -> Error {
+        match self {
+            Error::Spec { field, value, allowed } => Error::Spec { field: format!("{place}.{field}"), value, allowed },
+            other => other,
+        }
+    }
+
     /// A [`Error::Shape`]: two shapes that do not fit in an operation.
     pub fn shape(op: impl Into<String>, left: impl ToString, right: impl ToString) -> Error {
         Error::Shape { op: op.into(), left: left.to_string(), right: right.to_string() }

@@ -134,13 +134,8 @@ impl Graph {
         self.sets.iter().position(|(_, members)| members.contains(&param)).map(Set)
     }
 
-    /// Where what is kept of a trainable tensor lies: the buffer of its set, and the offset in it in bytes.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] where the graph has no such tensor.
-    pub fn place(&self, param: usize, kept: Kept) -> Result<(Arena, u64)> {
-        let missing = || Error::Internal(format!("trainable tensor {param} is in no set"));
-        let set = self.set_of(param).ok_or_else(missing)?;
-        Ok((set.arena(kept), self.layout(set).offsets[param - self.members(set).start]))
+    /// Of every trainable tensor its set, and its offset in each of that set's buffers in bytes.
+    pub fn offsets(&self) -> Vec<(Set, u64)> {
+        self.sets().flat_map(|set| self.layout(set).offsets.into_iter().map(move |offset| (set, offset))).collect()
     }
 }

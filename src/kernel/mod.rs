@@ -365,41 +365,42 @@ fn suffixed(text: &str, suffix: &str) -> String {
     if suffix.is_empty() {
         return text.to_string();
     }
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let declared: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("fn ").or_else(|| line.strip_prefix("const ")))
-        .filter_map(|rest| rest.split(|c| !word(c)).next())
+        .filter_map(|rest| rest.split(|c| !in_word(c)).next())
         .collect();
     let mut out = String::with_capacity(text.len() + text.len() / 8);
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let (token, after) = rest.split_at(match word(first) {
-            true => rest.find(|c| !word(c)).unwrap_or(rest.len()),
-            false => first.len_utf8(),
-        });
+    for token in tokens(text) {
         let dimension = out.ends_with("dims.");
         out.push_str(token);
-        if word(first) && (dimension || declared.contains(&token)) {
+        if token.starts_with(in_word) && (dimension || declared.contains(&token)) {
             out.push_str(suffix);
         }
-        rest = after;
     }
     out
 }
 
 /// A text with every whole word of one kind replaced.
 pub(crate) fn renamed(text: &str, from: &str, to: &str) -> String {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut out = String::with_capacity(text.len());
+    tokens(text).map(|token| if token == from { to } else { token }).collect()
+}
+
+/// Whether it may stand in a word of WGSL.
+fn in_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The words of a text, and every character between them.
+fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let end = if word(first) { rest.find(|c| !word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let end = if in_word(first) { rest.find(|c| !in_word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
         let (token, after) = rest.split_at(end);
-        out.push_str(if token == from { to } else { token });
         rest = after;
-    }
-    out
+        Some(token)
+    })
 }
 
 /// The kernel that ends a step.

@@ -207,7 +207,7 @@ impl<T: ?Sized> Own<T> {
 impl OwnLoss {
     pub(super) fn check(&self) -> Result<()> {
         self.check_plain(LOSS)?;
-        self.given.as_ref().map_or(Ok(()), |given| given.check(&self.numbers)).map_err(|e| inside(LOSS, e))
+        self.given.as_ref().map_or(Ok(()), |given| given.check(&self.numbers)).map_err(|e| e.inside(LOSS))
     }
 
     pub(super) fn rows(&self, g: &mut Graph, decoded: Decoded, target: NodeId) -> Result<NodeId> {
@@ -229,20 +229,12 @@ impl OwnPenalty {
             let allowed = format!("another name than those of other terms: {}", TERMS.join(", "));
             return Err(Error::spec(format!("{field}.name"), format!("{:?}", self.name), allowed));
         }
-        self.given.as_ref().map_or(Ok(()), |given| given.check(&self.numbers)).map_err(|e| inside(field, e))
+        self.given.as_ref().map_or(Ok(()), |given| given.check(&self.numbers)).map_err(|e| e.inside(field))
     }
 
     pub(super) fn rows(&self, g: &mut Graph, h: NodeId) -> Result<NodeId> {
         let rows = self.meant("penalties.of")?.rows(g, h, &self.numbers)?;
         of_shape(g, rows, &Shape::batched(&[1]), || format!("penalties.own ({:?})", self.name))
-    }
-}
-
-/// An error of the caller's, with where in the spec it is about.
-fn inside(place: &str, error: Error) -> Error {
-    match error {
-        Error::Spec { field, value, allowed } => Error::Spec { field: format!("{place}.{field}"), value, allowed },
-        other => other,
     }
 }
 

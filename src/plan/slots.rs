@@ -31,9 +31,11 @@ pub(super) fn places(values: &Values, stages: &[Vec<Job>], target: &Target) -> R
     }
     let layouts: Vec<Layout> = graph.sets().map(|set| graph.layout(set)).collect();
     // Of a trainable tensor, in one of its set's buffers.
+    let offsets = graph.offsets();
     let tensor = |i: usize, kept: Kept| {
-        let (arena, offset) = graph.place(i, kept)?;
-        Ok(Place { role: Role::Arena(arena), offset, bytes: graph.params[i].shape.bytes(1) })
+        let missing = || Error::Internal(format!("trainable tensor {i} is in no set"));
+        let &(set, offset) = offsets.get(i).ok_or_else(missing)?;
+        Ok(Place { role: Role::Arena(set.arena(kept)), offset, bytes: graph.params[i].shape.bytes(1) })
     };
     let constants = Layout::new(&graph.constants);
     let mut of = BTreeMap::new();

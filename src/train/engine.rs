@@ -90,7 +90,7 @@ impl Submit {
 
 impl Compiled {
     /// Plans and compiles a step of a table's scalars; `left` turns of it are to come.
-    fn new(resident: &mut Resident, step: &Step, target: &Target, left: u64) -> Result<Compiled> {
+    fn new(resident: &Resident, step: &Step, target: &Target, left: u64) -> Result<Compiled> {
         let tensors = &resident.tensors;
         // Its table may be wider than the graph's: updates of other steps have columns, too.
         let graph = step.graph.clone().with_scalars(tensors.scalars().clone());
@@ -99,19 +99,18 @@ impl Compiled {
         let flops = faster.cost().flops.saturating_mul(left).saturating_mul(step.repeat);
         let pays = faster.dispatches != recording.dispatches && flops >= LONG_RUN;
         let passes = Program::new(&resident.gpu, &recording, &resident.state, &resident.shared)?;
-        let mut updates = Vec::new();
-        for (i, update) in step.updates.iter().enumerate() {
-            let graph = update.graph(&resident.tensors, i)?;
-            let update = Recording::new(&graph, Target::of(&resident.gpu, 1))?;
-            updates.push(Program::new(&resident.gpu, &update, &resident.state, &resident.shared)?);
-        }
-        for &set in &step.state {
+        let updates = step.updates.iter().enumerate().map(|(i, update)| update.graph(tensors, i));
+        let state = step.state.iter().map(|&set| {
             let mut graph = tensors.without_nodes();
             let next = graph.arena(set.arena(Kept::Gradients));
             graph.sink(Sink::Update(set.arena(Kept::Values)), next);
-            let update = Recording::new(&graph, Target::of(&resident.gpu, 1))?;
-            updates.push(Program::new(&resident.gpu, &update, &resident.state, &resident.shared)?);
-        }
+            Ok(graph)
+        });
+        let compiled = updates.chain(state).map(|graph| {
+            let recording = Recording::new(&graph?, Target::of(&resident.gpu, 1))?;
+            Program::new(&resident.gpu, &recording, &resident.state, &resident.shared)
+        });
+        let updates = compiled.collect::<Result<_>>()?;
         let (name, faster) = (step.name.clone(), pays.then_some(faster));
         Ok(Compiled { name, terms: graph.terms().to_vec(), passes, faster, updates })
     }

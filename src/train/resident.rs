@@ -14,6 +14,8 @@ pub(super) struct Resident {
     pub gpu: Gpu,
     /// The tensors in their sets, and the scalars: a graph without nodes.
     pub tensors: Graph,
+    /// Of each of them its set, and where it lies in the set's buffers.
+    offsets: Vec<(Set, u64)>,
     /// Buffers that outlive a step and are shared by all programs.
     pub shared: BTreeMap<Role, Buffer>,
     /// The terms of the last steps.
@@ -48,7 +50,7 @@ impl Resident {
             shared.insert(role, gpu.buffer(&what, bytes)?);
         }
         let (ring, state) = (gpu.buffer("ring", (RING * TERMS * 4) as u64)?, gpu.buffer("state", 64)?);
-        Ok(Resident { gpu: gpu.clone(), tensors, shared, ring, state })
+        Ok(Resident { gpu: gpu.clone(), offsets: tensors.offsets(), tensors, shared, ring, state })
     }
 
     /// The trainable tensors, through all sets.
@@ -149,8 +151,9 @@ impl Resident {
 
     /// Where something that is kept of the i-th trainable tensor lies: the buffer, and the first value in it.
     fn place(&self, kept: Kept, i: usize) -> Result<(&Buffer, usize)> {
-        let (arena, offset) = self.tensors.place(i, kept)?;
-        Ok((self.buffer(Role::Arena(arena))?, offset as usize / 4))
+        let missing = || Error::Internal(format!("trainable tensor {i} is in no set"));
+        let &(set, offset) = self.offsets.get(i).ok_or_else(missing)?;
+        Ok((self.buffer(Role::Arena(set.arena(kept)))?, offset as usize / 4))
     }
 }
 

@@ -89,10 +89,7 @@ impl Update {
 
     /// Checks it, as a part of `place`.
     fn check(&self, place: &str, tensors: &Graph) -> Result<()> {
-        let inside = |error| match error {
-            Error::Spec { field, value, allowed } => Error::Spec { field: format!("{place}.{field}"), value, allowed },
-            other => other,
-        };
+        let inside = |error: Error| error.inside(place);
         positive("learning_rate", self.learning_rate).map_err(inside)?;
         self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm)).map_err(inside)?;
         self.optimizer.check().and(self.schedule.check()).map_err(inside)?;
@@ -390,6 +387,11 @@ impl Run {
         }
         self.tensors().map(drop)
     }
+}
+
+/// The steps of a turn in the order in which they are taken, each by its number.
+pub(super) fn turn(steps: &[Step]) -> Vec<usize> {
+    steps.iter().enumerate().flat_map(|(i, step)| std::iter::repeat_n(i, step.repeat as usize)).collect()
 }
 
 /// The columns that the i-th update of a step reads.

@@ -1,6 +1,6 @@
 //! The table of scalars: for each step to come a row with what its updates and the coefficients with ramps are then.
 
-use super::run::{Step, Update, update_scalars};
+use super::run::{Step, Update, turn, update_scalars};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::Scalars;
@@ -55,7 +55,7 @@ impl Table {
             buffer: buffer.clone(),
             rows: scalars.rows() as u64,
             width: scalars.quads() * 4,
-            turn: steps.iter().enumerate().flat_map(|(i, s)| std::iter::repeat_n(i, s.repeat as usize)).collect(),
+            turn: turn(steps),
             steps: steps.iter().map(of).collect::<Result<_>>()?,
             ramps,
             start,

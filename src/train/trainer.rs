@@ -8,7 +8,7 @@ use super::divergence::Bad;
 use super::engine::{Engine, Steps, next_budget};
 use super::feed::Feed;
 use super::resident::{Resident, finite};
-use super::run::{Phase, Run, Step};
+use super::run::{Phase, Run, turn};
 use super::table::Table;
 use super::{Fit, Progress, Stop, Training};
 use crate::data::{Fixed, Source};
@@ -364,8 +364,8 @@ impl Trainer {
         // What is still in flight changes nothing any more.
         (self.step, self.engine) = (bad.taken(), None);
         let steps = self.run.phases.get(self.phase).map_or(&[][..], |phase| &phase.steps);
-        let turn: Vec<&Step> = steps.iter().flat_map(|step| std::iter::repeat_n(step, step.repeat as usize)).collect();
-        let step = turn.get((bad.step % turn.len().max(1) as u64) as usize);
+        let turn = turn(steps);
+        let step = turn.get((bad.step % turn.len().max(1) as u64) as usize).and_then(|&which| steps.get(which));
         let what = match bad.named() {
             Ok(name) => name,
             Err(term) => step.and_then(|step| step.graph.terms().get(term)).map_or("", String::as_str),

@@ -43,8 +43,12 @@ fn training() -> Training {
 const STEPS: usize = 21;
 
 fn begun(spec: &Spec, training: Training) -> Session {
+    begun_on(rows(), spec, training)
+}
+
+fn begun_on(data: Data, spec: &Spec, training: Training) -> Session {
     let mut session = Session::new(&gpu(), spec, training).unwrap();
-    session.load(rows()).unwrap();
+    session.load(data).unwrap();
     session
 }
 
@@ -167,11 +171,7 @@ fn noise_follows() {
     for (at, (path, to, of)) in cases.into_iter().enumerate() {
         let from = if at == 6 { 0.1 } else { 0.0 };
         let ramp = Ramp { from, curve: Curve::Linear, begin: 0.1, end: 0.8 };
-        let begun = |spec: &Spec| {
-            let mut session = Session::new(&gpu(), spec, training).unwrap();
-            session.load(data()).unwrap();
-            session
-        };
+        let begun = |spec: &Spec| begun_on(data(), spec, training);
         let mut session = begun(&of(to).ramp(path, ramp));
         let mut seen = BTreeSet::new();
         for at in 0..STEPS {
@@ -231,11 +231,7 @@ fn coefficients_follow() {
     let data = || Data::from_rows(4, values(64, 15 * 4, (0.0, 1.0))).unwrap();
     for (path, from, to, of) in cases {
         let ramp = Ramp { from, curve: Curve::Cosine, begin: 0.1, end: 0.8 };
-        let begun = |spec: &Spec| {
-            let mut session = Session::new(&gpu(), spec, training).unwrap();
-            session.load(data()).unwrap();
-            session
-        };
+        let begun = |spec: &Spec| begun_on(data(), spec, training);
         let mut session = begun(&of(to).ramp(path, ramp));
         for at in 0..STEPS {
             assert!(session.backward().unwrap());
