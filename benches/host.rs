@@ -39,7 +39,7 @@ fn taken(session: &mut Session, steps: u64) -> Result<Duration> {
     let (mut left, mut elapsed) = (steps, Duration::ZERO);
     while left > 0 {
         let begun = Instant::now();
-        let now = session.step(left.min(STEPS))?;
+        let now = session.step(left.min(STEPS))?.steps();
         elapsed += begun.elapsed();
         left -= now;
         if now == 0 {

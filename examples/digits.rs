@@ -130,7 +130,7 @@ fn strokes(session: &mut Session, digits: &Data) -> strait::Result<Vec<f32>> {
     let code = session.spec().code();
     let mean = |unit: usize| codes.iter().skip(unit).step_by(code).sum::<f32>() / digits.rows() as f32;
     let means: Vec<f32> = (0..code).map(mean).collect();
-    let mut with = |state: f32| {
+    let with = |state: f32| {
         let at = |i: usize| if i % code == i / code { state } else { means[i % code] };
         session.decode(&(0..code * code).map(at).collect::<Vec<f32>>())
     };

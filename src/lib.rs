@@ -2,7 +2,7 @@
 //!
 //! # Where things are
 //!
-//! Most applications need what is re-exported here: [`Gpu`], [`Spec`], [`Training`], [`Session`] and [`data`]. The other
+//! Most applications need what is re-exported here: [`Gpu`], [`Spec`], [`Training`], [`Session`], [`Model`] and [`data`]. The other
 //! modules are the engine, for those who build graphs of their own: [`graph`] (nodes and differentiation), [`plan`]
 //! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`mod@reference`].
 
@@ -21,6 +21,7 @@ pub mod error;
 pub mod evaluator;
 pub mod gpu;
 pub mod graph;
+pub mod inference;
 pub mod kernel;
 pub mod model;
 pub mod plan;
@@ -32,7 +33,8 @@ pub mod train;
 pub use data::{Data, Source};
 pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
+pub use inference::{Model, Weights};
 pub use model::{Activation, Corruption, Curve, Init, Latent, Layer, Loss, Penalty, Precision, Ramp, Scaling, Spec};
 pub use train::{
-    Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Stop, Training, Weights,
+    Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Stop, Taken, Training, UpdateRamps,
 };

@@ -1,6 +1,6 @@
-//! The examples as programs: arguments that cannot work are refused by name before anything starts, and charts of next to
-//! nothing are drawn. `cargo test` builds the examples; for this program alone,
-//! `cargo build --profile test --examples` does.
+//! The examples as programs: arguments that cannot work are refused by name before anything starts, and charts of next
+//! to nothing are drawn. `cargo test` builds the examples; for this program alone, `cargo build --profile test
+//! --examples` does.
 
 #[path = "../examples/common/arguments.rs"]
 #[allow(dead_code, reason = "examples use the rest")]
@@ -124,6 +124,12 @@ fn what_cannot_work_is_refused_at_once() {
         ("vector_field", &["--sigma", "1e9"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("vector_field", &["--out", file], &["--out", file]),
+        ("embed", &["--budget", "0"], &["--budget", "0.001 to 1000"]),
+        ("embed", &["--budget", "inf"], &["--budget", "0.001 to 1000"]),
+        ("embed", &["--seconds", "1e300"], &["--seconds", "0.1 to 1000000"]),
+        ("embed", &["--batch", "1798"], &["--batch", "1 to 1797"]),
+        ("embed", &["--rounds", "0"], &["--rounds", "1 or more"]),
+        ("embed", &["--out", file], &["--out", file]),
         ("explain", &["--batch", "0"], &["--batch", "1 or more"]),
         ("explain", &["--tune", "0"], &["--tune", "1 or more"]),
         ("explain", &["--purpose", "guess"], &["--purpose", "guess", "reconstruct"]),
@@ -182,17 +188,18 @@ fn what_can_work_is_taken() {
     assert!(["0", "65", "x"].iter().all(|text| arguments::within(text, 1usize..=64).is_err()));
     // As whole programs, with what would otherwise take long: one step, and a code wider than a digit has pixels.
     let folder = tempfile::tempdir().expect("a folder");
-    let taken: [(&str, &[&str]); 3] = [
+    let taken: [(&str, &[&str]); 4] = [
         ("pca", &["--codes", "1,64", "--steps", "1"]),
         ("digits", &["--epochs", "1", "--batch", "1500", "--code", "65", "--out", "made/for/it"]),
         ("vector_field", &["--epochs", "1", "--sigma", "3"]),
+        ("embed", &["--seconds", "0.2", "--rounds", "1", "--budget", "1000"]),
     ];
     for (name, arguments) in taken {
         let output = run(name, arguments, folder.path());
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name} {arguments:?} says {said:?}");
     }
-    for picture in ["made/for/it/digits.png", "made/for/it/loss.png", "out/vector_field.png"] {
+    for picture in ["made/for/it/digits.png", "made/for/it/loss.png", "out/vector_field.png", "out/embed.png"] {
         assert!(folder.path().join(picture).exists(), "{picture}");
     }
 }
@@ -258,8 +265,8 @@ fn an_extent_has_a_length() {
     }
 }
 
-/// Two by two pixels by hand: pairs (1,2), (1,2), (1,1), (2,2), whose covariance is .25 and whose variances are .75.
-/// A board: all pairs are opposite. Stripes of one pixel: of 112 pairs 28 are (1,1), 28 (0,0), 24 (1,0) and 32 (0,1), so
+/// Two by two pixels by hand: pairs (1,2), (1,2), (1,1), (2,2), whose covariance is .25 and whose variances are .75. A
+/// board: all pairs are opposite. Stripes of one pixel: of 112 pairs 28 are (1,1), 28 (0,0), 24 (1,0) and 32 (0,1), so
 /// the covariance is (112 · 28 − 52 · 60)/112² = 16/112² and each variance 52 · 60/112².
 #[test]
 fn the_correlation_of_neighbours() {

@@ -96,17 +96,18 @@ fn run(options: Options) -> Outcome {
     for file in files.iter().flatten() {
         arguments::writable(file).map_err(|e| format!("--out: {} cannot be written: {e}", file.display()))?;
     }
-    let names: Vec<Option<String>> = match options.all {
-        false => vec![options.adapter.clone()],
-        true => Gpu::adapters().into_iter().map(|adapter| Some(adapter.name)).collect(),
+    let adapters: Vec<GpuOptions> = match options.all {
+        false => vec![GpuOptions { adapter: options.adapter.clone(), ..GpuOptions::default() }],
+        // By their number, since two may have one name.
+        true => (0..Gpu::adapters().len()).map(|at| GpuOptions { index: Some(at), ..GpuOptions::default() }).collect(),
     };
-    if names.is_empty() {
+    if adapters.is_empty() {
         // The error that says what was tried.
         Gpu::new()?;
     }
     let mut report = Report::default();
-    for name in names {
-        let run = measure(&options, name)?;
+    for adapter in adapters {
+        let run = measure(&options, &adapter)?;
         print!("{run}");
         report.adapters.push(run);
     }
@@ -123,7 +124,7 @@ fn run(options: Options) -> Outcome {
 }
 
 /// Everything about one adapter.
-fn measure(options: &Options, name: Option<String>) -> Outcome<Run> {
+fn measure(options: &Options, adapter: &GpuOptions) -> Outcome<Run> {
     let begun = Instant::now();
     let budget = Duration::from_secs_f64(options.seconds);
     let wants = |part: Part| options.only.contains(&part);
@@ -131,11 +132,10 @@ fn measure(options: &Options, name: Option<String>) -> Outcome<Run> {
     let parts = [(Part::Use, 0.2), (Part::Training, 0.3), (Part::Products, 1.0)];
     let bar = ProgressBar::new(1 + parts.iter().filter(|(part, _)| wants(*part)).count() as u64);
     bar.set_style(ProgressStyle::with_template("{msg:36} {bar:24} {pos}/{len}  {elapsed}")?);
-    let adapter = GpuOptions { adapter: name, ..GpuOptions::default() };
     let mut run;
     // The first step is that of a fresh device, so it comes before all else.
-    let first = wants(Part::Use).then(|| training::first_step(&adapter)).transpose()?;
-    let gpu = Gpu::with(&adapter)?;
+    let first = wants(Part::Use).then(|| training::first_step(adapter)).transpose()?;
+    let gpu = Gpu::with(adapter)?;
     run = Run::new(&gpu);
     run.figures.extend(first);
     bar.set_message(format!("{}: ceilings", gpu.adapter().name));

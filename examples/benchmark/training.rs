@@ -147,7 +147,7 @@ pub fn first_step(adapter: &GpuOptions) -> Result<Figure> {
 
 /// Encoding rows of the host's, and the host's time for a step.
 pub fn using(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
-    let mut session = Session::new(gpu, &plain(), training(150))?;
+    let session = Session::new(gpu, &plain(), training(150))?;
     let most = if gpu.kind() == AdapterKind::Hardware { 100_000 } else { 10_000 };
     let data = rows(784, most)?;
     session.encode(&data.values()[..784 * 1000])?;
@@ -163,7 +163,7 @@ pub fn using(gpu: &Gpu, deadline: Instant, run: &mut Run) -> Result<()> {
     while tried < 100 || Instant::now() < deadline {
         tried += 1;
         let begun = Instant::now();
-        let steps = session.step(25)?;
+        let steps = session.step(25)?.steps();
         if steps > 0 {
             taken = taken.min(begun.elapsed().as_secs_f64() / steps as f64);
         } else {

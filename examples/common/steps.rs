@@ -124,7 +124,7 @@ pub fn prepare(gpu: &Gpu, spec: &Spec) -> Result<Session> {
 pub fn take(session: &mut Session, steps: u64) -> Result<()> {
     let mut left = steps;
     while left > 0 {
-        left -= session.step(left)?;
+        left -= session.step(left)?.steps();
         // Reading waits for all that was submitted before; a bias of one layer is little to read.
         session.parameter("encoder.0.bias")?;
         while session.progress()?.is_some() {}

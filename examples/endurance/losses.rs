@@ -8,8 +8,8 @@ use super::outcome::Outcome;
 use super::{rows, spec, watched};
 use strait::analysis::{Chain, Sampler};
 use strait::gpu::Buffer;
+use strait::inference::Attached;
 use strait::model::Purpose;
-use strait::train::Attached;
 use strait::{Data, Error, Gpu, Result, Session, Training, wgpu};
 
 /// Whose device it is.

@@ -366,10 +366,10 @@ fn stack(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         let spec = layered(input, &[(units, activation)]);
         penalised(&spec, 0.1, Mapping::Encoder, Method::Auto)
     };
-    let mut first = solve(gpu, &single(6, 5, Activation::Tanh), 0.02, 300, seed, &device::data(&x)?)?;
+    let first = solve(gpu, &single(6, 5, Activation::Tanh), 0.02, 300, seed, &device::data(&x)?)?;
     let codes = first.encode(&narrow(&values(&x)))?;
     let codes = strait::Data::from_rows(5, codes)?;
-    let mut second = solve(gpu, &single(5, 3, Activation::Sigmoid), 0.02, 300, seed + 1, &codes)?;
+    let second = solve(gpu, &single(5, 3, Activation::Sigmoid), 0.02, 300, seed + 1, &codes)?;
     let mut deep = Session::new(gpu, &spec, Training::default())?;
     let (lower, upper, mut whole) = (first.parameters()?, second.parameters()?, deep.parameters()?);
     whole.splice(..4, lower[..2].iter().chain(&upper[..2]).cloned());

@@ -376,10 +376,10 @@ fn mixture(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     // x is -1 or, three times as often, 1, give or take .1. The code knows nothing of it: the input is missing.
     let sides = Data::from_rows(1, vec![-1.1, -0.9, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1])?;
     let blind = Spec::symmetric(&[1, 2], plain).corruption(Corruption::Missing { keep: vec![false] });
-    let mut session = solve(gpu, &blind.clone().loss(Loss::SquaredError), 0.01, 1000, seed, &sides)?;
+    let session = solve(gpu, &blind.clone().loss(Loss::SquaredError), 0.01, 1000, seed, &sides)?;
     let found = session.reconstruct(&[0.0])?[0];
     checks.push(Check::equal("two values: squared error gives their mean", 0.5, found, 1e-6));
-    let mut session = solve(gpu, &blind.loss(Loss::Mixture { components: 2 }), 0.005, 2000, seed, &sides)?;
+    let session = solve(gpu, &blind.loss(Loss::Mixture { components: 2 }), 0.005, 2000, seed, &sides)?;
     let mut modes = session.mixture(&[0.0])?.swap_remove(0);
     modes.sort_by(|a, b| a.mean[0].total_cmp(&b.mean[0]));
     let found: Vec<f32> = modes.iter().flat_map(|c| [c.mean[0], c.weight, c.sigma]).collect();

@@ -203,7 +203,7 @@ fn denoising(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     for sigma in [0.3, 0.5, 0.8] {
         let smoothed = inverse(&(&s + &identity * (sigma * sigma)))?;
         let spec = linear_spec(features).gaussian_corruption(sigma);
-        let mut session = session(gpu, &spec, &linear_map(&(&smoothed * &s)))?;
+        let session = session(gpu, &spec, &linear_map(&(&smoothed * &s)))?;
         let at = rounded(&(normal(64, features, seed, 5) * 2.0));
         let r = wide(&session.reconstruct(&narrow(&values(&at)))?);
         let found: Vec<f64> = r.iter().zip(values(&at)).map(|(r, x)| (r - x) / (sigma * sigma)).collect();
@@ -248,7 +248,7 @@ fn finite(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let sigma = 0.6;
     let points = wide(&narrow(&values(&normal(5, 2, seed, 40))));
     let kernels = Kernels { points: points.chunks(2).map(Vec::from).collect(), weights: vec![1.0; 5], sigma };
-    let mut session = kernels.session(gpu)?;
+    let session = kernels.session(gpu)?;
     let at = wide(&narrow(&values(&(normal(200, 2, seed, 41) * 1.5))));
     let r = wide(&session.reconstruct(&narrow(&at))?);
     let best: Vec<f64> = at.chunks(2).flat_map(|x| kernels.denoised(x)).collect();
@@ -315,7 +315,7 @@ fn corruptions(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 /// Moments, shape and independence of normal noise.
 fn gaussian(gpu: &Gpu, seed: u64, x: &[f32]) -> Outcome<Vec<Check>> {
     let (features, sigma) = (6, 0.4);
-    let mut session = session(gpu, &linear_spec(features).gaussian_corruption(sigma), &[])?;
+    let session = session(gpu, &linear_spec(features).gaussian_corruption(sigma), &[])?;
     let corrupted = session.corrupt(x, seed)?;
     let z: Vec<f64> = corrupted.iter().zip(x).map(|(c, x)| (f64::from(*c) - f64::from(*x)) / sigma).collect();
     let mut moments = Average::default();

@@ -54,7 +54,7 @@ fn zero(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
 fn exact_points(gpu: &Gpu) -> Outcome<Vec<Check>> {
     let sigma = 0.25;
     let kernels = three_points(sigma);
-    let mut session = kernels.session(gpu)?;
+    let session = kernels.session(gpu)?;
     let grid: Vec<f64> = (-300..=300).map(|i| f64::from(i as f32 / 100.0)).collect();
     let r = wide(&session.reconstruct(&narrow(&grid))?);
     let best: Vec<f64> = grid.iter().map(|x| kernels.denoised(&[*x])[0]).collect();

@@ -44,7 +44,7 @@ pub fn spectrum(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let rows = values(&rounded(&normal(32, 8, seed, 10)));
     let encoder = Layers::encoder(&spec, &params)?;
     let expected: Vec<f64> = rows.chunks(8).flat_map(|row| singular_values(&encoder.jacobian(row))).collect();
-    let mut model = session(gpu, &spec, &params)?;
+    let model = session(gpu, &spec, &params)?;
     let found = model.spectra(&narrow(&rows))?;
     let singular: Vec<f64> = found.iter().flat_map(|s| s.values.clone()).collect();
     checks.push(Check::all_equal("8-6-4: singular values of J at 32 rows", &expected, &singular, 2e-6));
@@ -69,7 +69,7 @@ pub fn spectrum(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         let encoder = Layers::encoder(&spec, &scaled)?;
         let exact: Vec<f64> = rows.chunks(8).flat_map(|row| encoder.of(row)).collect();
         let share = exact.iter().filter(|h| **h <= 0.05 || **h >= 0.95).count() as f64 / exact.len() as f64;
-        let mut model = session(gpu, &spec, &scaled)?;
+        let model = session(gpu, &spec, &scaled)?;
         let codes = model.encode(&narrow(&rows))?;
         let found = saturation(&codes, 0.05);
         checks.push(Check::equal(format!("weights times {factor}: share of codes within .05"), share, found, 0.0));
@@ -200,7 +200,7 @@ pub fn tangents(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     // Trained on a plane, a contractive encoder ends in it: what is across is contracted away.
     let flat = with_spectrum(100, &[1.0, 0.6], seed, 4) * basis.transpose();
     let spec = Spec::symmetric(&[5, 2], Activation::Identity).loss(Loss::SquaredError).tied();
-    let mut model = solve(gpu, &contracted(spec, 0.2), 0.05, 1500, seed, &device::data(&rounded(&flat))?)?;
+    let model = solve(gpu, &contracted(spec, 0.2), 0.05, 1500, seed, &device::data(&rounded(&flat))?)?;
     let found = model.spectra(&narrow(&values(&flat)[..5]))?;
     let angle = worst_angle(found.iter().map(|s| s.tangents.clone()), &[basis]);
     checks.push(Check::at_most("trained on a plane: angle", 1e-5, angle));
@@ -225,7 +225,7 @@ fn round(
     widths: [usize; 3],
 ) -> Outcome<Check> {
     let points = device::data(&rounded(&points))?;
-    let mut model = trained(gpu, &widths, 0.3, seed, &points)?;
+    let model = trained(gpu, &widths, 0.3, seed, &points)?;
     let found = model.spectra(points.values())?;
     let angle = mean_angle(found.iter().map(|s| s.tangents.clone()), &truth);
     Ok(Check::at_most(format!("trained on a {name}: mean angle of the tangents"), 0.1, angle))
@@ -287,7 +287,7 @@ fn translated(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 /// chosen at random is 1.4 away.
 fn followed(gpu: &Gpu, seed: u64) -> Outcome<Check> {
     let (images, slopes) = moving();
-    let mut model = trained(gpu, &[PIXELS, 32, 32, 1], 0.2, seed, &device::data(&images)?)?;
+    let model = trained(gpu, &[PIXELS, 32, 32, 1], 0.2, seed, &device::data(&images)?)?;
     let spectra = model.spectra(&narrow(&values(&images)))?;
     let found = spectra[INNER].iter().map(|s| s.tangents.clone());
     Ok(Check::at_most("trained on moving blobs: mean angle to d image/dt", 0.3, mean_angle(found, &slopes[INNER])))

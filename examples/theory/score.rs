@@ -81,7 +81,7 @@ pub fn energy(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let tensors = |m: &Machine| {
         [("encoder.0.weight", m.w.clone()), ("encoder.0.bias", m.b.clone()), ("decoder.0.bias", m.c.clone())]
     };
-    let mut session = denoising::session(gpu, &spec, &tensors(&machine))?;
+    let session = denoising::session(gpu, &spec, &tensors(&machine))?;
     let clean = draw(rows, features, 3);
 
     let r = wide(&session.reconstruct(&narrow(&clean))?);
@@ -296,7 +296,7 @@ fn curved_limit(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let features = 2;
     let mut spec = Spec::symmetric(&[features, 4], Activation::Identity).loss(Loss::SquaredError);
     spec = spec.code_activation(Activation::Tanh);
-    let (mut session, params) = random_session(gpu, &spec, 0.7, seed, 30)?;
+    let (session, params) = random_session(gpu, &spec, 0.7, seed, 30)?;
     let forward = Forward::new(&spec)?;
     let rows = wide(&narrow(&values(&normal(16, features, seed, 40))));
     let count = rows.len() / features;
@@ -316,7 +316,7 @@ fn curved_limit(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 
     // The left side: the GPU's reconstructions at the nodes of a quadrature over the noise.
     let (nodes, weights) = hermite(12);
-    let mut expectation = |sigma: f64| -> Outcome<Vec<f64>> {
+    let expectation = |sigma: f64| -> Outcome<Vec<f64>> {
         let mut total = vec![0.0; count];
         for (i, j) in (0..144).map(|n| (n / 12, n % 12)) {
             let shift = [sigma * nodes[i], sigma * nodes[j]];

@@ -321,7 +321,7 @@ fn zeros(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let (train, test) = data::digits()?.split_at(1500)?;
     let mut last = None;
     for lambda in LAMBDAS {
-        let mut session = learned(gpu, seed, [64, 96], lambda, &train)?;
+        let session = learned(gpu, seed, [64, 96], lambda, &train)?;
         let h = session.encode(test.values())?;
         let share = h.iter().filter(|h| **h == 0.0).count() as f64 / h.len() as f64;
         let below = h.iter().filter(|h| **h < 0.0).count();

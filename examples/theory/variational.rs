@@ -238,7 +238,7 @@ fn bounds(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.push(Check::equal("ELBO = E log p(x|z) - KL, in training, by integrals", elbo, first, error));
     let mut session = Session::new(gpu, &spec, Training::default())?;
     session.set_parameters(&params)?;
-    let mut bound = |draws: u32| -> Outcome<(f64, f64)> {
+    let bound = |draws: u32| -> Outcome<(f64, f64)> {
         let found = session.evidence(&copies, draws, seed)?;
         let n = found.len() as f64;
         let mean = found.iter().sum::<f64>() / n;
@@ -328,7 +328,7 @@ fn linear(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let x = noisy_plane(seed);
     let best = Optimum::new(&x, 2)?;
     let rows = narrow(&values(&x));
-    let mut session = best.session(gpu)?;
+    let session = best.session(gpu)?;
     // With the exact posterior log p(x, z) - log q(z|x) is log p(x) whatever z is.
     let found = session.evidence(&rows, 1, seed)?;
     checks.push(Check::all_equal(
@@ -433,7 +433,7 @@ fn generation(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let mut checks = Vec::new();
     let x = noisy_plane(seed);
     let best = Optimum::new(&x, 2)?;
-    let mut session = best.session(gpu)?;
+    let session = best.session(gpu)?;
     let count = 32768;
     let z = matrix(&session.generate(count, seed)?, 6);
     let (w, bias) = (matrix(&best.params[4], 6), &best.params[5]);

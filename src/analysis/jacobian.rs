@@ -1,11 +1,11 @@
-//! Jacobians of a trained model at given rows, and what they say: singular values, and the tangents of the manifold that
-//! the model learned ("Deep Learning", section 14.6).
+//! Jacobians of a trained model at given rows, and what they say: singular values, and the tangents of the manifold
+//! that the model learned ("Deep Learning", section 14.6).
 
 use nalgebra::{DMatrix, SVD};
 
 use crate::error::Result;
+use crate::inference::Model;
 use crate::model::{Mapping, Purpose};
-use crate::train::Session;
 
 /// A Jacobian's singular values, largest first, and its right singular vectors, which lie in the input's space.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Spectrum {
 }
 
 impl Spectrum {
-    /// Of a matrix with `columns` columns, row-major, as [`Session::jacobian`] gives one for each row.
+    /// Of a matrix with `columns` columns, row-major, as [`Model::jacobian`] gives one for each row.
     ///
     /// # Errors
     /// [`crate::Error::Data`] where the values are no whole rows.
@@ -63,13 +63,13 @@ pub fn saturation(codes: &[f32], margin: f32) -> f64 {
     codes.iter().filter(|&&h| h <= margin || h >= 1.0 - margin).count() as f64 / codes.len().max(1) as f64
 }
 
-impl Session {
+impl Model {
     /// The Jacobian at each row by the scaled input: of the code, `[code, input]`, or of the reconstruction in scaled
     /// units, `[input, input]`; one after the other, row-major.
     ///
     /// # Errors
-    /// As [`Session::encode`]; [`crate::Error::Spec`] for [`Mapping::Layers`], which is no single map.
-    pub fn jacobian(&mut self, rows: &[f32], of: Mapping) -> Result<Vec<f32>> {
+    /// As [`Model::encode`]; [`crate::Error::Spec`] for [`Mapping::Layers`], which is no single map.
+    pub fn jacobian(&self, rows: &[f32], of: Mapping) -> Result<Vec<f32>> {
         match of {
             Mapping::Encoder => self.infer(Purpose::EncoderJacobian, rows),
             Mapping::Reconstruction => self.infer(Purpose::ReconstructionJacobian, rows),
@@ -80,8 +80,8 @@ impl Session {
     /// Singular values and tangents of the encoder at each row.
     ///
     /// # Errors
-    /// As [`Session::jacobian`].
-    pub fn spectra(&mut self, rows: &[f32]) -> Result<Vec<Spectrum>> {
+    /// As [`Model::jacobian`].
+    pub fn spectra(&self, rows: &[f32]) -> Result<Vec<Spectrum>> {
         let (input, code) = (self.spec().input, self.spec().code());
         let jacobians = self.jacobian(rows, Mapping::Encoder)?;
         jacobians.chunks(code * input).map(|jacobian| Spectrum::of(jacobian, input)).collect()

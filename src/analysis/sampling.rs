@@ -2,20 +2,21 @@
 
 use crate::error::{Error, Result, positive};
 use crate::gpu::{Buffer, Gpu, Program, Wait, Work};
+use crate::inference::Model;
 use crate::model::{Corruption, Latent, Purpose};
 use crate::plan::{Recording, Role};
 use crate::random::{Draw, key};
 use crate::state::State;
-use crate::train::Session;
 
 /// How a chain moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Chain {
-    /// Corrupts, encodes and draws from p(x|h), with the noise of every layer: its stationary distribution estimates that of the data (Bengio, Yao,
-    /// Alain and Vincent, "Generalized denoising auto-encoders as generative models", 2013).
+    /// Corrupts, encodes and draws from p(x|h), with the noise of every layer: its stationary distribution estimates
+    /// that of the data (Bengio, Yao, Alain and Vincent, "Generalized denoising auto-encoders as generative models",
+    /// 2013).
     Alternating,
-    /// x + (ε/2) (r(x) − x)/σ² + √ε z with σ that of the spec's Gaussian corruption and z normal, in units of the scaled
-    /// input.
+    /// x + (ε/2) (r(x) − x)/σ² + √ε z with σ that of the spec's Gaussian corruption and z normal, in units of the
+    /// scaled input.
     Langevin {
         /// ε
         length: f64,
@@ -25,9 +26,9 @@ pub enum Chain {
 /// Chains that run side by side on the GPU, one for each row they started from.
 ///
 /// ```no_run
-/// # use strait::{analysis::Chain, Session};
-/// # fn show(session: &Session, start: &[f32]) -> strait::Result<()> {
-/// let mut chains = session.sampler(Chain::Alternating, start, 0)?;
+/// # use strait::{analysis::Chain, Model};
+/// # fn show(model: &Model, start: &[f32]) -> strait::Result<()> {
+/// let mut chains = model.sampler(Chain::Alternating, start, 0)?;
 /// chains.advance(1000)?;
 /// let samples = chains.rows()?;
 /// # Ok(())
@@ -87,7 +88,7 @@ impl Sampler {
     }
 }
 
-impl Session {
+impl Model {
     /// Chains that start at `rows`; what they draw is a function of `seed`.
     ///
     /// # Errors
@@ -129,9 +130,9 @@ impl Session {
     /// of the input; unchanged where there is none. A function of `seed`.
     ///
     /// ```no_run
-    /// # fn show(session: &mut strait::Session, rows: &[f32]) -> strait::Result<()> {
-    /// let corrupted = session.corrupt(rows, 0)?;
-    /// let denoised = session.reconstruct(&corrupted)?;
+    /// # fn show(model: &strait::Model, rows: &[f32]) -> strait::Result<()> {
+    /// let corrupted = model.corrupt(rows, 0)?;
+    /// let denoised = model.reconstruct(&corrupted)?;
     /// # Ok(())
     /// # }
     /// ```
@@ -139,7 +140,7 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] where the values are no whole rows or not finite, or where a scaling or the ends of
     /// [`Corruption::SaltAndPepper`] are not learned yet.
-    pub fn corrupt(&mut self, rows: &[f32], seed: u64) -> Result<Vec<f32>> {
+    pub fn corrupt(&self, rows: &[f32], seed: u64) -> Result<Vec<f32>> {
         let draw = State { seed: key(seed), ..State::default() };
         pollster::block_on(self.infer_drawn(Purpose::Corrupt, rows, Wait::Block, draw))
     }
@@ -148,8 +149,8 @@ impl Session {
     /// `seed`.
     ///
     /// # Errors
-    /// [`Error::Spec`] where the model is no variational one; as [`Session::decode`].
-    pub fn generate(&mut self, count: usize, seed: u64) -> Result<Vec<f32>> {
+    /// [`Error::Spec`] where the model is no variational one; as [`Model::decode`].
+    pub fn generate(&self, count: usize, seed: u64) -> Result<Vec<f32>> {
         self.check_variational()?;
         let code = self.spec().code();
         if count.checked_mul(self.spec().input.max(code)).is_none_or(|values| values > 1 << 32) {
@@ -163,15 +164,15 @@ impl Session {
         self.decode(&z)
     }
 
-    /// The importance-weighted bound on log p(x) of each row, log of the mean of p(x, z)/q(z|x) over `draws` draws of
-    /// z (Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015); with one draw an estimate of the
-    /// ELBO. It grows with the number of draws, in the mean. A function of `seed`. A row beyond what the loss is made for
-    /// is less likely for it, as [`crate::Loss`] says; -infinity where every draw lies beyond f32.
+    /// The importance-weighted bound on log p(x) of each row, log of the mean of p(x, z)/q(z|x) over `draws` draws of z
+    /// (Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015); with one draw an estimate of the
+    /// ELBO. It grows with the number of draws, in the mean. A function of `seed`. A row beyond what the loss is made
+    /// for is less likely for it, as [`crate::Loss`] says; -infinity where every draw lies beyond f32.
     ///
     /// # Errors
     /// [`Error::Spec`] where the model is no variational one, its loss no likelihood, or `draws` is 0 or above 65,536;
-    /// as [`Session::encode`].
-    pub fn evidence(&mut self, rows: &[f32], draws: u32, seed: u64) -> Result<Vec<f64>> {
+    /// as [`Model::encode`].
+    pub fn evidence(&self, rows: &[f32], draws: u32, seed: u64) -> Result<Vec<f64>> {
         self.check_variational()?;
         if !(1..=1 << 16).contains(&draws) {
             return Err(Error::spec("draws", draws, "1 to 65536"));

@@ -17,20 +17,58 @@ pub(super) struct Staged {
     submitted: Option<wgpu::SubmissionIndex>,
 }
 
-/// A buffer on the device. Cloning gives another handle to the same memory.
+/// A buffer on the device, or a part of one. Cloning gives another handle to the same memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Buffer(pub(super) wgpu::Buffer);
+pub struct Buffer {
+    pub(super) raw: wgpu::Buffer,
+    /// Where it begins in that, in bytes, and how many it has.
+    pub(super) start: u64,
+    bytes: u64,
+}
 
 impl Buffer {
     /// The host application's own buffer. It needs the usages STORAGE, COPY_SRC and COPY_DST as far as it is bound,
     /// read or written.
     pub fn adopt(buffer: wgpu::Buffer) -> Buffer {
-        Buffer(buffer)
+        Buffer { bytes: buffer.size(), raw: buffer, start: 0 }
+    }
+
+    /// A part of it: so many bytes from the byte `offset` on. What is bound to a model begins at a multiple of the
+    /// device's `min_storage_buffer_offset_alignment`, which is 256 in WebGPU.
+    ///
+    /// ```no_run
+    /// # fn show(model: &strait::Model, frame: strait::wgpu::Buffer) -> strait::Result<()> {
+    /// use strait::gpu::Buffer;
+    /// use strait::model::Purpose;
+    ///
+    /// // 64 rows of 64 values after the first MiB of the host's buffer; their codes of 8 values take their place after them.
+    /// let frame = Buffer::adopt(frame);
+    /// let (rows, codes) = (frame.slice(1 << 20, 64 * 64 * 4)?, frame.slice((1 << 20) + 64 * 64 * 4, 64 * 8 * 4)?);
+    /// model.attach(Purpose::Encode, rows, codes, 64)?.run(64)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the part does not lie in the buffer, or is no whole words of 4 bytes.
+    pub fn slice(&self, offset: u64, bytes: u64) -> Result<Buffer> {
+        self.check("slice", offset, bytes)?;
+        Ok(Buffer { raw: self.raw.clone(), start: self.start + offset, bytes })
+    }
+
+    /// Whether it is memory of the same buffer of the device.
+    pub(crate) fn is_of(&self, other: &Buffer) -> bool {
+        self.raw == other.raw
+    }
+
+    /// Where it begins in the memory that it is a part of, in bytes.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
     }
 
     /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.0.size()
+        self.bytes
     }
 
     /// Fails where the bytes do not lie in it, or are no whole words.
@@ -67,7 +105,7 @@ impl Gpu {
             return Err(Error::Limit { what: label.into(), needs, allowed, limit: "max_buffer_size" });
         }
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size: needs, usage, mapped_at_creation: false };
-        let buffer = self.scoped(label, |device| Buffer(device.create_buffer(&descriptor)))?;
+        let buffer = self.scoped(label, |device| Buffer::adopt(device.create_buffer(&descriptor)))?;
         self.ask().map(|()| buffer)
     }
 
@@ -80,7 +118,7 @@ impl Gpu {
         for (piece, offset) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {
             let size = wgpu::BufferSize::new(piece.len() as u64);
             let taken = self.scoped("write", |_| {
-                let mut room = self.queue().write_buffer_with(&buffer.0, offset, size?)?;
+                let mut room = self.queue().write_buffer_with(&buffer.raw, buffer.start + offset, size?)?;
                 room.copy_from_slice(piece);
                 Some(())
             })?;
@@ -91,8 +129,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// wgpu keeps a copy of what is written until it has been submitted and has run. So that an upload of any size holds
-    /// few of them, copies are submitted now and then, and those before the last ones are waited for.
+    /// wgpu keeps a copy of what is written until it has been submitted and has run. So that an upload of any size
+    /// holds few of them, copies are submitted now and then, and those before the last ones are waited for.
     fn retire(&self, bytes: usize) -> Result<()> {
         {
             let mut staged = lock(self.staged());

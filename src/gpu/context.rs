@@ -20,13 +20,20 @@ pub struct AdapterSummary {
     pub backend: String,
     /// Whether it runs shaders on the CPU.
     pub software: bool,
+    /// Where it sits on the PCI bus, as `0000:65:00.0`: what tells twins apart. Empty where the driver does not say.
+    pub pci: String,
 }
 
-/// How to choose an adapter and which limits to ask of it.
+/// How to choose an adapter and which limits to ask of it. What is `None` fits any; an adapter must fit all that is
+/// given.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
-    /// Part of the adapter's name, in any case; any adapter where it is `None`.
+    /// Part of the adapter's name, in any case.
     pub adapter: Option<String>,
+    /// Its place in [`Gpu::adapters`], counted from 0. That may change with the machine's devices and drivers.
+    pub index: Option<usize>,
+    /// Its [`AdapterSummary::pci`], which stays as long as nobody moves the card.
+    pub pci: Option<String>,
     /// Prefers an integrated adapter to a discrete one.
     pub low_power: bool,
     /// Asks for WebGPU's default limits rather than all that the adapter offers.
@@ -77,7 +84,7 @@ impl std::fmt::Debug for Gpu {
 }
 
 /// A lock whose data stays usable when a thread that held it panicked: all of it is valid after every statement.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -93,21 +100,41 @@ fn summarise(info: &wgpu::AdapterInfo) -> AdapterSummary {
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
         backend: format!("{:?}", info.backend),
         software: info.device_type == wgpu::DeviceType::Cpu,
+        pci: info.device_pci_bus_id.clone(),
     }
 }
 
-/// The error where none of the adapters seen will do: there is none, or none of this name.
-fn none_of(seen: &[String], wanted: Option<&str>) -> Error {
-    let driver = "install a driver (on Linux, mesa-vulkan-drivers gives one that runs on any machine)";
-    let (tried, advice) = match (seen, wanted) {
-        ([], _) | (_, None) => ("Vulkan, Metal and DX12; no adapter answered".into(), driver.into()),
-        (seen, Some(name)) => {
-            let there: Vec<String> = seen.iter().map(|adapter| format!("{adapter:?}")).collect();
-            let tried = format!("for one whose name has {name:?} in it");
-            (tried, format!("there are {}: ask for a part of such a name, or for any", there.join(", ")))
+impl GpuOptions {
+    /// Whether the adapter at a place is one of those that are asked for.
+    fn fits(&self, at: usize, adapter: &AdapterSummary) -> bool {
+        let named = |name: &String| adapter.name.to_lowercase().contains(&name.to_lowercase());
+        let placed = |pci: &String| adapter.pci.eq_ignore_ascii_case(pci);
+        self.adapter.as_ref().is_none_or(named)
+            && self.index.is_none_or(|index| index == at)
+            && self.pci.as_ref().is_none_or(placed)
+    }
+
+    /// The error where none of the adapters seen will do: there is none, or none that fits.
+    fn none_of(&self, seen: &[AdapterSummary]) -> Error {
+        let name = self.adapter.as_ref().map(|name| format!("whose name has {name:?} in it"));
+        let index = self.index.map(|index| format!("that is number {index}"));
+        let pci = self.pci.as_ref().map(|pci| format!("at {pci:?} on the PCI bus"));
+        let wanted: Vec<String> = [name, index, pci].into_iter().flatten().collect();
+        let driver = "install a driver (on Linux, mesa-vulkan-drivers gives one that runs on any machine)";
+        if seen.is_empty() || wanted.is_empty() {
+            return Error::NoAdapter {
+                tried: "Vulkan, Metal and DX12; no adapter answered".into(),
+                advice: driver.into(),
+            };
         }
-    };
-    Error::NoAdapter { tried, advice }
+        let there = seen.iter().enumerate().map(|(at, AdapterSummary { name, pci, .. })| {
+            let place = if pci.is_empty() { String::new() } else { format!(" at {pci}") };
+            format!("{at}: {name:?}{place}")
+        });
+        let there: Vec<String> = there.collect();
+        let (tried, there) = (format!("for one {}", wanted.join(" and ")), there.join(", "));
+        Error::NoAdapter { tried, advice: format!("there are {there}: ask for a part of such a name, or for any") }
+    }
 }
 
 /// The side of the largest square matrices whose factors have 16 bits and whose sums 32, or 0.
@@ -145,17 +172,16 @@ impl Gpu {
     /// As [`Gpu::new`].
     pub async fn with_async(options: &GpuOptions) -> Result<Gpu> {
         let adapters = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
-        let seen: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
-        let wanted = options.adapter.as_ref().map(|name| name.to_lowercase());
-        let fits = |a: &wgpu::Adapter| wanted.as_ref().is_none_or(|w| a.get_info().name.to_lowercase().contains(w));
+        let seen: Vec<AdapterSummary> = adapters.iter().map(|a| summarise(&a.get_info())).collect();
         let rank = |a: &wgpu::Adapter| match (a.get_info().device_type, options.low_power) {
             (wgpu::DeviceType::DiscreteGpu, false) | (wgpu::DeviceType::IntegratedGpu, true) => 0,
             (wgpu::DeviceType::DiscreteGpu, true) | (wgpu::DeviceType::IntegratedGpu, false) => 1,
             (wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other, _) => 2,
             (wgpu::DeviceType::Cpu, _) => 3,
         };
-        let Some(adapter) = adapters.into_iter().filter(fits).min_by_key(rank) else {
-            return Err(none_of(&seen, options.adapter.as_deref()));
+        let fitting = adapters.into_iter().enumerate().filter(|(at, _)| options.fits(*at, &seen[*at]));
+        let Some(adapter) = fitting.map(|(_, adapter)| adapter).min_by_key(rank) else {
+            return Err(options.none_of(&seen));
         };
         let limits = if options.default_limits { wgpu::Limits::default() } else { adapter.limits() };
         let descriptor = wgpu::DeviceDescriptor {
@@ -187,16 +213,16 @@ impl Gpu {
         .union(wgpu::Features::SHADER_INT64)
         .union(wgpu::Features::SHADER_F16);
 
-    /// What strait can make use of: timestamps for profiles; subgroups and integers of 64 bits, with which products run up
-    /// to three times as fast on software adapters; numbers of 16 bits, for models in half precision. It works without; a
-    /// host that shares its device asks for these of its adapter.
+    /// What strait can make use of: timestamps for profiles; subgroups and integers of 64 bits, with which products run
+    /// up to three times as fast on software adapters; numbers of 16 bits, for models in half precision. It works
+    /// without; a host that shares its device asks for these of its adapter.
     pub fn features(adapter: &wgpu::Adapter) -> wgpu::Features {
         adapter.features() & Gpu::USEFUL
     }
 
-    /// Computes on the host application's own device. Its error and device-lost handlers are left alone. A lost device is
-    /// found out when strait next uses it; where the host's device-lost callback calls [`Gpu::device_lost`], the error
-    /// gives the reason, too.
+    /// Computes on the host application's own device. Its error and device-lost handlers are left alone. A lost device
+    /// is found out when strait next uses it; where the host's device-lost callback calls [`Gpu::device_lost`], the
+    /// error gives the reason, too.
     pub fn adopt(device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         Gpu::on(device, queue, &[], false)
     }
@@ -230,7 +256,7 @@ impl Gpu {
         Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, staged, troubles, own }))
     }
 
-    /// Every adapter of this machine.
+    /// Every adapter of this machine, in the order of [`GpuOptions::index`].
     pub fn adapters() -> Vec<AdapterSummary> {
         let adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::PRIMARY));
         adapters.iter().map(|a| summarise(&a.get_info())).collect()
@@ -244,6 +270,11 @@ impl Gpu {
     /// How its kernels are chosen.
     pub fn kind(&self) -> AdapterKind {
         if self.0.summary.software { AdapterKind::Software } else { AdapterKind::Hardware }
+    }
+
+    /// Whether the device is the host application's own, so that its frames wait behind strait's work.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.0.own
     }
 
     /// The limits that plans must keep.
@@ -283,8 +314,8 @@ impl Gpu {
     }
 
     /// The first error since the last call of this that the device reported outside any call of strait's, such as one
-    /// that the host made on [`Gpu::device`] without an error scope. All of them are logged; none of them makes a call of
-    /// strait's fail. On an adopted device they go to the host's own handler.
+    /// that the host made on [`Gpu::device`] without an error scope. All of them are logged; none of them makes a call
+    /// of strait's fail. On an adopted device they go to the host's own handler.
     pub fn uncaptured_error(&self) -> Option<Error> {
         let message = lock(&self.0.troubles).error.take()?;
         Some(Error::Device { op: "a call outside strait".into(), message })
@@ -323,14 +354,20 @@ impl Gpu {
         self.ask().err().unwrap_or_else(failed)
     }
 
+    /// Polls the device without waiting, and so finds out what has arrived.
+    pub(crate) fn poll_once(&self) -> Result<()> {
+        self.check()?;
+        self.poll(wgpu::PollType::Poll)
+    }
+
     /// Polls the device, and so calls back whoever waits for it.
     pub(super) fn poll(&self, how: wgpu::PollType) -> Result<()> {
         let polled = catch_unwind(AssertUnwindSafe(|| self.0.device.poll(how)));
         match polled {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self.failure("wait", error)),
-            // wgpu panics where the driver says in a wait that the device is lost. Any other panic is one of a callback,
-            // which goes to whoever polls.
+            // wgpu panics where the driver says in a wait that the device is lost. Any other panic is one of a
+            // callback, which goes to whoever polls.
             Err(panic) => match self.ask() {
                 Err(lost) => Err(lost),
                 Ok(()) => resume_unwind(panic),

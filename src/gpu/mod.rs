@@ -8,9 +8,12 @@ mod readback;
 mod timing;
 
 pub use buffer::Buffer;
+pub(crate) use context::lock;
 pub use context::{AdapterSummary, Gpu, GpuOptions};
+pub(crate) use program::record;
 pub use program::{Program, Work};
 pub use readback::{Readback, Wait};
-pub use timing::Timed;
+pub use timing::{Clock, Timed};
 /// The wgpu that strait is built on, so that a host shares the same version.
 pub use wgpu;
+pub(crate) use wgpu::CommandEncoder;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::buffer::Buffer;
 use super::context::Gpu;
+use super::timing::Clock;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Reflection, Space};
 use crate::plan::{Cost, Place, Recording, Role};
@@ -62,6 +63,8 @@ impl std::fmt::Debug for Command {
 pub enum Work<'a> {
     /// Runs a program once.
     Run(&'a Program),
+    /// Runs the dispatches of a program from one on, up to another.
+    Part(&'a Program, usize, usize),
     /// Copies one buffer over another of the same size.
     Copy(&'a Buffer, &'a Buffer),
 }
@@ -177,14 +180,14 @@ fn missing(place: &Place) -> Error {
 }
 
 fn range(buffer: &Buffer, binding: u32, offset: u64, bytes: u64) -> wgpu::BindGroupEntry<'_> {
-    let size = std::num::NonZeroU64::new(bytes);
-    let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.0, offset, size });
+    let (offset, size) = (buffer.start + offset, std::num::NonZeroU64::new(bytes));
+    let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer.raw, offset, size });
     wgpu::BindGroupEntry { binding, resource }
 }
 
 impl Buffer {
     fn whole(&self, binding: u32) -> wgpu::BindGroupEntry<'_> {
-        wgpu::BindGroupEntry { binding, resource: self.0.as_entire_binding() }
+        range(self, binding, 0, self.bytes())
     }
 }
 
@@ -218,34 +221,33 @@ impl Gpu {
         Ok(Command { label: label.into(), cost, pipeline, bindings, workgroups })
     }
 
-    /// Submits work in order. Consecutive programs share one compute pass.
+    /// Submits work in order.
     ///
     /// # Errors
     /// [`Error::Device`] where the device refuses it, [`Error::DeviceLost`] where it is gone.
     pub fn submit<'a>(&self, work: impl IntoIterator<Item = Work<'a>>) -> Result<()> {
         self.scoped("submit", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
-            let mut work = work.into_iter().peekable();
-            while let Some(next) = work.next() {
-                match next {
-                    Work::Copy(from, to) => {
-                        encoder.copy_buffer_to_buffer(&from.0, 0, &to.0, 0, from.bytes().min(to.bytes()));
-                    }
-                    Work::Run(first) => {
-                        let mut pass = encoder.begin_compute_pass(&Default::default());
-                        let mut program = first;
-                        loop {
-                            program.commands.iter().for_each(|command| command.record(&mut pass));
-                            match work.next_if(|w| matches!(w, Work::Run(_))) {
-                                Some(Work::Run(next)) => program = next,
-                                _ => break,
-                            }
-                        }
-                    }
-                }
-            }
+            record(&mut encoder, work, None);
             self.queue().submit([encoder.finish()]);
         })
+    }
+
+    /// Copies ranges of one buffer into another: where from, where to, and how many bytes.
+    pub(crate) fn copy(
+        &self,
+        from: &Buffer,
+        to: &Buffer,
+        ranges: impl IntoIterator<Item = (u64, u64, u64)>,
+    ) -> Result<()> {
+        self.scoped("copy", |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            for (start, place, bytes) in ranges {
+                encoder.copy_buffer_to_buffer(&from.raw, from.start + start, &to.raw, to.start + place, bytes);
+            }
+            self.queue().submit([encoder.finish()]);
+        })?;
+        self.alive()
     }
 
     /// Waits until everything submitted has run.
@@ -260,6 +262,44 @@ impl Gpu {
     pub(super) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         self.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
         self.alive()
+    }
+}
+
+impl<'a> Work<'a> {
+    /// The dispatches that it runs, where it is no copy.
+    fn commands(self) -> Option<&'a [Command]> {
+        match self {
+            Work::Run(program) => Some(&program.commands),
+            Work::Part(program, start, end) => Some(program.commands.get(start..end).unwrap_or_default()),
+            Work::Copy(..) => None,
+        }
+    }
+}
+
+/// Records work in order. Consecutive programs share one compute pass, and a clock times the first one.
+pub(crate) fn record<'a>(
+    encoder: &mut wgpu::CommandEncoder,
+    work: impl IntoIterator<Item = Work<'a>>,
+    mut clock: Option<&Clock>,
+) {
+    let mut work = work.into_iter().peekable();
+    while let Some(next) = work.next() {
+        if let Work::Copy(from, to) = next {
+            let bytes = from.bytes().min(to.bytes());
+            encoder.copy_buffer_to_buffer(&from.raw, from.start, &to.raw, to.start, bytes);
+        }
+        let Some(first) = next.commands() else { continue };
+        let timed = clock.take();
+        let timestamp_writes = timed.map(Clock::writes);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        first.iter().for_each(|command| command.record(&mut pass));
+        while let Some(next) = work.next_if(|work| work.commands().is_some()).and_then(Work::commands) {
+            next.iter().for_each(|command| command.record(&mut pass));
+        }
+        drop(pass);
+        if let Some(clock) = timed {
+            clock.resolve(encoder);
+        }
     }
 }
 

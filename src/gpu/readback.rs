@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::buffer::Buffer;
 use super::context::{Gpu, lock};
+use super::program::{Work, record};
+use super::timing::Clock;
 use crate::error::{Error, Result};
 
 /// How long a callback that another thread has taken may take to be called.
@@ -26,10 +28,10 @@ pub enum Wait {
 
 /// A staging buffer for one copy at a time.
 ///
-/// The buffer is mapped by the device, at some time after the copy, and unmapped here once its bytes were taken. While a
-/// map is pending nobody unmaps: another thread that polls may be mapping at that moment, and the buffer would stay mapped
-/// for good. So a copy that nobody waits for any more is left to arrive; the next one unmaps the buffer if that has
-/// happened, and else takes a new buffer.
+/// The buffer is mapped by the device, at some time after the copy, and unmapped here once its bytes were taken. While
+/// a map is pending nobody unmaps: another thread that polls may be mapping at that moment, and the buffer would stay
+/// mapped for good. So a copy that nobody waits for any more is left to arrive; the next one unmaps the buffer if that
+/// has happened, and else takes a new buffer.
 #[derive(Debug)]
 pub struct Readback {
     gpu: Gpu,
@@ -120,6 +122,15 @@ impl Readback {
         &self.staging
     }
 
+    /// Whether a copy is under way of which it is not known yet that it has arrived. Whoever polls the device finds
+    /// out.
+    pub fn waits(&self) -> bool {
+        match &self.usage {
+            Use::Pending(pending) => lock(&pending.shared.copy).done.is_none(),
+            _ => false,
+        }
+    }
+
     /// Whether a copy is under way.
     pub fn busy(&self) -> bool {
         matches!(self.usage, Use::Pending(_))
@@ -128,8 +139,23 @@ impl Readback {
     /// Copies ranges of buffers, one after the other, behind everything submitted so far.
     ///
     /// # Errors
-    /// [`Error::Device`] where a range does not fit or a copy is under way.
+    /// [`Error::Device`] where a range does not fit or a copy is under way; [`Error::DeviceLost`].
     pub fn start(&mut self, parts: &[(&Buffer, Range<u64>)]) -> Result<()> {
+        self.start_after([], None, parts)
+    }
+
+    /// Submits work, timed by a clock where one is given, and after it the copies, as one. A driver that works inside
+    /// such a call, or lets one submit wait for the one before, would keep the caller waiting for the work if the
+    /// copies were another.
+    ///
+    /// # Errors
+    /// As [`Readback::start`], also where the device refuses the work: then none of it is done.
+    pub fn start_after<'a>(
+        &mut self,
+        work: impl IntoIterator<Item = Work<'a>>,
+        clock: Option<&Clock>,
+        parts: &[(&Buffer, Range<u64>)],
+    ) -> Result<()> {
         let mut bytes = 0;
         for (from, range) in parts {
             from.check("read", range.start, range.end.saturating_sub(range.start))?;
@@ -145,15 +171,16 @@ impl Readback {
         self.usage = Use::Failed;
         let submission = gpu.scoped("read", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
+            record(&mut encoder, work, clock);
             let mut at = 0;
             for (from, range) in parts {
                 let length = range.end.saturating_sub(range.start);
-                encoder.copy_buffer_to_buffer(&from.0, range.start, &self.staging.0, at, length);
+                encoder.copy_buffer_to_buffer(&from.raw, from.start + range.start, &self.staging.raw, at, length);
                 at += length;
             }
             let submission = gpu.queue().submit([encoder.finish()]);
             let told = shared.clone();
-            self.staging.0.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            self.staging.raw.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
                 told.tell(result.map_err(|e| e.to_string()));
             });
             submission
@@ -173,7 +200,7 @@ impl Readback {
             Use::Forgotten(shared) => matches!(lock(&shared.copy).done, Some(Ok(()))),
             Use::Failed => false,
         };
-        if !mapped || self.gpu.scoped("read", |_| self.staging.0.unmap()).is_err() {
+        if !mapped || self.gpu.scoped("read", |_| self.staging.raw.unmap()).is_err() {
             // What is dropped may still be mapped: wgpu sees to its end.
             self.staging = staging(&self.gpu, self.staging.bytes())?;
         }
@@ -243,10 +270,10 @@ impl Readback {
         self.usage = Use::Failed;
         done.map_err(|message| self.gpu.failure("read", message))?;
         let copied = self.gpu.scoped("read", |_| {
-            let view = self.staging.0.get_mapped_range(0..bytes).map_err(|e| e.to_string())?;
+            let view = self.staging.raw.get_mapped_range(0..bytes).map_err(|e| e.to_string())?;
             let copied = view.to_vec();
             drop(view);
-            self.staging.0.unmap();
+            self.staging.raw.unmap();
             Ok(copied)
         })?;
         let copied = copied.map_err(|message: String| self.gpu.failure("read", message))?;

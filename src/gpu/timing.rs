@@ -1,5 +1,6 @@
 //! Timing on the device: how long every dispatch of some programs takes, and how fast the adapter is at best.
 
+use super::buffer::Buffer;
 use super::context::Gpu;
 use super::program::Program;
 use super::readback::Readback;
@@ -18,6 +19,54 @@ pub struct Timed {
     pub seconds: f64,
     /// What it costs at the largest batch.
     pub cost: Cost,
+}
+
+/// Times the work of a submit on the device. The submits that it times are read in their order, so one does for all of
+/// them.
+#[derive(Debug)]
+pub struct Clock {
+    set: wgpu::QuerySet,
+    /// Where the two timestamps are read from.
+    pub ticks: Buffer,
+    /// Seconds of a tick.
+    period: f64,
+}
+
+impl Clock {
+    /// None where the device writes no timestamps.
+    ///
+    /// # Errors
+    /// [`Error::Device`] and [`Error::DeviceLost`].
+    pub fn new(gpu: &Gpu) -> Result<Option<Clock>> {
+        if !gpu.has_timestamps() {
+            return Ok(None);
+        }
+        let descriptor = wgpu::QuerySetDescriptor { label: Some("clock"), ty: wgpu::QueryType::Timestamp, count: 2 };
+        let set = gpu.scoped("clock", |device| device.create_query_set(&descriptor))?;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let ticks = gpu.buffer_for("clock", 16, usage)?;
+        Ok(Some(Clock { set, ticks, period: f64::from(gpu.queue().get_timestamp_period()) * 1e-9 }))
+    }
+
+    /// Seconds between the two timestamps that were read; none where the device gave none.
+    pub fn seconds(&self, ticks: [u64; 2]) -> Option<f64> {
+        let [begin, end] = ticks;
+        (end > begin).then(|| (end - begin) as f64 * self.period)
+    }
+
+    /// What a pass is told, to be timed.
+    pub(super) fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.set,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        }
+    }
+
+    /// Records the reading of what was timed.
+    pub(super) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.resolve_query_set(&self.set, 0..2, &self.ticks.raw, 0);
+    }
 }
 
 impl Gpu {
@@ -59,7 +108,7 @@ impl Gpu {
                     let descriptor = wgpu::ComputePassDescriptor { label: Some(command.label()), timestamp_writes };
                     command.record(&mut encoder.begin_compute_pass(&descriptor));
                 }
-                encoder.resolve_query_set(query_set, 0..count, &resolved.0, 0);
+                encoder.resolve_query_set(query_set, 0..count, &resolved.raw, 0);
                 self.queue().submit([encoder.finish()]);
             })?;
             let mut readback = Readback::new(self, bytes)?;

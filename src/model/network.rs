@@ -33,7 +33,8 @@ pub enum Purpose {
     ReconstructionJacobian,
     /// Probabilities of the classes for each row (specs with a classifier).
     Classify,
-    /// The components of a mixture decoder for each row: K weights, K deviations σ, then K means (specs with a mixture).
+    /// The components of a mixture decoder for each row: K weights, K deviations σ, then K means (specs with a
+    /// mixture).
     Mixture,
     /// A corrupted input, encoded, and a draw from p(x|h): one step of a denoising autoencoder's chain.
     Resample,
@@ -61,7 +62,8 @@ enum Start {
 #[derive(Clone, Debug)]
 pub struct Network {
     spec: Spec,
-    /// The same with coefficients of 1 where they have ramps: terms of weight 1 are what the scalars of a step multiply.
+    /// The same with coefficients of 1 where they have ramps: terms of weight 1 are what the scalars of a step
+    /// multiply.
     unit: Spec,
     scalars: Scalars,
     /// The coefficients that have ramps, by their place, each with its own value.
@@ -98,8 +100,8 @@ impl Network {
     /// a classifier has `classifier.weight` and `.bias`.
     ///
     /// # Errors
-    /// As [`Spec::check`]; [`crate::Error::Spec`] where it names a loss or a penalty of the caller's own whose meaning was not
-    /// given.
+    /// As [`Spec::check`]; [`crate::Error::Spec`] where it names a loss or a penalty of the caller's own whose meaning
+    /// was not given.
     pub fn new(spec: &Spec) -> Result<Network> {
         spec.check()?;
         spec.check_given()?;
@@ -227,6 +229,11 @@ impl Network {
         Graph::with_sets(self.sets(), self.constants.clone()).with_scalars(self.scalars.clone())
     }
 
+    /// The same with a table that has more scalars, after its own.
+    pub(crate) fn with_scalars(self, scalars: Scalars) -> Network {
+        Network { scalars, ..self }
+    }
+
     /// The coefficients that have ramps, by their place, each with the value that its ramp leads to.
     pub(crate) fn ramps(&self) -> &[(String, Ramp, f64)] {
         &self.ramps
@@ -287,8 +294,8 @@ impl Network {
     /// Builds the graph for a purpose. `shuffled` says whether the resident rows are taken in permuted order.
     ///
     /// # Errors
-    /// [`crate::Error::Spec`] for a purpose that the spec's kind of model does not have; [`crate::Error::Shape`], which a
-    /// checked spec does not cause.
+    /// [`crate::Error::Spec`] for a purpose that the spec's kind of model does not have; [`crate::Error::Shape`], which
+    /// a checked spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
         let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;
         if purpose == Purpose::Train {

@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// The gradients that [`Session::backward`] left: of the mean objective of the batch, penalties and weight decay included,
-    /// before they are clipped. Row-major, in the order of [`Session::tensors`]; waits for them.
+    /// before they are clipped. Row-major, in the order of [`crate::Model::tensors`]; waits for them.
     ///
     /// # Errors
     /// [`Error::Data`] where there are none: before [`Session::backward`], and after [`Session::apply`] or any other step;
@@ -55,7 +55,7 @@ impl Session {
         self.resident.read_all(Kept::Gradients)
     }
 
-    /// Replaces the gradients that [`Session::backward`] left, row-major, in the order of [`Session::tensors`].
+    /// Replaces the gradients that [`Session::backward`] left, row-major, in the order of [`crate::Model::tensors`].
     ///
     /// # Errors
     /// [`Error::Data`] where there are none to replace, or naming the tensor where the number of values is wrong, or where the

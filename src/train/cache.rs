@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::replace::replace;
-use super::tensors::failure;
 use super::tune::target;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterSummary, Gpu};
+use crate::inference::{failure, replace};
 use crate::plan::{Product, Recording, Target, Tuning};
 
 /// Characters of an adapter's name and backend that a file is named after.

@@ -1,5 +1,7 @@
 //! Runs that go bad: what the GPU says about the step in which it happened.
 
+use std::mem::offset_of;
+
 use super::Session;
 use super::resident::Resident;
 use crate::error::{Error, Result};
@@ -24,7 +26,7 @@ impl Bad {
         let internal = || Error::Internal(format!("{} words of state and flags", words.len()));
         let (state, flags) = words.split_at_checked(16).ok_or_else(internal)?;
         let state: &State = bytemuck::try_cast_slice(state).ok().and_then(<[State]>::first).ok_or_else(internal)?;
-        let whole = |step: u32| near.saturating_add_signed(i64::from(step.wrapping_sub(near as u32) as i32));
+        let whole = |step| whole(step, near);
         Ok(match (state.halted, flags.first()) {
             (0, Some(0) | None) => None,
             // The next step would have noticed.
@@ -53,7 +55,18 @@ impl Bad {
     }
 }
 
+/// The number of a step near another, of which the GPU knows 32 bits.
+fn whole(step: u32, near: u64) -> u64 {
+    near.saturating_add_signed(i64::from(step.wrapping_sub(near as u32) as i32))
+}
+
 impl Resident {
+    /// Waits for everything submitted and tells how many steps were taken: `from` or some more.
+    pub fn counted(&self, from: u64) -> Result<u64> {
+        let found = self.gpu.read(&self.state, offset_of!(State, step) / 4, 1)?;
+        Ok(found.first().map_or(from, |step| whole(step.to_bits(), from).max(from)))
+    }
+
     /// Waits for everything submitted and tells whether one of about `near` steps went bad.
     pub async fn bad(&self, near: u64, how: Wait) -> Result<Option<Bad>> {
         let flags = self.buffer(Role::Flags)?;

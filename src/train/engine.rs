@@ -1,5 +1,5 @@
-//! The engine: what the turns of a phase keep on the GPU, several steps to a submit, at most two submits in flight, reports
-//! read behind them.
+//! The engine: what the turns of a phase keep on the GPU, several steps to a submit, at most two submits in flight,
+//! reports read behind them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,15 +10,20 @@ use super::evaluate::Evaluation;
 use super::feed::Feed;
 use super::resident::Resident;
 use super::run::Step;
+use super::spread::Spread;
 use super::table::Table;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Program, Readback, Timed, Work};
+use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, Timed, Work};
 use crate::graph::{Kept, Scalars, Sink};
 use crate::kernel::{RING, TERMS};
 use crate::plan::{Recording, Role, Target};
+use crate::state::State;
 
-/// The longest that a submit should keep the device busy: a host's frames and the system's watchdogs wait behind it.
+/// The longest that a submit should keep the device busy: the system's watchdogs wait behind it,
 const SUBMIT: Duration = Duration::from_millis(50);
+
+/// and the host's frames where the device is the host's own.
+pub(super) const SHARED: Duration = Duration::from_millis(4);
 
 /// Steps in one submit at most: several submits fit the ring.
 const STEPS: u64 = RING as u64 / 4;
@@ -30,7 +35,7 @@ const LONG_RUN: u64 = 10_000_000_000;
 pub(super) struct Engine {
     pub feed: Feed,
     pub validation: Option<Evaluation>,
-    steps: Vec<Compiled>,
+    pub steps: Vec<Compiled>,
     /// What a turn is: steps by their number, each with the program that ends it.
     turn: Vec<(usize, Program)>,
     pub table: Table,
@@ -40,7 +45,12 @@ pub(super) struct Engine {
     pub apart: Option<u64>,
     pub readbacks: Vec<Readback>,
     pub in_flight: VecDeque<Submit>,
-    flags: Buffer,
+    pub clock: Option<Clock>,
+    /// Seconds that a step keeps the device busy, as it was measured last.
+    pub each: Option<f64>,
+    /// What steps are parted by that are longer than a host has time for.
+    pub spread: Option<Spread>,
+    pub flags: Buffer,
     begun: Instant,
     /// When the last report arrived.
     pub last: Instant,
@@ -49,12 +59,12 @@ pub(super) struct Engine {
 }
 
 /// A step's programs.
-struct Compiled {
+pub(super) struct Compiled {
     /// Its name, which those of its terms begin with; empty for a session's.
     name: String,
     terms: Vec<String>,
     /// Forward and backward.
-    passes: Program,
+    pub passes: Program,
     /// What these give way to after the first report: the same to the bit, but faster and longer to compile.
     faster: Option<Recording>,
     /// What follows the end of the step: updates, and next values of state.
@@ -77,7 +87,11 @@ pub(super) struct Submit {
     first: u64,
     steps: u64,
     epoch: u64,
-    /// How long the call took: a driver that runs shaders on the calling thread does the work in it.
+    /// Dispatches of its first step that were submitted before.
+    submitted: usize,
+    /// When it was made, and how long the call took: a driver that runs shaders on the calling thread does the work in
+    /// it.
+    begun: Instant,
     took: Duration,
 }
 
@@ -143,7 +157,7 @@ impl Engine {
             resident.keep(set, Kept::Gradients)?;
         }
         resident.shared.insert(Role::Data, feed.buffer.clone());
-        let left = table.total.saturating_sub(now / table.turn.len() as u64);
+        let left = table.turns().saturating_sub(now / table.turn.len() as u64);
         let compiled = steps.iter().map(|step| Compiled::new(resident, step, target, left));
         let compiled = compiled.collect::<Result<Vec<_>>>()?;
         let (gpu, state, ring) = (&resident.gpu, &resident.state, &resident.ring);
@@ -161,7 +175,9 @@ impl Engine {
             let last = at + 1 == table.turn.len();
             turn.push((step, Program::finish(gpu, state, &found, ring, &flags, terms.len() as u32, last)?));
         }
-        let bytes = ring.bytes() + state.bytes() + flags.bytes();
+        let clock = Clock::new(gpu)?;
+        let ticks = clock.as_ref().map_or(0, |clock| clock.ticks.bytes());
+        let bytes = ring.bytes() + state.bytes() + flags.bytes() + ticks;
         Ok(Engine {
             feed,
             validation: None,
@@ -172,6 +188,9 @@ impl Engine {
             apart: None,
             readbacks: (0..2).map(|_| Readback::new(gpu, bytes)).collect::<Result<_>>()?,
             in_flight: VecDeque::new(),
+            clock,
+            each: None,
+            spread: None,
             flags,
             begun: Instant::now(),
             last: Instant::now(),
@@ -183,15 +202,16 @@ impl Engine {
     pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
         let steps = self.steps.iter().flat_map(|step| [&step.passes].into_iter().chain(&step.updates));
         let programs = steps.chain(self.turn.iter().map(|(_, finish)| finish)).flat_map(Program::held);
-        let readbacks = self.readbacks.iter().map(|readback| (None, readback.buffer()));
+        let probe = self.spread.iter().map(Spread::buffer);
+        let ticks = self.clock.iter().map(|clock| &clock.ticks);
+        let readbacks =
+            self.readbacks.iter().map(Readback::buffer).chain(probe).chain(ticks).map(|buffer| (None, buffer));
         programs.chain(readbacks).chain(self.validation.iter().flat_map(Evaluation::held))
     }
 
     /// What a step runs, in order: its passes, its end, and its updates.
     fn programs(&self, step: u64) -> impl Iterator<Item = &Program> {
-        let (which, finish) = &self.turn[(step % self.turn.len() as u64) as usize];
-        let Compiled { passes, updates, .. } = &self.steps[*which];
-        [passes, finish].into_iter().chain(updates)
+        programs(&self.turn, &self.steps, step)
     }
 
     /// Dispatches of one turn.
@@ -207,12 +227,18 @@ impl Engine {
 
     /// Changes to faster kernels where that pays, once a first step was reported or at once.
     pub fn hasten(&mut self, resident: &Resident, at_once: bool) -> Result<()> {
+        let due = self.reported || at_once;
+        if due && self.steps.iter().any(|step| step.faster.is_some()) {
+            // What was begun is of the kernels that go.
+            self.abandon(&resident.gpu)?;
+        }
         for step in &mut self.steps {
-            if let Some(faster) = step.faster.take_if(|_| self.reported || at_once) {
+            if let Some(faster) = step.faster.take_if(|_| due) {
                 // What passes between dispatches is laid out anew.
                 let mut shared = step.passes.buffers().clone();
                 shared.retain(|role, _| !role.is_slot());
                 step.passes = Program::new(&resident.gpu, &faster, &resident.state, &shared)?;
+                (self.each, self.spread) = (None, None);
             }
         }
         Ok(())
@@ -224,7 +250,7 @@ impl Engine {
     }
 
     /// Forgets gradients that nobody applied, and whether they were bad: those of the steps that come are others.
-    fn drop_gradients(&mut self, gpu: &Gpu) -> Result<()> {
+    pub fn drop_gradients(&mut self, gpu: &Gpu) -> Result<()> {
         match self.apart.take() {
             Some(_) => gpu.write(&self.flags, 4, &[0; 4]),
             None => Ok(()),
@@ -232,17 +258,19 @@ impl Engine {
     }
 
     /// Submits the forward and backward passes of the step after `now` others, and neither its end nor its updates.
-    pub fn backward(&mut self, Resident { gpu, state, .. }: &Resident, now: u64) -> Result<()> {
+    pub fn backward(&mut self, resident: &Resident, now: u64) -> Result<()> {
+        let (gpu, state) = (&resident.gpu, &resident.state);
         self.feed.place(gpu, state, now)?;
         self.table.write(gpu, now, 1)?;
         self.drop_gradients(gpu)?;
+        self.abandon(gpu)?;
         gpu.submit(self.programs(now).take(1).map(Work::Run))?;
         self.apart = Some(now);
         Ok(())
     }
 
-    /// Steps that may be taken in one submit after `now` others: until the data must be moved on by the host's hand, and no more
-    /// than whole turns, so that all of a turn are reported together.
+    /// Steps that may be taken in one submit after `now` others: until the data must be moved on by the host's hand,
+    /// and no more than whole turns, so that all of a turn are reported together.
     fn room(&self, now: u64) -> u64 {
         let turn = self.turn.len() as u64;
         let turns = self.feed.steps_left().min(STEPS / turn);
@@ -255,11 +283,11 @@ impl Engine {
         self.feed.advance((now % turn + steps) / turn);
     }
 
-    /// Submits up to `steps.count` steps and returns how many: fewer where the data must be moved on first, none where two
-    /// submits are in flight. What comes with it is the error where those steps are taken but cannot be reported.
+    /// Submits up to `steps.count` steps and returns how many: fewer where the data must be moved on first, none where
+    /// two submits are in flight. What comes with it is the error where those steps are taken but cannot be reported.
     pub fn submit(&mut self, resident: &Resident, steps: Steps) -> Result<(u64, Result<()>)> {
         let Some(readback) = self.free() else { return Ok((0, Ok(()))) };
-        let Resident { gpu, state, ring, .. } = resident;
+        let (gpu, state, ring) = (&resident.gpu, &resident.state, &resident.ring);
         let Steps { now, count, apart } = steps;
         self.feed.place(gpu, state, now)?;
         let steps = count.min(self.room(now));
@@ -272,23 +300,42 @@ impl Engine {
             false => self.drop_gradients(gpu)?,
         }
         let begun = Instant::now();
-        gpu.submit((now..now + steps).flat_map(|step| self.programs(step).skip(apart.into()).map(Work::Run)))?;
-        let parts = [ring, state, &self.flags].map(|buffer| (buffer, 0..buffer.bytes()));
-        let asked = self.readbacks[readback].start(&parts);
+        // Of the first one what is left.
+        let submitted = match apart {
+            true => self.steps[self.turn[(now % self.turn.len() as u64) as usize].0].passes.dispatches(),
+            false => self.spread.as_ref().map_or(0, |spread| spread.submitted(now)),
+        };
+        let mut programs = (now..now + steps).flat_map(|step| programs(&self.turn, &self.steps, step));
+        let passes = programs.next().filter(|_| !apart);
+        let rest = passes.map(|passes| Work::Part(passes, submitted, passes.dispatches()));
+        let work = rest.into_iter().chain(programs.map(Work::Run));
+        let ticks = self.clock.as_ref().map(|clock| &clock.ticks);
+        let parts = [ring, state, &self.flags].into_iter().chain(ticks).map(|buffer| (buffer, 0..buffer.bytes()));
+        let parts: Vec<_> = parts.collect();
+        if let Err(error) = self.readbacks[readback].start_after(work, self.clock.as_ref(), &parts) {
+            // What is reported of such a call may be of something else that the device did in it: it has counted its
+            // steps.
+            return Ok((resident.counted(now)? - now, Err(error)));
+        }
+        if let Some(spread) = &mut self.spread {
+            spread.end();
+        }
         let took = begun.elapsed();
         self.submitting += took;
         self.advance(now, steps);
         let epoch = self.feed.epoch();
-        self.in_flight.push_back(Submit { readback, first: now, steps, epoch, took });
-        Ok((steps, asked))
+        self.in_flight.push_back(Submit { readback, first: now, steps, epoch, submitted, begun, took });
+        Ok((steps, Ok(())))
     }
 
     /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took. Of turns of one step.
-    pub fn timed(&mut self, Resident { gpu, state, .. }: &Resident, now: u64, steps: u64) -> Result<Vec<Vec<Timed>>> {
+    pub fn timed(&mut self, resident: &Resident, now: u64, steps: u64) -> Result<Vec<Vec<Timed>>> {
+        let (gpu, state) = (&resident.gpu, &resident.state);
         self.feed.place(gpu, state, now)?;
         let steps = steps.min(self.room(now));
         self.table.write(gpu, now, steps)?;
         self.drop_gradients(gpu)?;
+        self.abandon(gpu)?;
         let programs: Vec<&Program> = (now..now + steps).flat_map(|step| self.programs(step)).collect();
         let times = gpu.timed(&programs)?;
         self.advance(now, steps);
@@ -307,11 +354,66 @@ impl Engine {
         self.report(bytes, &submit)
     }
 
+    /// Keeps how long a step takes. A clock says how long the submit kept the device busy. Without one it is only known
+    /// that the submit took no longer than until now.
+    fn measure(&mut self, submit: &Submit, ticks: &[u32]) {
+        let timed = match (&self.clock, bytemuck::pod_collect_to_vec::<u32, u64>(ticks).as_slice()) {
+            (Some(clock), &[begin, end]) => clock.seconds([begin, end]),
+            _ => None,
+        };
+        let Some(seconds) = timed else {
+            // A clock that stands still tells nothing.
+            self.clock = None;
+            if submit.submitted == 0 {
+                let most = submit.begun.elapsed().as_secs_f64() / submit.steps as f64;
+                // What else the device does comes and goes, and so does the time until a report is read.
+                self.each = Some(self.each.map_or(most, |before| most.min(before * 1.5)));
+            }
+            return;
+        };
+        match &mut self.spread {
+            // Parts of a step say what the whole takes once each of them was measured.
+            Some(spread) if submit.submitted > 0 && submit.steps == 1 => {
+                spread.learn(spread.parts_after(submit.submitted), seconds);
+                self.each = spread.whole().or(self.each);
+            }
+            _ if submit.submitted > 0 => {}
+            spread => {
+                let each = seconds / submit.steps as f64;
+                if let Some(spread) = spread {
+                    spread.learn(spread.parts_after(0), each);
+                }
+                self.each = Some(each);
+            }
+        }
+    }
+
+    /// Steps that keep the device busy for so long: one where it is not known how long a step takes, or where one takes
+    /// longer.
+    pub fn steps_in(&self, budget: Duration) -> u64 {
+        let fits = |each: f64| (budget.as_secs_f64() / each.max(1e-9)) as u64;
+        self.each.map_or(1, fits).clamp(1, STEPS)
+    }
+
+    /// Steps for the next submit of a whole run, after one of so many.
+    pub fn next_budget(&self, gpu: &Gpu, before: u64) -> u64 {
+        self.steps_in(if gpu.is_shared() { SHARED } else { SUBMIT }).min(before.saturating_mul(4))
+    }
+
+    /// Whether the device is at work on a submit, as far as is known: whoever polls it finds out.
+    pub fn is_working(&self) -> bool {
+        self.readbacks.iter().any(Readback::waits)
+    }
+
     /// The report of a submit, or what went bad in it: its terms and the state behind it.
     fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<std::result::Result<Progress, Bad>> {
         self.reported = true;
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
         let (ring, state) = words.split_at(RING * TERMS);
+        // What ran in the calls since the last report belongs to later submits, what ran in this one's call to it.
+        let waited = self.last.elapsed().saturating_sub(self.submitting);
+        let elapsed = (waited + submit.took).as_secs_f64();
+        self.measure(submit, state.get(STATE_WORDS..).unwrap_or_default());
         if let Some(bad) = Bad::find(state, submit.first)? {
             return Ok(Err(bad));
         }
@@ -326,9 +428,6 @@ impl Engine {
                 terms.push((step.term(term), sum / taken.len() as f64));
             }
         }
-        // What ran in the calls since the last report belongs to later submits, what ran in this one's call to it.
-        let waited = self.last.elapsed().saturating_sub(self.submitting);
-        let elapsed = (waited + submit.took).as_secs_f64();
         (self.last, self.submitting) = (Instant::now(), Duration::ZERO);
         Ok(Ok(Progress {
             step: submit.first + submit.steps,
@@ -344,11 +443,15 @@ impl Engine {
     }
 }
 
+/// What a step of such turns runs, in order.
+fn programs<'a>(turn: &'a [(usize, Program)], steps: &'a [Compiled], step: u64) -> impl Iterator<Item = &'a Program> {
+    let (which, finish) = &turn[(step % turn.len() as u64) as usize];
+    let Compiled { passes, updates, .. } = &steps[*which];
+    [passes, finish].into_iter().chain(updates)
+}
+
 const _: () = assert!(RING == Scalars::STEPS, "a row for every step that reports tell apart");
 const _: () = assert!(STEPS as usize <= Scalars::FEWEST, "a row for every step of a submit");
 
-/// Steps for the next submit, from the time the last ones took.
-pub(super) fn next_budget(steps: u64, seconds: f64) -> u64 {
-    let each = seconds / steps.max(1) as f64;
-    ((SUBMIT.as_secs_f64() / each.max(1e-9)) as u64).clamp(1, STEPS).min(steps * 4)
-}
+/// Words of state and flags in a report.
+const STATE_WORDS: usize = size_of::<State>() / 4 + 4;

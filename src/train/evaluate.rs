@@ -1,16 +1,17 @@
-//! Evaluating: the mean of every term of the objective over rows, nothing corrupted. What it needs is made once, so that
-//! looking at the validation rows after every epoch makes nothing new.
+//! Evaluating: the mean of every term of the objective over rows, nothing corrupted. What it needs is made once, so
+//! that looking at the validation rows after every epoch makes nothing new.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::feed::{Feed, fitting, halving};
+use super::feed::{Feed, fitting};
 use super::{Objective, Session, Training};
 use crate::data::{Fixed, Source};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
+use crate::inference::halving;
 use crate::kernel::{RING, TERMS};
 use crate::model::Purpose;
 use crate::plan::{Recording, Role};
@@ -121,8 +122,8 @@ impl Evaluation {
             self.feed.place(gpu, &self.state, done)?;
             let steps = STEPS.min(self.feed.steps_left_in_chunk());
             let step = self.programs.iter().map(Work::Run);
-            gpu.submit((0..steps).flat_map(|_| step.clone()))?;
-            self.readback.start(&[(&self.ring, 0..self.ring.bytes())])?;
+            let (work, parts) = ((0..steps).flat_map(|_| step.clone()), [(&self.ring, 0..self.ring.bytes())]);
+            self.readback.start_after(work, None, &parts)?;
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.readback.finish(how).await?);
             for step in done..done + steps {
                 let rows = (self.rows - step * batch).min(batch) as f64;

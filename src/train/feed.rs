@@ -255,16 +255,6 @@ pub(super) fn fitting(gpu: &Gpu, training: &Training, columns: usize) -> usize {
     ((budget(gpu, training) / (columns as u64 * 4)) as usize).max(1)
 }
 
-/// Makes something for as many rows as the device can hold: `rows`, or half of them, again and again.
-pub(super) fn halving<T>(mut rows: usize, mut make: impl FnMut(usize) -> Result<T>) -> Result<T> {
-    loop {
-        match make(rows) {
-            Err(Error::Limit { .. }) if rows > 1 => rows /= 2,
-            made => return made,
-        }
-    }
-}
-
 /// Fails where a value is not finite.
 fn finite(source: &dyn Source, first_row: usize, values: &[f32]) -> Result<()> {
     let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::next_budget;
 use super::{Fit, Progress, Session, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -56,13 +55,19 @@ impl Fitting {
             return self.end(session).map(|()| None);
         }
         session.hasten(false)?;
-        loop {
+        self.cancelled |= session.cancel.is_cancelled();
+        // The queue of a device that is shared is left to the host between two submits.
+        while !session.gpu().is_shared() || session.in_flight() == 0 {
             // Where rows are held out, every epoch ends with a look at them.
             let left = session.steps_left_in_epoch()?.unwrap_or(u64::MAX);
             let wanted = if self.cancelled { 0 } else { self.budget.min(self.total - session.step).min(left) };
             if wanted == 0 {
                 break;
             }
+            let wanted = match session.gpu().is_shared() {
+                true => session.fitting_a_frame(how).await?.min(wanted),
+                false => wanted,
+            };
             let before = session.step;
             let taken = session.submit(wanted, false);
             // From here on the look is due, whatever becomes of this future.
@@ -74,6 +79,8 @@ impl Fitting {
         let Some(mut progress) = session.next_report(how).await? else {
             if self.cancelled {
                 self.stop = Some(Stop::Cancelled);
+                // It has been told. One that comes later is of what comes then.
+                session.cancel.clear();
                 return Ok(None);
             }
             return Err(Error::Internal("no step was taken and none is under way".into()));
@@ -84,7 +91,8 @@ impl Fitting {
         if self.first_step.is_zero() {
             self.first_step = progress.elapsed;
         } else {
-            self.budget = next_budget(steps, steps as f64 * session.batch_rows()? / progress.rows_per_second);
+            let (engine, resident) = session.engine()?;
+            self.budget = engine.next_budget(&resident.gpu, steps);
         }
         if session.in_flight() == 0 && (session.epoch_ended()? || self.done == self.total) {
             progress.validation = session.validate(how).await?;
@@ -135,8 +143,9 @@ impl Drop for Reports<'_> {
 impl Session {
     /// Trains on `data` for all epochs, or what is left of them where the run was broken off or resumed from a
     /// checkpoint. Behind a run that has come to its end, also an early one, it begins another of as many epochs: from
-    /// the parameters and moments as they are, with the schedule, ramps and early stopping from their beginning. A run that was
-    /// broken off over another number of rows does not go on either: another begins, and a warning in the log says so.
+    /// the parameters and moments as they are, with the schedule, ramps and early stopping from their beginning. A run
+    /// that was broken off over another number of rows does not go on either: another begins, and a warning in the log
+    /// says so.
     ///
     /// # Errors
     /// As [`Session::load`]; [`Error::Diverged`] where a term or a gradient is no longer finite: the parameters are

@@ -1,4 +1,4 @@
-//! Training and using a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
+//! Training a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
 
 mod apart;
 mod cache;
@@ -9,33 +9,30 @@ mod engine;
 mod evaluate;
 mod feed;
 mod fit;
-mod infer;
 mod memory;
+mod numbers;
 mod optimizer;
 mod options;
 mod profile;
 mod progress;
-mod replace;
 mod resident;
 mod run;
 mod scaling;
 mod schedule;
 mod session;
+mod spread;
 mod steps;
 mod table;
-mod tensors;
 mod trainer;
 mod tune;
 mod tuning;
 
-pub use checkpoint::Weights;
 pub use fit::Reports;
-pub use infer::{Attached, Component};
-pub use memory::Memory;
+pub use numbers::UpdateRamps;
 pub use optimizer::Optimizer;
 pub use options::{EarlyStopping, Training};
 pub use profile::Profile;
-pub use progress::{Fit, Objective, Progress, Stop};
+pub use progress::{Cancel, Fit, Objective, Progress, Stop, Taken};
 pub use run::{Phase, Run, Step, Update};
 pub use schedule::{Decay, Schedule};
 pub use session::Session;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::numbers::{Reads, UpdateRamps};
 use crate::error::{Error, Result, not_negative, positive};
 use crate::graph::{Arena, Expr, Graph, Kept, NodeId, Over, Scalars, Set, Shape, Sink, Tensor, TensorSet};
 
@@ -91,14 +92,35 @@ impl Optimizer {
 
     /// The values of [`Scalars::UPDATE`] in a step.
     pub fn scalars(&self, step: u64, learning_rate: f64) -> [f64; 3] {
-        let (first, second) = match *self {
-            Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => {
-                let left = |beta: f64| 1.0 - beta.powf(step as f64 + 1.0);
-                (learning_rate / left(beta1), 1.0 / left(beta2).sqrt())
+        self.corrected(self.betas().map(|beta| beta.powf(step as f64 + 1.0)), learning_rate)
+    }
+
+    /// The same where these shares of the moments are still what they began with, zeros.
+    pub(super) fn corrected(&self, kept: [f64; 2], learning_rate: f64) -> [f64; 3] {
+        let [first, second] = kept.map(|kept| 1.0 - kept);
+        [learning_rate, learning_rate / first, 1.0 / second.sqrt()]
+    }
+
+    /// The shares of its moments that each step keeps, where these are corrected for what they began with; else 0.
+    pub(super) fn betas(&self) -> [f64; 2] {
+        match *self {
+            Optimizer::Adam { beta1, beta2, .. } | Optimizer::AdamW { beta1, beta2, .. } => [beta1, beta2],
+            Optimizer::Sgd { .. } | Optimizer::RmsProp { .. } => [0.0, 0.0],
+        }
+    }
+
+    /// Its numbers by name.
+    pub(super) fn numbers(&self) -> Vec<(&'static str, f64)> {
+        match *self {
+            Optimizer::Sgd { momentum, .. } => vec![("momentum", momentum)],
+            Optimizer::RmsProp { alpha, epsilon } => vec![("alpha", alpha), ("epsilon", epsilon)],
+            Optimizer::Adam { beta1, beta2, epsilon } => {
+                vec![("beta1", beta1), ("beta2", beta2), ("epsilon", epsilon)]
             }
-            _ => (learning_rate, 1.0),
-        };
-        [learning_rate, first, second]
+            Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
+                vec![("beta1", beta1), ("beta2", beta2), ("epsilon", epsilon), ("weight_decay", weight_decay)]
+            }
+        }
     }
 
     /// The graph of one update of all parameters, in one set, gradients clipped to the global norm `clip` where given.
@@ -109,8 +131,8 @@ impl Optimizer {
         self.update(vec![TensorSet::new("parameters", params.to_vec())], &[Set::FIRST], clip)
     }
 
-    /// The graph of one update of those of the sets that are `trained`, their gradients clipped to one norm of all of them
-    /// where `clip` is given. What else there is keeps its bytes.
+    /// The graph of one update of those of the sets that are `trained`, their gradients clipped to one norm of all of
+    /// them where `clip` is given. What else there is keeps its bytes.
     ///
     /// # Errors
     /// [`Error::Spec`] where one of `trained` is none of the sets; [`Error::Shape`], which sound tensors do not cause.
@@ -124,110 +146,127 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::update`]; [`Error::Spec`] where the table lacks what updates read.
     pub fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
-        self.update_named(tensors, trained, clip, &Scalars::UPDATE.map(String::from))
+        self.update_reading(tensors, trained, clip, &Reads::new(0, UpdateRamps::default()))
     }
 
-    /// The same with other names for what it reads of the table.
-    pub(super) fn update_named(
+    /// The same where it is told what it reads of the table.
+    pub(super) fn update_reading(
         &self,
         tensors: &Graph,
         trained: &[Set],
         clip: Option<f64>,
-        names: &[String; 3],
+        reads: &Reads,
     ) -> Result<Graph> {
         let mut g = tensors.without_nodes();
         g.set_scope("update");
         let scale = match clip {
-            Some(limit) => Some(clip_scale(&mut g, trained, limit)?),
+            Some(limit) => {
+                let limit = reads.number(&mut g, "clip_norm", limit)?;
+                Some(clip_scale(&mut g, trained, limit)?)
+            }
             None => None,
         };
         for &set in trained {
-            self.update_set(&mut g, set, scale, names)?;
+            self.update_set(&mut g, set, scale, reads)?;
         }
         g.check()?;
         Ok(g)
     }
 
-    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>, names: &[String; 3]) -> Result<()> {
+    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>, reads: &Reads) -> Result<()> {
         let (p, gradient) = (g.arena(set.arena(Kept::Values)), g.arena(set.arena(Kept::Gradients)));
         let gradient = match scale {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
             None => gradient,
         };
-        let [rate, first, second] = names.each_ref().map(|name| g.scalar(name));
-        let table = [rate?, first?, second?];
+        let [rate, _, _] = Scalars::UPDATE;
+        let rate = reads.scalar(g, rate)?;
         let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
         let new = match *self {
-            Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, table[0]], |[p, g, lr]| p - lr * g)?,
+            Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, rate], |[p, g, lr]| p - lr * g)?,
             Optimizer::Sgd { momentum, nesterov } => {
-                let b = update(g, first, gradient, |b, g| momentum * b + g)?;
-                g.map([p, gradient, b, table[0]], |[p, g, b, lr]| p - lr * if nesterov { g + momentum * b } else { b })?
+                let momentum = reads.number(g, "momentum", momentum)?;
+                let old = g.arena(first);
+                let b = g.map([old, gradient, momentum], |[b, g, momentum]| momentum * b + g)?;
+                g.sink(Sink::Update(first), b);
+                g.map([p, gradient, b, rate, momentum], |[p, g, b, lr, momentum]| {
+                    p - lr * if nesterov { g + momentum * b } else { b }
+                })?
             }
             Optimizer::RmsProp { alpha, epsilon } => {
-                let v = update(g, second, gradient, |v, g| alpha * v + (1.0 - alpha) * g.square())?;
-                g.map([p, gradient, v, table[0]], |[p, g, v, lr]| p - lr * g / (v.sqrt() + epsilon))?
+                let alpha = reads.share(g, "alpha", alpha)?;
+                let v = average(g, second, gradient, alpha, |g| g.square())?;
+                let epsilon = reads.number(g, "epsilon", epsilon)?;
+                g.map([p, gradient, v, rate, epsilon], |[p, g, v, lr, epsilon]| p - lr * g / (v.sqrt() + epsilon))?
             }
-            Optimizer::Adam { beta1, beta2, epsilon } => {
-                adam(g, set, [p, gradient], table, [beta1, beta2, epsilon, 0.0])?
-            }
-            Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
-                adam(g, set, [p, gradient], table, [beta1, beta2, epsilon, weight_decay])?
-            }
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => self.adam(g, set, [p, gradient, rate], reads)?,
         };
         g.sink(Sink::Update(set.arena(Kept::Values)), new);
         Ok(())
     }
 
+    fn adam(&self, g: &mut Graph, set: Set, [p, gradient, rate]: [NodeId; 3], reads: &Reads) -> Result<NodeId> {
+        let (Optimizer::Adam { beta1, beta2, epsilon } | Optimizer::AdamW { beta1, beta2, epsilon, .. }) = *self else {
+            return Err(Error::Internal("an update of Adam's by another optimizer".into()));
+        };
+        let [beta1, beta2] = [reads.share(g, "beta1", beta1)?, reads.share(g, "beta2", beta2)?];
+        let m = average(g, set.arena(Kept::First), gradient, beta1, |g| g)?;
+        let v = average(g, set.arena(Kept::Second), gradient, beta2, |g| g.square())?;
+        let [_, first, second] = Scalars::UPDATE;
+        let (first, second) = (reads.scalar(g, first)?, reads.scalar(g, second)?);
+        let epsilon = reads.number(g, "epsilon", epsilon)?;
+        let kept = match *self {
+            Optimizer::AdamW { weight_decay, .. } if weight_decay != 0.0 || reads.has_ramp("weight_decay") => {
+                let decay = reads.number(g, "weight_decay", weight_decay)?;
+                g.map([p, decay, rate], |[p, decay, lr]| p * (1.0 - decay * lr))?
+            }
+            _ => p,
+        };
+        g.map([kept, m, v, first, second, epsilon], |[kept, m, v, first, second, epsilon]| {
+            kept - first * m / (v.sqrt() * second + epsilon)
+        })
+    }
+
     /// Checks the parameters.
     pub(super) fn check(&self) -> Result<()> {
-        let part = |name: &str, value: f64| match value {
-            v if (0.0..1.0).contains(&v) => Ok(()),
-            v => Err(Error::spec(format!("optimizer.{name}"), v, "0 or more and less than 1")),
-        };
-        // Padding has no gradient: with an epsilon of 0 its step would be 0 / 0.
-        let above = |name: &str, value: f64| positive(&format!("optimizer.{name}"), value);
-        match *self {
-            Optimizer::Sgd { momentum, nesterov } => {
-                if nesterov && momentum == 0.0 {
-                    return Err(Error::spec("optimizer.momentum", 0, "above 0 where nesterov is set"));
-                }
-                part("momentum", momentum)
-            }
-            Optimizer::RmsProp { alpha, epsilon } => part("alpha", alpha).and(above("epsilon", epsilon)),
-            Optimizer::Adam { beta1, beta2, epsilon } => {
-                part("beta1", beta1).and(part("beta2", beta2)).and(above("epsilon", epsilon))
-            }
-            Optimizer::AdamW { beta1, beta2, epsilon, weight_decay } => {
-                part("beta1", beta1).and(part("beta2", beta2)).and(above("epsilon", epsilon))?;
-                not_negative("optimizer.weight_decay", weight_decay)
-            }
+        if let Optimizer::Sgd { momentum: 0.0, nesterov: true } = self {
+            return Err(Error::spec("optimizer.momentum", 0, "above 0 where nesterov is set"));
+        }
+        let check = |(name, value)| Optimizer::check_number(&format!("optimizer.{name}"), name, value);
+        self.numbers().into_iter().try_for_each(check)
+    }
+
+    /// Checks one of its numbers, which is called `field` in the error.
+    pub(super) fn check_number(field: &str, name: &str, value: f64) -> Result<()> {
+        match name {
+            // Padding has no gradient: with an epsilon of 0 its step would be 0 / 0.
+            "epsilon" => positive(field, value),
+            "weight_decay" => not_negative(field, value),
+            _ if (0.0..1.0).contains(&value) => Ok(()),
+            _ => Err(Error::spec(field, value, "0 or more and less than 1")),
         }
     }
 }
 
-/// A moment's new value.
-fn update(g: &mut Graph, arena: Arena, gradient: NodeId, f: impl FnOnce(Expr, Expr) -> Expr) -> Result<NodeId> {
+/// A moment's new value: of `share` what it was, of the rest `f` of the gradient.
+fn average(
+    g: &mut Graph,
+    arena: Arena,
+    gradient: NodeId,
+    [share, rest]: [NodeId; 2],
+    f: impl FnOnce(Expr) -> Expr,
+) -> Result<NodeId> {
     let old = g.arena(arena);
-    let new = g.map([old, gradient], |[m, g]| f(m, g))?;
+    let new = g.map([old, gradient, share, rest], |[m, g, share, rest]| share * m + rest * f(g))?;
     g.sink(Sink::Update(arena), new);
     Ok(new)
 }
 
-fn adam(g: &mut Graph, set: Set, [p, gradient]: [NodeId; 2], table: [NodeId; 3], numbers: [f64; 4]) -> Result<NodeId> {
-    let [beta1, beta2, epsilon, decay] = numbers;
-    let m = update(g, set.arena(Kept::First), gradient, |m, g| beta1 * m + (1.0 - beta1) * g)?;
-    let v = update(g, set.arena(Kept::Second), gradient, |v, g| beta2 * v + (1.0 - beta2) * g.square())?;
-    g.map([p, m, v, table[0], table[1], table[2]], |[p, m, v, lr, first, second]| {
-        let kept = if decay == 0.0 { p } else { &p * (1.0 - decay * lr) };
-        kept - first * m / (v.sqrt() * second + epsilon)
-    })
-}
-
 /// The factor that brings the norm of all gradients of these sets down to `limit`.
-fn clip_scale(g: &mut Graph, sets: &[Set], limit: f64) -> Result<NodeId> {
-    // Gradients whose own squares overflow halt the run, so that each is below 2^64 here. Divided by the power of two above
-    // the root of their number, the sum of their squares cannot overflow either; no digit changes, and what is too small to
-    // have a square then is far below the margin.
+fn clip_scale(g: &mut Graph, sets: &[Set], limit: NodeId) -> Result<NodeId> {
+    // Gradients whose own squares overflow halt the run, so that each is below 2^64 here. Divided by the power of two
+    // above the root of their number, the sum of their squares cannot overflow either; no digit changes, and what is
+    // too small to have a square then is far below the margin.
     let gradients: Vec<NodeId> = sets.iter().map(|set| g.arena(set.arena(Kept::Gradients))).collect();
     let count: f64 = gradients.iter().map(|&id| g.shape(id).elements(1) as f64).sum();
     let unit = 2f64.powf((0.5 * count.log2()).ceil());
@@ -242,5 +281,5 @@ fn clip_scale(g: &mut Graph, sets: &[Set], limit: f64) -> Result<NodeId> {
         });
     }
     let total = total.unwrap_or_else(|| g.fill(0.0, Shape::scalar()));
-    g.map([total], |[s]| (limit / (s.sqrt() * unit + CLIP_MARGIN)).min(1.0))
+    g.map([total, limit], |[s, limit]| (limit / (s.sqrt() * unit + CLIP_MARGIN)).min(1.0))
 }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Schedule};
+use super::{Optimizer, Schedule, Update, UpdateRamps};
 use crate::error::{Error, Result, not_negative, positive};
+use crate::graph::Set;
 
 /// When to stop before the last epoch. [`crate::Session::step`] does not look: this is for whole runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Training {
     pub schedule: Schedule,
     /// The largest norm of all gradients together.
     pub clip_norm: Option<f64>,
+    /// How the numbers of the optimizer and `clip_norm` change over the run.
+    #[serde(skip_serializing_if = "UpdateRamps::is_none")]
+    pub ramps: UpdateRamps,
     /// Rows in a batch; no more than the data has.
     pub batch: usize,
     /// Passes over the data.
@@ -62,6 +66,7 @@ impl Default for Training {
             learning_rate: 1e-3,
             schedule: Schedule::default(),
             clip_norm: None,
+            ramps: UpdateRamps::default(),
             batch: 128,
             epochs: 10,
             shuffle: true,
@@ -74,6 +79,12 @@ impl Default for Training {
 }
 
 impl Training {
+    /// What it does with some sets.
+    pub(super) fn update(&self, sets: impl Iterator<Item = Set>) -> Update {
+        let Training { optimizer, learning_rate, schedule, clip_norm, ramps, .. } = *self;
+        Update { sets: sets.collect(), optimizer, learning_rate, schedule, clip_norm, ramps }
+    }
+
     /// Checks that the options can work.
     ///
     /// # Errors
@@ -96,6 +107,7 @@ impl Training {
             not_negative("early_stopping.min_delta", early.min_delta)?;
         }
         self.schedule.check()?;
-        self.optimizer.check()
+        self.optimizer.check()?;
+        self.ramps.check(&self.optimizer, self.clip_norm)
     }
 }

@@ -1,5 +1,7 @@
 //! What training reports.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,59 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
+/// What became of a call that takes steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Taken {
+    /// So many were submitted.
+    Steps(u64),
+    /// None yet, but a part of one, which takes longer than there is time for: the next call goes on with it.
+    Part,
+    /// None: the device is still at work on those before, or their reports were not read (`progress`).
+    Busy,
+    /// None: the run has come to its end.
+    Over,
+    /// None: the run was cancelled ([`crate::train::Cancel`]).
+    Cancelled,
+}
+
+impl Taken {
+    /// How many steps were submitted.
+    pub fn steps(self) -> u64 {
+        match self {
+            Taken::Steps(steps) => steps,
+            Taken::Part | Taken::Busy | Taken::Over | Taken::Cancelled => 0,
+        }
+    }
+}
+
+impl From<Taken> for u64 {
+    fn from(taken: Taken) -> u64 {
+        taken.steps()
+    }
+}
+
+/// Cancels a run, from any thread: see [`crate::Session::cancel_handle`].
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Cancels the run. Steps that are under way still come to their end.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the run was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Lets the run go on.
+    pub(super) fn clear(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// Why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -43,7 +98,7 @@ pub enum Stop {
     Done,
     /// The validation loss did not improve; the best parameters are back.
     Early,
-    /// The callback said so; the parameters are those of the last step.
+    /// The callback said so, or a [`crate::train::Cancel`]; the parameters are those of the last step.
     Cancelled,
 }
 
@@ -62,6 +117,42 @@ pub struct Fit {
     pub first_step: Duration,
     /// Time of the whole run.
     pub elapsed: Duration,
+}
+
+impl Fit {
+    /// The history as CSV: a line for each report under a header, the terms by name; what a report has not is empty.
+    ///
+    /// ```no_run
+    /// # fn show(fit: &strait::Fit) -> std::io::Result<()> {
+    /// std::fs::write("history.csv", fit.csv())
+    /// # }
+    /// ```
+    pub fn csv(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in self.history.iter().flat_map(|progress| &progress.terms) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        let quoted = |name: &&str| format!("\"{}\"", name.replace('"', "\"\""));
+        let ends = ["validation", "learning_rate", "rows_per_second", "seconds"].map(String::from);
+        let header =
+            ["step", "epoch", "loss"].map(String::from).into_iter().chain(names.iter().map(quoted)).chain(ends);
+        let mut lines = vec![header.collect::<Vec<_>>().join(",")];
+        for progress in &self.history {
+            let term = |name: &&str| progress.terms.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
+            let optional = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+            let Progress { step, epoch, loss, learning_rate, rows_per_second, elapsed, .. } = progress;
+            let begins = [step.to_string(), epoch.to_string(), loss.to_string()];
+            let validation = optional(progress.validation.as_ref().map(|found| found.loss));
+            let ends = [learning_rate.to_string(), rows_per_second.to_string(), elapsed.as_secs_f64().to_string()];
+            let terms = names.iter().map(|name| optional(term(name)));
+            let fields = begins.into_iter().chain(terms).chain([validation]).chain(ends);
+            lines.push(fields.collect::<Vec<_>>().join(","));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
 }
 
 /// What early stopping has seen.

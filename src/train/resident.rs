@@ -1,168 +1,69 @@
-//! Tensors that lie on the GPU, with what is kept of them, and the state and the reports of whatever trains them.
+//! What training keeps on the GPU beside the tensors: the table of scalars, flags, and the state and the reports of
+//! whatever trains them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::ops::{Deref, DerefMut};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Work};
-use crate::graph::{Graph, Kept, Layout, Set, Tensor};
+use crate::gpu::Buffer;
+use crate::graph::Scalars;
+use crate::inference;
 use crate::kernel::{RING, TERMS};
 use crate::plan::Role;
 
-/// Tensors in their sets, on a device.
+/// Tensors that are trained.
 pub(super) struct Resident {
-    pub gpu: Gpu,
-    /// The tensors in their sets, and the scalars: a graph without nodes.
-    pub tensors: Graph,
-    /// Of each of them its set, and where it lies in the set's buffers.
-    offsets: Vec<(Set, u64)>,
-    /// Buffers that outlive a step and are shared by all programs.
-    pub shared: BTreeMap<Role, Buffer>,
+    tensors: inference::Resident,
     /// The terms of the last steps.
     pub ring: Buffer,
     pub state: Buffer,
 }
 
 impl Resident {
-    /// All tensors 0.
+    /// Of these tensors, with a table of these scalars.
     ///
     /// # Errors
-    /// [`Error::Limit`] naming the tensor or the set that no binding holds; [`Error::Device`].
-    pub fn new(gpu: &Gpu, tensors: Graph) -> Result<Resident> {
-        let values = |set: Set| {
-            // A set that is too large has one tensor.
-            let name = tensors.tensors(set).first().map_or("", |tensor| &tensor.name);
-            let what = format!("{}, from {name} on", tensors.set_name(set));
-            (Role::Arena(set.arena(Kept::Values)), what, tensors.layout(set).bytes)
-        };
-        let mut wanted: Vec<(Role, String, u64)> = tensors.sets().map(values).collect();
-        if !tensors.constants.is_empty() {
-            wanted.push((Role::Constants, "the frozen tensors".into(), Layout::new(&tensors.constants).bytes));
-        }
-        wanted.push((Role::Table, "table".into(), tensors.scalars().bytes()));
-        wanted.push((Role::Flags, "flags".into(), 16));
-        let (allowed, limit) = (gpu.limits().binding_bytes, "max_storage_buffer_binding_size");
-        if let Some((_, what, needs)) = wanted.iter().find(|(.., bytes)| *bytes > allowed) {
-            return Err(Error::Limit { what: what.clone(), needs: *needs, allowed, limit });
-        }
-        let mut shared = BTreeMap::new();
-        for (role, what, bytes) in wanted {
-            shared.insert(role, gpu.buffer(&what, bytes)?);
-        }
+    /// [`Error::Limit`] or [`Error::Device`].
+    pub fn new(mut tensors: inference::Resident, scalars: Scalars) -> Result<Resident> {
+        let gpu = tensors.gpu.clone();
+        tensors.shared.insert(Role::Flags, gpu.buffer("flags", 16)?);
         let (ring, state) = (gpu.buffer("ring", (RING * TERMS * 4) as u64)?, gpu.buffer("state", 64)?);
-        Ok(Resident { gpu: gpu.clone(), offsets: tensors.offsets(), tensors, shared, ring, state })
+        let mut resident = Resident { tensors, ring, state };
+        resident.set_scalars(scalars)?;
+        Ok(resident)
     }
 
-    /// The trainable tensors, through all sets.
-    pub fn params(&self) -> &[Tensor] {
-        &self.tensors.params
-    }
-
-    /// The buffer of a role.
-    pub fn buffer(&self, role: Role) -> Result<&Buffer> {
-        self.shared.get(&role).ok_or_else(|| Error::Internal(format!("no buffer of the role {role:?} is kept")))
+    /// Has a table of other scalars from now on.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] or [`Error::Device`].
+    pub fn set_scalars(&mut self, scalars: Scalars) -> Result<()> {
+        let (needs, allowed) = (scalars.bytes(), self.gpu.limits().binding_bytes);
+        if needs > allowed {
+            let limit = "max_storage_buffer_binding_size";
+            return Err(Error::Limit { what: "table".into(), needs, allowed, limit });
+        }
+        let table = self.gpu.buffer("table", needs)?;
+        self.shared.insert(Role::Table, table);
+        self.tensors.tensors = self.tensors.tensors.clone().with_scalars(scalars);
+        Ok(())
     }
 
     /// All buffers.
     pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
-        let shared = self.shared.iter().map(|(role, buffer)| (Some(*role), buffer));
-        shared.chain([&self.ring, &self.state].map(|buffer| (None, buffer)))
-    }
-
-    /// Makes the buffers that keep something of a set's tensors, where they are not there.
-    pub fn keep(&mut self, set: Set, kept: Kept) -> Result<()> {
-        if let Entry::Vacant(e) = self.shared.entry(Role::Arena(set.arena(kept))) {
-            let what = format!("{kept:?} of {}", self.tensors.set_name(set));
-            e.insert(self.gpu.buffer(&what, self.tensors.layout(set).bytes)?);
-        }
-        Ok(())
-    }
-
-    /// Writes something that is kept of all trainable tensors, row-major, where all of it is finite and fits.
-    pub fn write_all(&self, kept: Kept, what: &str, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = self.params();
-        if values.len() != tensors.len() {
-            return Err(Error::data(what, values.len(), format!("{} tensors", tensors.len())));
-        }
-        finite(tensors, values)?;
-        tensors.iter().zip(values).try_for_each(|(tensor, values)| tensor.check_count(values.len()))?;
-        (0..values.len()).try_for_each(|i| self.write(kept, i, &values[i]))
-    }
-
-    /// Writes something that is kept of the i-th trainable tensor, row-major.
-    pub fn write(&self, kept: Kept, i: usize, values: &[f32]) -> Result<()> {
-        let (buffer, first) = self.place(kept, i)?;
-        let tensor = &self.params()[i];
-        tensor.check_count(values.len())?;
-        let (columns, stride) = (tensor.shape.columns(), tensor.shape.stride());
-        if columns == stride {
-            return self.gpu.write(buffer, first as u64 * 4, bytemuck::cast_slice(values));
-        }
-        let mut padded = vec![0.0; tensor.shape.blocks() * stride];
-        for (row, values) in padded.chunks_mut(stride).zip(values.chunks(columns)) {
-            row[..columns].copy_from_slice(values);
-        }
-        self.gpu.write(buffer, first as u64 * 4, bytemuck::cast_slice(&padded))
-    }
-
-    /// Reads something that is kept of the i-th trainable tensor, row-major.
-    pub fn read(&self, kept: Kept, i: usize) -> Result<Vec<f32>> {
-        let (buffer, first) = self.place(kept, i)?;
-        let shape = &self.params()[i].shape;
-        let stored = self.gpu.read(buffer, first, shape.blocks() * shape.stride())?;
-        Ok(if shape.is_unpadded() { stored } else { shape.unpadded(&stored) })
-    }
-
-    /// Reads something that is kept of all trainable tensors.
-    pub fn read_all(&self, kept: Kept) -> Result<Vec<Vec<f32>>> {
-        (0..self.params().len()).map(|i| self.read(kept, i)).collect()
-    }
-
-    /// Copies what is kept of the tensors over something else that is, on the device.
-    pub fn copy(&self, from: Kept, to: Kept) -> Result<()> {
-        let mut work = Vec::new();
-        for set in self.tensors.sets() {
-            let [from, to] = [from, to].map(|kept| self.buffer(Role::Arena(set.arena(kept))));
-            work.push(Work::Copy(from?, to?));
-        }
-        self.gpu.submit(work)
-    }
-
-    /// The frozen tensors.
-    pub fn constants(&self) -> Result<Vec<Vec<f32>>> {
-        let tensors = &self.tensors.constants;
-        if tensors.is_empty() {
-            return Ok(vec![]);
-        }
-        let layout = Layout::new(tensors);
-        let packed = self.gpu.read(self.buffer(Role::Constants)?, 0, layout.bytes as usize / 4)?;
-        layout.unpack(tensors, &packed)
-    }
-
-    /// Replaces the frozen tensors.
-    pub fn set_constants(&self, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = &self.tensors.constants;
-        if tensors.is_empty() {
-            return Ok(());
-        }
-        let packed = Layout::new(tensors).pack(tensors, values)?;
-        self.gpu.write(self.buffer(Role::Constants)?, 0, bytemuck::cast_slice(&packed))
-    }
-
-    /// Where something that is kept of the i-th trainable tensor lies: the buffer, and the first value in it.
-    fn place(&self, kept: Kept, i: usize) -> Result<(&Buffer, usize)> {
-        let missing = || Error::Internal(format!("trainable tensor {i} is in no set"));
-        let &(set, offset) = self.offsets.get(i).ok_or_else(missing)?;
-        Ok((self.buffer(Role::Arena(set.arena(kept)))?, offset as usize / 4))
+        self.tensors.held().chain([&self.ring, &self.state].map(|buffer| (None, buffer)))
     }
 }
 
-/// Fails where a value of one of these tensors is not finite.
-pub(super) fn finite(tensors: &[Tensor], values: &[Vec<f32>]) -> Result<()> {
-    for (tensor, values) in tensors.iter().zip(values) {
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            return Err(Error::data(&tensor.name, bad, "finite numbers"));
-        }
+impl Deref for Resident {
+    type Target = inference::Resident;
+
+    fn deref(&self) -> &inference::Resident {
+        &self.tensors
     }
-    Ok(())
+}
+
+impl DerefMut for Resident {
+    fn deref_mut(&mut self) -> &mut inference::Resident {
+        &mut self.tensors
+    }
 }

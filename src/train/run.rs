@@ -1,5 +1,6 @@
 //! Runs as plain data: phases one after the other, in a phase steps that take turns, in a step one graph and its updates.
 
+use super::numbers::{Reads, UpdateRamps, beside};
 use super::{Optimizer, Schedule};
 use crate::error::{Error, Result, positive};
 use crate::graph::{Arena, Graph, Kept, Kind, Op, Scalars, Set, Shape, Sink, Tensor, TensorSet};
@@ -73,18 +74,25 @@ pub struct Update {
     pub schedule: Schedule,
     /// The largest norm of the gradients of all these sets together.
     pub clip_norm: Option<f64>,
+    /// How its other numbers change over the phase.
+    pub ramps: UpdateRamps,
 }
 
 impl Update {
     /// Adam of these sets with a learning rate, neither scheduled nor clipped.
     pub fn adam(sets: impl Into<Vec<Set>>, learning_rate: f64) -> Update {
-        let (optimizer, schedule) = (Optimizer::ADAM, Schedule::default());
-        Update { sets: sets.into(), optimizer, learning_rate, schedule, clip_norm: None }
+        let (optimizer, schedule, ramps) = (Optimizer::ADAM, Schedule::default(), UpdateRamps::default());
+        Update { sets: sets.into(), optimizer, learning_rate, schedule, clip_norm: None, ramps }
     }
 
     /// The graph of one of its updates, where it is the i-th of its step.
     pub(super) fn graph(&self, tensors: &Graph, i: usize) -> Result<Graph> {
-        self.optimizer.update_named(tensors, &self.sets, self.clip_norm, &update_scalars(i))
+        self.optimizer.update_reading(tensors, &self.sets, self.clip_norm, &self.reads(i))
+    }
+
+    /// What it reads of the table, where it is the i-th of its step.
+    pub(super) fn reads(&self, i: usize) -> Reads {
+        Reads::new(i, self.ramps)
     }
 
     /// Checks it, as a part of `place`.
@@ -93,6 +101,7 @@ impl Update {
         positive("learning_rate", self.learning_rate).map_err(inside)?;
         self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm)).map_err(inside)?;
         self.optimizer.check().and(self.schedule.check()).map_err(inside)?;
+        self.ramps.check(&self.optimizer, self.clip_norm).map_err(inside)?;
         if self.sets.is_empty() {
             return Err(Error::spec(format!("{place}.sets"), "none", "at least one"));
         }
@@ -364,10 +373,9 @@ impl Run {
     /// [`Error::Spec`] where these are too many.
     pub(super) fn tensors(&self) -> Result<Graph> {
         let steps = self.phases.iter().flat_map(|phase| &phase.steps);
-        let most = steps.map(|step| step.updates.len()).max().unwrap_or(0);
-        let own = self.tensors.scalars().names().iter().cloned();
-        let more = (1..most).flat_map(update_scalars);
-        Ok(self.tensors.clone().with_scalars(Scalars::new(own.chain(more))?))
+        let updates = steps.flat_map(|step| step.updates.iter().enumerate());
+        let scalars = beside(self.tensors.scalars(), updates.map(|(i, update)| update.reads(i)))?;
+        Ok(self.tensors.clone().with_scalars(scalars))
     }
 
     /// Checks that it can be run.
@@ -392,9 +400,4 @@ impl Run {
 /// The steps of a turn in the order in which they are taken, each by its number.
 pub(super) fn turn(steps: &[Step]) -> Vec<usize> {
     steps.iter().enumerate().flat_map(|(i, step)| std::iter::repeat_n(i, step.repeat as usize)).collect()
-}
-
-/// The columns that the i-th update of a step reads.
-pub(super) fn update_scalars(i: usize) -> [String; 3] {
-    Scalars::UPDATE.map(|name| if i == 0 { name.into() } else { format!("updates[{i}].{name}") })
 }

@@ -1,26 +1,31 @@
-//! The session: a model on the GPU, ready to be trained and used.
+//! The session: a model and its training.
 
-use std::collections::BTreeMap;
+use std::mem::discriminant;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::engine::Engine;
 use super::evaluate::Evaluation;
 use super::feed::{Feed, Part};
-use super::infer::Inference;
+use super::numbers::{Reads, beside};
 use super::progress::Best;
 use super::resident::Resident;
-use super::run::{Step, Update};
+use super::run::Step;
 use super::table::Table;
 
-use super::{EarlyStopping, Training};
+use super::{Cancel, EarlyStopping, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, Wait};
-use crate::graph::{Graph, Kept, Op, Tensor};
-use crate::model::{Corruption, Network, Precision, Purpose, Scaling, Spec};
-use crate::plan::{Role, Tuning};
+use crate::gpu::{Gpu, Wait};
+use crate::graph::Kept;
+use crate::inference::Model;
+use crate::model::{Network, Purpose, Spec};
+use crate::plan::Role;
 
-/// A model on the GPU. Everything it learns stays there; the host sends commands and reads reports.
+/// A model that is trained. Everything it learns stays on the GPU; the host sends commands and reads reports.
+///
+/// It is used like the [`Model`] that it has, which [`Session::model`] gives away: to other threads, and to go on with
+/// when the session and all it keeps for training are dropped.
 ///
 /// ```no_run
 /// use strait::{data, Activation, Gpu, Session, Spec, Training};
@@ -34,12 +39,12 @@ use crate::plan::{Role, Tuning};
 /// # Ok::<(), strait::Error>(())
 /// ```
 pub struct Session {
+    pub(super) model: Model,
+    /// The model's network, with the scalars of its training.
     pub(super) network: Network,
-    /// The network's tensors on the GPU.
+    /// The network's tensors on the GPU, and what training keeps of them.
     pub(super) resident: Resident,
     pub(super) training: Training,
-    /// Whether the frozen tensors are known: the scaling of the input, and what its corruption needs.
-    pub(super) scaled: bool,
     /// Steps submitted.
     pub(super) step: u64,
     /// The step at which the current run started: 0, unless it follows another.
@@ -54,20 +59,31 @@ pub struct Session {
     pub(super) best: Best,
     /// Whether steps were submitted of which nobody has read how they ended.
     pub(super) unread: bool,
+    pub(super) cancel: Cancel,
     /// What takes its steps, once data is loaded.
     pub(super) engine: Option<Engine>,
-    pub(super) inference: BTreeMap<Purpose, Inference>,
-    /// The tiles that were measured.
-    pub(super) tuning: Arc<Tuning>,
 }
 
 /// Rows from anywhere.
 type Rows = Arc<dyn Source>;
 
+impl Deref for Session {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.model
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.model.end_training();
+    }
+}
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let spec = self.network.spec();
-        f.debug_struct("Session").field("gpu", self.gpu()).field("spec", spec).field("step", &self.step).finish()
+        f.debug_struct("Session").field("model", &self.model).field("step", &self.step).finish()
     }
 }
 
@@ -77,27 +93,36 @@ impl Session {
     /// # Errors
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Limit`] where the adapter cannot hold the model.
     pub fn new(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
-        let session = Session::blank(gpu, spec, training)?;
-        for i in 0..session.network.params().len() {
-            session.resident.write(Kept::Values, i, &session.network.initial_of(i, training.seed))?;
+        training.check()?;
+        let model = Model::blank(gpu, Network::new(spec)?)?;
+        for i in 0..model.tensors().len() {
+            model.resident().write(Kept::Values, i, &model.network().initial_of(i, training.seed))?;
         }
-        Ok(session)
+        Session::of(&model, training)
     }
 
-    /// The same before anything is written into the parameters, which are 0.
-    pub(super) fn blank(gpu: &Gpu, spec: &Spec, training: Training) -> Result<Session> {
+    /// Trains a model from where it is: one that was opened, or that another session left.
+    ///
+    /// ```no_run
+    /// # use strait::{Gpu, Model, Session, Training, data};
+    /// let model = Model::open(&Gpu::new()?, "digits.safetensors")?;
+    /// let mut session = Session::of(&model, Training { learning_rate: 1e-4, ..Training::default() })?;
+    /// session.fit(data::digits()?)?;
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Training::check`]; [`Error::Spec`] where another session trains it.
+    pub fn of(model: &Model, training: Training) -> Result<Session> {
         training.check()?;
-        if spec.precision == Precision::F16 && !gpu.limits().f16 {
-            return Err(Error::spec("precision", "f16", "f32 on a device without the feature SHADER_F16"));
-        }
-        let network = Network::new(spec)?.within(gpu.limits().binding_bytes);
-        let resident = Resident::new(gpu, network.tensors())?;
-        let scaled = network.constants().is_empty();
-        let mut session = Session {
-            network,
+        let scalars = beside(model.network().scalars(), [Reads::new(0, training.ramps)])?;
+        let resident = Resident::new(model.resident().clone(), scalars.clone())?;
+        model.begin_training()?;
+        Ok(Session {
+            model: model.clone(),
+            network: model.network().clone().with_scalars(scalars),
             resident,
             training,
-            scaled,
             step: 0,
             start: 0,
             over: false,
@@ -105,20 +130,14 @@ impl Session {
             look: false,
             best: Best::default(),
             unread: false,
+            cancel: Cancel::default(),
             engine: None,
-            inference: BTreeMap::new(),
-            tuning: Arc::default(),
-        };
-        // What a spec says itself need not be learned.
-        if let (Scaling::None, Corruption::Missing { keep }) = (spec.scaling, &spec.corruption) {
-            session.set_constants(&[keep.iter().map(|&k| f32::from(u8::from(k))).collect()])?;
-        }
-        Ok(session)
+        })
     }
 
-    /// The spec.
-    pub fn spec(&self) -> &Spec {
-        self.network.spec()
+    /// The model: another handle to the one that is trained here.
+    pub fn model(&self) -> Model {
+        self.model.clone()
     }
 
     /// The training options.
@@ -126,9 +145,50 @@ impl Session {
         &self.training
     }
 
-    /// The device.
-    pub fn gpu(&self) -> &Gpu {
-        &self.resident.gpu
+    /// Trains with other options from the next [`Session::load`] or [`Session::fit`] on: after a checkpoint was
+    /// resumed, or between two runs. Steps that are under way come to their end first. Moments stay, so the optimizer
+    /// is of the same kind; a run that was broken off goes on, unless the order of its rows is another (`batch`,
+    /// `shuffle`, `drop_last`, `seed`, the rows held out): then another run begins.
+    ///
+    /// ```no_run
+    /// # use strait::{Gpu, Session, Training, data};
+    /// let mut session = Session::resume(&Gpu::new()?, "digits.checkpoint")?;
+    /// let slower = Training { learning_rate: 1e-4, epochs: 100, ..*session.training() };
+    /// session.set_training(slower)?;
+    /// session.fit(data::digits()?)?;
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Training::check`]; [`Error::Spec`] where the optimizer is of another kind; [`Error::Diverged`] where one of
+    /// the steps under way went bad. The options before then stay.
+    pub fn set_training(&mut self, training: Training) -> Result<()> {
+        training.check()?;
+        let before = self.training;
+        if discriminant(&before.optimizer) != discriminant(&training.optimizer) {
+            let found = format!("{:?}", training.optimizer);
+            let allowed = format!(
+                "one of the kind that the moments are of, {:?}; Session::of begins without moments",
+                before.optimizer
+            );
+            return Err(Error::spec("optimizer", found, allowed));
+        }
+        let scalars = beside(self.model.network().scalars(), [Reads::new(0, training.ramps)])?;
+        pollster::block_on(self.settle(Wait::Block))?;
+        if scalars != *self.network.scalars() {
+            self.resident.set_scalars(scalars.clone())?;
+            self.network = self.network.clone().with_scalars(scalars);
+        }
+        // A checkpoint has them from now on.
+        let (first, second) = training.optimizer.moments();
+        for (kept, _) in [(Kept::First, first), (Kept::Second, second)].into_iter().filter(|(_, has)| *has) {
+            self.resident.tensors.sets().try_for_each(|set| self.resident.keep(set, kept))?;
+        }
+        let held = |training: &Training| training.early_stopping.map(|early| early.validation);
+        let order = |t: &Training| (t.batch, t.shuffle, t.drop_last, t.seed, held(t));
+        self.over |= self.step > self.start && order(&before) != order(&training);
+        (self.engine, self.training) = (None, training);
+        Ok(())
     }
 
     /// Steps submitted so far.
@@ -136,80 +196,17 @@ impl Session {
         self.step
     }
 
-    /// The trainable tensors by name: `encoder.0.weight` `[in, out]`, `encoder.0.bias` `[out]` and so on.
-    pub fn tensors(&self) -> &[Tensor] {
-        self.network.params()
-    }
-
-    /// Reads the trainable tensors back, row-major, in the order of [`Session::tensors`].
-    ///
-    /// # Errors
-    /// [`Error::Device`] or [`Error::DeviceLost`].
-    pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        self.resident.read_all(Kept::Values)
-    }
-
-    /// Reads one trainable tensor back, row-major, by its name.
-    ///
-    /// ```no_run
-    /// # use strait::{Activation, Gpu, Session, Spec, Training};
-    /// # let session = Session::new(&Gpu::new()?, &Spec::symmetric(&[64, 8], Activation::Elu), Training::default())?;
-    /// let weights = session.parameter("encoder.0.weight")?;
-    /// assert_eq!(weights.len(), 64 * 8);
-    /// # Ok::<(), strait::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Data`] where there is none of this name; [`Error::Device`] or [`Error::DeviceLost`].
-    pub fn parameter(&self, name: &str) -> Result<Vec<f32>> {
-        let tensors = self.network.params();
-        let Some(at) = tensors.iter().position(|tensor| tensor.name == name) else {
-            let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-            return Err(Error::data("parameter", format!("{name:?}"), names.join(", ")));
-        };
-        self.resident.read(Kept::Values, at)
-    }
-
-    /// Replaces the trainable tensors, row-major, in the order of [`Session::tensors`]. What early stopping has seen
-    /// was of other parameters and is forgotten.
+    /// Replaces the trainable tensors, row-major, in the order of [`crate::Model::tensors`]. What early stopping has
+    /// seen was of other parameters and is forgotten.
     ///
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        if let Some(engine) = &mut self.engine {
+            engine.abandon(&self.resident.gpu)?;
+        }
         self.resident.write_all(Kept::Values, "parameters", values)?;
         (self.best, self.look) = (Best::default(), false);
-        Ok(())
-    }
-
-    /// The network.
-    pub(crate) fn network(&self) -> &Network {
-        &self.network
-    }
-
-    /// What every program of this session shares, for one that runs `graph`.
-    pub(crate) fn buffers(&self, graph: &Graph) -> Result<&BTreeMap<Role, Buffer>> {
-        self.check_known(graph)?;
-        Ok(&self.resident.shared)
-    }
-
-    /// The number of rows in `values`, which must be whole and finite.
-    pub(crate) fn check_rows(&self, values: &[f32], width: usize, what: &str) -> Result<usize> {
-        if values.is_empty() || !values.len().is_multiple_of(width) {
-            let allowed = format!("whole rows of {width} values, at least one");
-            return Err(Error::data(what, format!("{} values", values.len()), allowed));
-        }
-        match values.iter().position(|v| !v.is_finite()) {
-            None => Ok(values.len() / width),
-            Some(at) => {
-                let place = format!("{what}: row {}, column {}", at / width, at % width);
-                Err(Error::data(place, values[at], "a finite number"))
-            }
-        }
-    }
-
-    pub(super) fn set_constants(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        self.resident.set_constants(values)?;
-        self.scaled = true;
         Ok(())
     }
 
@@ -221,8 +218,10 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
-    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from there.
+    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
+    /// there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
+        self.cancel.clear();
         pollster::block_on(self.ready(data.into(), Wait::Block))
     }
 
@@ -231,7 +230,7 @@ impl Session {
         let source: Rows = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
-        let constants = if self.scaled { self.resident.constants()? } else { self.learn_constants(&*train)? };
+        let constants = if self.is_known() { self.resident.constants()? } else { self.learn_constants(&*train)? };
         self.check_labels(&*source)?;
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         self.check_range(&*train, &constants)?;
@@ -268,8 +267,8 @@ impl Session {
         let mut engine = Engine::new(&mut self.resident, feed, &steps, table, &target, self.step)?;
         engine.validation = validation.map(|rows| Evaluation::new(self, rows)).transpose()?;
         self.engine = Some(engine);
-        if !self.scaled {
-            self.set_constants(&constants)?;
+        if !self.is_known() {
+            self.model.set_constants(&constants)?;
         }
         if self.look {
             // Of the epoch that had just ended when the run was broken off.
@@ -280,9 +279,8 @@ impl Session {
 
     /// Its training as a step: the graph of its objective, and the update of all its sets.
     pub(super) fn training_step(&self) -> Result<Step> {
-        let Training { optimizer, learning_rate, schedule, clip_norm, shuffle, .. } = self.training;
-        let graph = self.network.graph(Purpose::Train, shuffle)?;
-        let update = Update { sets: graph.sets().collect(), optimizer, learning_rate, schedule, clip_norm };
+        let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
+        let update = self.training.update(graph.sets());
         Ok(Step::new("", graph, [update]))
     }
 
@@ -300,25 +298,6 @@ impl Session {
             return Err(Error::data(format!("{}: rows", source.name()), 0, "1 or more"));
         }
         Ok(())
-    }
-
-    /// Fails where a graph reads a frozen tensor that is not learned yet. What a corruption needs is read by no graph
-    /// that corrupts nothing.
-    pub(super) fn check_known(&self, graph: &Graph) -> Result<()> {
-        if self.scaled {
-            return Ok(());
-        }
-        let read = graph.nodes().filter_map(|(_, node)| match node.op {
-            Op::Constant(i) => self.network.constants().get(i).map(|tensor| tensor.name.as_str()),
-            _ => None,
-        });
-        // Where both are missing, the scaling tells what the ends are of.
-        let place = match read.min_by_key(|name| matches!(*name, "input.low" | "input.high")) {
-            None => return Ok(()),
-            Some("input.low" | "input.high") => "smallest and largest training value (corruption: salt_and_pepper)",
-            Some(_) => "input scaling",
-        };
-        Err(Error::data(place, "unknown", "one that was learned from data: call fit or load first"))
     }
 
     /// Training rows, and validation rows where some are held out.

@@ -1,17 +1,22 @@
 //! Taking steps, some at a time: for hosts that do so between their frames, and for whole runs.
 
+use std::time::Duration;
+
+#[cfg(doc)]
+use super::Stop;
 use super::divergence::Bad;
-use super::engine::{Engine, Steps};
+use super::engine::{Engine, SHARED, Steps};
 use super::progress::Best;
 use super::resident::Resident;
-use super::{Objective, Progress, Session};
+use super::spread::Fitting;
+use super::{Cancel, Objective, Progress, Session, Taken};
 use crate::error::{Error, Result};
 use crate::gpu::{Timed, Wait};
 use crate::graph::Kept;
 
 impl Session {
-    /// Submits up to `steps` steps without waiting and returns how many were taken: none where two submits are in
-    /// flight or the run is over. For hosts that share the device with their frames; see [`Session::progress`].
+    /// Submits up to `steps` steps without waiting and says how many were taken, or why none. For hosts that share the
+    /// device with their frames; see [`Session::progress`], and [`Session::step_for`] where a frame's time is known.
     ///
     /// It neither waits nor compiles, so it keeps to the kernels that [`Session::load`] made, looks at no validation
     /// rows and never stops early: that takes [`Session::fit`], or [`Session::evaluate`] between two calls. Where the
@@ -19,17 +24,96 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Data`] before [`Session::load`]; [`Error::Device`] and [`Error::DeviceLost`].
-    pub fn step(&mut self, steps: u64) -> Result<u64> {
+    pub fn step(&mut self, steps: u64) -> Result<Taken> {
         let left = self.total_steps()?.saturating_sub(self.step);
         self.over |= left == 0;
-        let taken = self.submit(steps.min(left), false);
+        let cancelled = self.cancel.is_cancelled();
+        let taken = self.submit(if cancelled { 0 } else { steps.min(left) }, false);
         // Behind these steps the parameters are others than those at the epoch's end.
         self.look &= matches!(taken, Ok(0));
-        if let Ok(0) = taken {
+        let taken = taken?;
+        if taken == 0 {
             // Nothing was submitted that would have found it out.
             self.gpu().alive()?;
         }
-        taken
+        Ok(match taken {
+            0 if left == 0 => Taken::Over,
+            0 if cancelled => Taken::Cancelled,
+            0 if steps > 0 => Taken::Busy,
+            taken => Taken::Steps(taken),
+        })
+    }
+
+    /// Submits as many steps as keep the device busy for about `budget`, and none while it is still at work on those
+    /// before: so a host that calls this once a frame gives training that much of it, and no more piles up behind its
+    /// own work.
+    ///
+    /// How long steps take is measured on the device, where it writes timestamps (the feature `TIMESTAMP_QUERY`). A
+    /// step that takes longer is then spread over several calls, dispatch by dispatch, as the first one is, of which
+    /// nothing is known yet. Without timestamps a call takes one step at least, and what more fits is told by when
+    /// reports arrive: read them ([`Session::progress`]) each frame.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn frame(session: &mut strait::Session) -> strait::Result<()> {
+    /// use strait::Taken;
+    ///
+    /// while let Some(progress) = session.progress()? {
+    ///     println!("loss {}", progress.loss);
+    /// }
+    /// match session.step_for(Duration::from_millis(4))? {
+    ///     Taken::Steps(_) | Taken::Part | Taken::Busy => {}
+    ///     Taken::Over | Taken::Cancelled => println!("trained"),
+    ///     _ => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::step`]; [`Error::Spec`] where the budget is zero.
+    pub fn step_for(&mut self, budget: Duration) -> Result<Taken> {
+        if budget.is_zero() {
+            return Err(Error::spec("budget", "0 s", "a time above 0"));
+        }
+        let now = self.step;
+        if self.total_steps()? <= now || self.cancel.is_cancelled() {
+            return self.step(1);
+        }
+        let (engine, resident) = self.engine()?;
+        resident.gpu.poll_once()?;
+        match engine.fitting(resident, now, budget)? {
+            Some(Fitting::Steps(steps)) => self.step(steps),
+            Some(Fitting::Part(end)) if engine.free().is_some() => {
+                engine.part(resident, now, end)?;
+                Ok(Taken::Part)
+            }
+            _ => self.gpu().alive().map(|()| Taken::Busy),
+        }
+    }
+
+    /// Steps that a submit may have on a device that is shared: where one takes longer, its beginning is submitted part
+    /// by part, and each is waited for, so that what the host submits meanwhile comes in between.
+    pub(super) async fn fitting_a_frame(&mut self, how: Wait) -> Result<u64> {
+        let now = self.step;
+        loop {
+            let (engine, resident) = self.engine()?;
+            match engine.fitting(resident, now, SHARED)? {
+                Some(Fitting::Steps(steps)) => return Ok(steps),
+                Some(Fitting::Part(end)) => engine.part(resident, now, end)?,
+                // A part whose future was dropped is still under way.
+                None => {}
+            }
+            self.engine()?.0.parted(how).await?;
+        }
+    }
+
+    /// A handle that cancels the run from any thread: [`Session::fit`] then ends with [`Stop::Cancelled`] at its next
+    /// report, at once where it was cancelled before it began; steps by hand are refused until data is loaded again.
+    /// Either way the run goes on from there where it is taken up. What is cancelled after a run's last report is the
+    /// next one.
+    pub fn cancel_handle(&self) -> Cancel {
+        self.cancel.clone()
     }
 
     /// The report of the oldest submit, if it has arrived; never waits.
@@ -68,13 +152,9 @@ impl Session {
         self.engine.as_ref().and_then(|t| t.in_flight.front()).map(|s| s.readback)
     }
 
-    pub(super) fn batch_rows(&mut self) -> Result<f64> {
-        Ok(self.engine()?.0.feed.batch() as f64)
-    }
-
     /// The step that the run ends with.
     pub(super) fn total_steps(&mut self) -> Result<u64> {
-        Ok(self.engine()?.0.table.total)
+        Ok(self.engine()?.0.table.turns())
     }
 
     /// Steps taken in this run.
@@ -106,8 +186,8 @@ impl Session {
         let (taken, asked) = engine.submit(resident, steps)?;
         self.step += taken;
         self.unread |= taken > 0;
-        if asked.is_err() {
-            // The steps are taken, but no report will tell how they ended. Loading data again finds out.
+        if asked.is_err() && taken > 0 {
+            // No report will tell how these steps ended. Loading data again finds out.
             self.engine = None;
         }
         asked.map(|()| taken)

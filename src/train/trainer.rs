@@ -5,23 +5,24 @@ use std::time::{Duration, Instant};
 
 use super::cached::Cached;
 use super::divergence::Bad;
-use super::engine::{Engine, Steps, next_budget};
+use super::engine::{Engine, Steps};
 use super::feed::Feed;
-use super::resident::{Resident, finite};
+use super::resident::Resident;
 use super::run::{Phase, Run, turn};
 use super::table::Table;
-use super::{Fit, Progress, Stop, Training};
+use super::{Fit, Progress, Stop, Taken, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::{Kept, Tensor};
+use crate::inference;
 use crate::plan::{Role, Target};
 
-/// A run on the GPU: what a [`crate::Session`] is for a spec, this is for graphs of the caller's own, for several that take
-/// turns, and for several phases.
+/// A run on the GPU: what a [`crate::Session`] is for a spec, this is for graphs of the caller's own, for several that
+/// take turns, and for several phases.
 ///
-/// An autoencoder without biases, and a second player that learns to tell its reconstructions from rows of the data, each with an
-/// optimizer of its own:
+/// An autoencoder without biases, and a second player that learns to tell its reconstructions from rows of the data,
+/// each with an optimizer of its own:
 ///
 /// ```no_run
 /// use strait::graph::{NodeId, Set, Shape, Sink, Tensor, TensorSet};
@@ -107,7 +108,9 @@ impl Trainer {
     /// As [`Run::check`]; [`Error::Limit`] where the adapter cannot hold its tensors.
     pub fn new(gpu: &Gpu, run: Run) -> Result<Trainer> {
         run.check()?;
-        let resident = Resident::new(gpu, run.tensors()?)?;
+        let tensors = run.tensors()?;
+        let scalars = tensors.scalars().clone();
+        let resident = Resident::new(inference::Resident::new(gpu, tensors)?, scalars)?;
         Ok(Trainer { run, resident, phase: 0, step: 0, rows: None, unread: false, engine: None })
     }
 
@@ -161,17 +164,18 @@ impl Trainer {
         if values.len() != tensors.len() {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
-        finite(tensors, values)?;
+        inference::finite(tensors, values)?;
         self.resident.set_constants(values)
     }
 
-    /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next one,
-    /// whose steps are counted from 0 and whose moments are 0. Steps that are under way come to their end first.
+    /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
+    /// one, whose steps are counted from 0 and whose moments are 0. Steps that are under way come to their end first.
     ///
     /// # Errors
-    /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the graphs
-    /// gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device cannot hold them;
-    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from there.
+    /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
+    /// graphs gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device
+    /// cannot hold them; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again
+    /// goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
         let source: Arc<dyn Source> = Arc::new(Fixed::new(data.into()));
         while self.reported()?.is_some() {}
@@ -228,39 +232,45 @@ impl Trainer {
         Ok(())
     }
 
-    /// Submits up to so many steps of the current phase without waiting and returns how many were taken: none where two
-    /// submits are in flight or the phase is over. It may end in the middle of a turn. It compiles nothing, so it keeps to the
-    /// kernels that [`Trainer::load`] made; [`Trainer::fit`] changes to faster ones where that pays.
+    /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It
+    /// may end in the middle of a turn. It compiles nothing, so it keeps to the kernels that [`Trainer::load`] made;
+    /// [`Trainer::fit`] changes to faster ones where that pays.
     ///
     /// # Errors
     /// [`Error::Data`] before [`Trainer::load`]; [`Error::Device`] and [`Error::DeviceLost`].
-    pub fn step(&mut self, steps: u64) -> Result<u64> {
+    pub fn step(&mut self, steps: u64) -> Result<Taken> {
         let now = self.step;
         let engine = self.engine()?;
         let left = engine.table.total_steps().saturating_sub(now);
         let count = steps.min(left);
-        let Some(engine) = &mut self.engine else { return Ok(0) };
+        let Some(engine) = &mut self.engine else {
+            return Err(Error::Internal("no engine where there was one".into()));
+        };
         let (taken, asked) = engine.submit(&self.resident, Steps { now, count, apart: false })?;
         self.step += taken;
-        if asked.is_err() {
-            // The steps are taken, but no report will tell how they ended. Loading data finds out.
+        if asked.is_err() && taken > 0 {
+            // No report will tell how these steps ended. Loading data finds out.
             (self.engine, self.unread) = (None, true);
         }
         if taken == 0 {
             // Nothing was submitted that would have found it out.
             self.resident.gpu.alive()?;
         }
-        asked.map(|()| taken)
+        asked.map(|()| match taken {
+            0 if left == 0 => Taken::Over,
+            0 if steps > 0 => Taken::Busy,
+            taken => Taken::Steps(taken),
+        })
     }
 
-    /// The report of the oldest submit, if it has arrived; never waits. Terms are called by their step and their own name, each
-    /// the mean over the times that its step was taken since the last report; the loss is their sum. `total_steps` is that of
-    /// the phase.
+    /// The report of the oldest submit, if it has arrived; never waits. Terms are called by their step and their own
+    /// name, each the mean over the times that its step was taken since the last report; the loss is their sum.
+    /// `total_steps` is that of the phase.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where a term or a gradient is not finite: the parameters are then those before the bad step, and the
-    /// run goes on there once data is loaded. Or where an update is not: what was not finite of it was not written, the rest
-    /// was, and the run goes on after that step.
+    /// [`Error::Diverged`] where a term or a gradient is not finite: the parameters are then those before the bad step,
+    /// and the run goes on there once data is loaded. Or where an update is not: what was not finite of it was not
+    /// written, the rest was, and the run goes on after that step.
     pub fn progress(&mut self) -> Result<Option<Progress>> {
         let Some(engine) = &mut self.engine else { return self.resident.gpu.alive().map(|()| None) };
         let Some(at) = engine.in_flight.front().map(|submit| submit.readback) else {
@@ -287,8 +297,12 @@ impl Trainer {
         while !self.over() {
             let engine = self.engine.as_mut().ok_or_else(|| Error::Internal("no engine after load".into()))?;
             engine.hasten(&self.resident, false)?;
-            while self.step(budget)? > 0 {
+            while self.step(budget)?.steps() > 0 {
                 budget = budget.max(turn);
+                if self.gpu().is_shared() {
+                    // The queue is left to the host between two submits.
+                    break;
+                }
             }
             let Some(progress) = self.reported()? else {
                 return Err(Error::Internal("no step was taken and none is under way".into()));
@@ -297,7 +311,9 @@ impl Trainer {
                 first_step = begun.elapsed();
             } else {
                 let steps = progress.step - done;
-                budget = (next_budget(steps, self.seconds(steps, &progress)) / turn).max(1) * turn;
+                let gpu = self.gpu().clone();
+                let engine = self.engine()?;
+                budget = (engine.next_budget(&gpu, steps) / turn).max(1) * turn;
             }
             done = progress.step;
             last = None;
@@ -310,12 +326,6 @@ impl Trainer {
         history.extend(last);
         let steps = done - from;
         Ok(Fit { history, steps, stop: Stop::Done, best_validation: None, first_step, elapsed: begun.elapsed() })
-    }
-
-    /// How long so many steps took by a report.
-    fn seconds(&self, steps: u64, progress: &Progress) -> f64 {
-        let (batch, turn) = self.engine.as_ref().map_or((0, 1), |e| (e.feed.batch(), e.table.turn.len()));
-        steps as f64 * batch as f64 / turn as f64 / progress.rows_per_second
     }
 
     fn engine(&mut self) -> Result<&mut Engine> {

@@ -113,7 +113,7 @@ impl Session {
             trials.extend(trial(self.gpu(), product, default, &left)?);
         }
         if !trials.is_empty() {
-            let mut tuning = Tuning::clone(&self.tuning);
+            let mut tuning = Tuning::clone(&self.tuning());
             tuning.tiles.extend(trials.iter().map(|trial| (trial.product, trial.chosen())));
             self.use_tuning(tuning)?;
         }
@@ -132,7 +132,7 @@ impl Session {
             let (sum, _) = flops.entry(product).or_insert((0, tile));
             *sum = sum.saturating_add(product.flops());
         }
-        flops.retain(|product, _| !self.tuning.tiles.contains_key(product));
+        flops.retain(|product, _| !self.tuning().tiles.contains_key(product));
         let mut products: Vec<(Product, (u64, Tile))> = flops.into_iter().collect();
         products.sort_by_key(|&(_, (flops, _))| Reverse(flops));
         Ok(products.into_iter().map(|(product, (_, tile))| (product, tile)).collect())

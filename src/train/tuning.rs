@@ -13,8 +13,8 @@ use crate::plan::{Recording, Target, Tuning};
 
 impl Session {
     /// The tiles that were measured for this session, or given to it.
-    pub fn tuning(&self) -> &Tuning {
-        &self.tuning
+    pub fn tuning(&self) -> Arc<Tuning> {
+        self.model.tuning()
     }
 
     /// Uses the tiles of a tuning for every product that it names, from now on. Where data is loaded, its step is
@@ -41,11 +41,11 @@ impl Session {
     pub fn use_tuning(&mut self, tuning: Tuning) -> Result<()> {
         tuning.check(&Target::of(self.gpu(), 1))?;
         pollster::block_on(self.settle(Wait::Block))?;
-        let before = std::mem::replace(&mut self.tuning, Arc::new(tuning));
+        let before = self.model.tuning();
+        self.model.set_tuning(Arc::new(tuning));
         let planned = self.replan();
-        match planned {
-            Ok(()) => self.inference.clear(),
-            Err(_) => self.tuning = before,
+        if planned.is_err() {
+            self.model.set_tuning(before);
         }
         planned
     }
@@ -59,12 +59,7 @@ impl Session {
         engine.replan(resident, 0, recording)
     }
 
-    /// What this session plans for: batches of up to `rows` rows.
-    pub(crate) fn target(&self, rows: usize) -> Target {
-        Target { tuning: Some(self.tuning.clone()), ..Target::of(self.gpu(), rows) }
-    }
-
-    /// The same for the batches of a feed.
+    /// What is planned for: the batches of a feed.
     pub(super) fn step_target(&self, feed: &Feed) -> Target {
         Target { data_rows: feed.chunk_rows(), ..self.target(feed.batch()) }
     }

@@ -263,7 +263,7 @@ fn models_compute_what_they_did() {
         let here = recorded.here();
         for (kind, bytes) in [("model", old.model), ("checkpoint", old.checkpoint)] {
             let what = |part: &str| format!("{name}, {part} of the {kind}");
-            let mut session = Session::open(&gpu(), place(bytes).path).unwrap();
+            let session = Session::open(&gpu(), place(bytes).path).unwrap();
             let file = File::of(bytes).values(&names(&session));
             assert!(bits(&values(&session)) == bits(&file), "{}", what("parameters"));
             let codes = session.encode(&shown).unwrap();
@@ -307,7 +307,7 @@ fn a_feature_that_was_constant_counts_today() {
             .collect()
     };
     let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
-    let mut session = Session::open(&gpu(), place(old.model).path).unwrap();
+    let session = Session::open(&gpu(), place(old.model).path).unwrap();
     let mut rows = old.shown();
     // The second row lies off the constant.
     rows[FEATURES + CONSTANT] = 0.75;
@@ -349,7 +349,7 @@ fn checkpoints_are_read_to_the_last_value() {
         let mut tuning: Tuning = serde_json::from_value(run["tuning"].take()).unwrap_or_default();
         let target = Target::of(&gpu(), 1);
         tuning.tiles.retain(|product, tile| target.can_take(product, *tile));
-        assert!(session.tuning() == &tuning, "{name}: {:?}", session.tuning());
+        assert!(*session.tuning() == tuning, "{name}: {:?}", session.tuning());
         run_after["tuning"].take();
         assert!(run == run_after, "{name}: {run} became {run_after}");
         // One was tuned.
@@ -359,7 +359,7 @@ fn checkpoints_are_read_to_the_last_value() {
 
 /// Takes one step and gives its loss, if there is one left.
 fn one(session: &mut Session) -> Option<f64> {
-    if session.step(1).unwrap() == 0 {
+    if session.step(1).unwrap().steps() == 0 {
         return None;
     }
     Some(report(session).loss)

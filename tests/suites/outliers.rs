@@ -137,7 +137,7 @@ fn an_anomaly_scores_above_what_was_trained_on() {
 #[test]
 fn evidence_of_a_row_beyond_its_loss_is_lower_by_its_distance() {
     let spec = Spec::symmetric(&[3, 4, 2], Activation::Tanh).loss(Loss::Bernoulli).variational(1.0);
-    let mut session = Session::new(&gpu(), &spec, still()).unwrap();
+    let session = Session::new(&gpu(), &spec, still()).unwrap();
     let inside: Vec<f32> = ROWS.as_flattened().iter().map(|v| v.clamp(0.0, 1.0)).collect();
     let (near, far) = (session.evidence(&inside, 3, 7).unwrap(), session.evidence(ROWS.as_flattened(), 3, 7).unwrap());
     for (i, row) in ROWS.iter().enumerate() {
@@ -241,7 +241,7 @@ fn a_loss_too_large_for_f32_is_infinite() {
         Loss::Softmax { classes: 2 },
     ];
     for loss in losses {
-        let mut session = Session::new(&gpu(), &base().loss(loss.clone()), still()).unwrap();
+        let session = Session::new(&gpu(), &base().loss(loss.clone()), still()).unwrap();
         let scores = session.score(&far).unwrap();
         assert!(scores[0].is_finite(), "{loss:?}: {scores:?}");
         // The mean of eight (1e19)² is not beyond f32, their sum is.
@@ -250,14 +250,14 @@ fn a_loss_too_large_for_f32_is_infinite() {
     }
     // Within f32, though the squares on the way to it are not: 8 (1e20)²/2σ² + 8 (log σ + ½ log 2π), r being 0 beside it.
     let sigma = 1e10;
-    let mut session = Session::new(&gpu(), &base().loss(Loss::Gaussian { sigma, learned: false }), still()).unwrap();
+    let session = Session::new(&gpu(), &base().loss(Loss::Gaussian { sigma, learned: false }), still()).unwrap();
     let found = f64::from(session.score(&[1e20; 8]).unwrap()[0]);
     let x = f64::from(1e20f32);
     close(found / (4.0 * x * x / (sigma * sigma)), 1.0, "a wide Gaussian");
     // So far that no draw has a likelihood.
     let spec = Spec::symmetric(&[8, 4, 3], Activation::Tanh).variational(1.0);
     let spec = spec.loss(Loss::Gaussian { sigma: 1.0, learned: false });
-    let mut session = Session::new(&gpu(), &spec, still()).unwrap();
+    let session = Session::new(&gpu(), &spec, still()).unwrap();
     let found = session.evidence(&[[0.1f32; 8], [2e19; 8]].concat(), 2, 0).unwrap();
     assert!(found[0].is_finite() && found[1] == f64::NEG_INFINITY, "{found:?}");
 }

@@ -16,6 +16,7 @@ use strait::state::State;
 use strait::train::{Phase, Run, Step, Trainer, Update};
 use strait::{
     Activation, Curve, Data, Decay, Error, Gpu, Optimizer, Progress, Ramp, Result, Schedule, Session, Spec, Training,
+    UpdateRamps,
 };
 
 const ROWS: usize = 11;
@@ -325,7 +326,7 @@ fn turns_are_what_they_are_by_hand() {
                 } else {
                     trainer.load(data()).unwrap();
                     let mut taken = 0;
-                    while trainer.step(*each).unwrap() > 0 {
+                    while trainer.step(*each).unwrap().steps() > 0 {
                         let progress = report(trainer).unwrap();
                         if *each == 1 {
                             let expected = &hand.terms[at][taken];
@@ -391,13 +392,15 @@ fn a_session_is_a_run_of_one_step() {
     let gpu = gpu();
     let spec = Spec::symmetric(&[COLUMNS, 4, 2], Activation::Tanh).gaussian_corruption(0.1).variational(0.3);
     let spec = spec.ramp("latent.beta", Ramp::linear(0.0, 0.5));
-    let training = Training { batch: 4, epochs: 6, clip_norm: Some(0.5), seed: 5, ..Training::default() };
+    let ramp = |from| Some(Ramp::linear(from, 0.7));
+    let ramps = UpdateRamps { clip_norm: ramp(0.1), beta2: ramp(0.9), ..UpdateRamps::default() };
+    let training = Training { batch: 4, epochs: 6, clip_norm: Some(0.5), ramps, seed: 5, ..Training::default() };
     let mut session = Session::new(&gpu, &spec, training).unwrap();
     let network = Network::new(&spec).unwrap();
     let run = Run::new(network.sets(), network.constants().to_vec()).unwrap();
     let mut run = run.scalar("latent.beta", 0.3, Ramp::linear(0.0, 0.5)).unwrap();
     let graph = network.graph(Purpose::Train, training.shuffle).unwrap();
-    let update = Update { clip_norm: Some(0.5), ..Update::adam([Set::FIRST], training.learning_rate) };
+    let update = Update { clip_norm: Some(0.5), ramps, ..Update::adam([Set::FIRST], training.learning_rate) };
     let steps = [Step::new("train", graph, [update])];
     run.phases = vec![Phase { batch: 4, epochs: 6, ..Phase::new("all", steps) }];
     run.seed = 5;

@@ -106,7 +106,7 @@ fn the_gpu_agrees_with_pytorch() {
         let losses = fixture.f64(&format!("{name}.losses"));
         let mut taken = 0;
         while taken < STEPS as u64 {
-            taken += session.step((STEPS as u64 - taken).min(1 + taken)).unwrap();
+            taken += session.step((STEPS as u64 - taken).min(1 + taken)).unwrap().steps();
             while let Some(progress) = session.progress().unwrap() {
                 if progress.step == 1 {
                     assert!((progress.loss / losses[0] - 1.0).abs() < 1e-5, "{name}: {} {}", progress.loss, losses[0]);

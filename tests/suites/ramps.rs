@@ -54,7 +54,7 @@ fn begun_on(data: Data, spec: &Spec, training: Training) -> Session {
 
 /// The terms of the next step.
 fn step(session: &mut Session) -> Vec<(String, f64)> {
-    assert_eq!(session.step(1).unwrap(), 1);
+    assert_eq!(session.step(1).unwrap().steps(), 1);
     report(session).terms
 }
 

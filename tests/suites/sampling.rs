@@ -35,7 +35,7 @@ fn corrupted_rows_are_in_the_units_of_the_input() {
 
 #[test]
 fn what_cannot_be_corrupted_is_refused() {
-    let mut session = session(&spec().gaussian_corruption(0.1));
+    let session = session(&spec().gaussian_corruption(0.1));
     for bad in [&[][..], &[1.0, 2.0], &[1.0, f32::NAN, 0.0]] {
         assert!(matches!(session.corrupt(bad, 0), Err(Error::Data { .. })), "{bad:?}");
     }

@@ -356,12 +356,12 @@ fn what_a_model_does_not_have_is_refused_by_name() {
     let components = session(&base().loss(Loss::Mixture { components: 3 })).mixture(&row.repeat(2)).unwrap();
     assert!(components.len() == 2 && components.iter().all(|c| c.len() == 3 && c[0].mean.len() == 6));
     // What draws codes needs a posterior to draw them from.
-    let mut plain = session(&base());
+    let plain = session(&base());
     let drawn = [plain.generate(3, 0).map(drop), plain.evidence(&row, 5, 0).map(drop)];
     for result in drawn {
         assert!(matches!(&result, Err(Error::Spec { field, .. }) if field == "latent"), "{result:?}");
     }
-    let mut variational = session(&base().code_activation(Activation::Identity).variational(1.0));
+    let variational = session(&base().code_activation(Activation::Identity).variational(1.0));
     assert_eq!(variational.generate(3, 0).unwrap().len(), 18);
     match variational.evidence(&row, 5, 0) {
         Err(Error::Spec { field, .. }) => assert_eq!(field, "loss", "squared error is no likelihood"),
@@ -456,8 +456,7 @@ fn every_system_learns() {
 /// A linear map has the same Jacobian at every row, so its graph reads none.
 #[test]
 fn jacobians_of_linear_maps_are_one_for_every_row() {
-    let mut session =
-        Session::new(&gpu(), &Spec::symmetric(&[5, 3], Activation::Identity), Training::default()).unwrap();
+    let session = Session::new(&gpu(), &Spec::symmetric(&[5, 3], Activation::Identity), Training::default()).unwrap();
     let params = session.parameters().unwrap();
     let (w, v) = (&params[0], &params[2]);
     let encoder: Vec<f32> = (0..15).map(|i| w[i % 5 * 3 + i / 5]).collect();

@@ -48,6 +48,24 @@ fn a_name_that_no_adapter_has_is_told_beside_those_that_there_are() {
     says(&refused.to_string(), &words, &["install", "mesa-vulkan-drivers", "Some("]);
 }
 
+/// An adapter is one of those that there are, by its number or its place too; one that fits only in part is none.
+#[test]
+fn adapters_are_chosen_by_number_and_place() {
+    let there = Gpu::adapters();
+    for (at, adapter) in there.iter().enumerate() {
+        let numbered = GpuOptions { index: Some(at), ..GpuOptions::default() };
+        assert_eq!(Gpu::with(&numbered).unwrap().adapter(), adapter);
+        let placed = GpuOptions { pci: Some(adapter.pci.to_uppercase()), ..numbered.clone() };
+        assert_eq!(Gpu::with(&placed).unwrap().adapter(), adapter);
+        let elsewhere = GpuOptions { pci: Some("ffff:1f:1f.7".into()), ..numbered };
+        let refused = Gpu::with(&elsewhere).unwrap_err().to_string();
+        says(&refused, &[&format!("number {at}"), "\"ffff:1f:1f.7\" on the PCI bus", &adapter.name], &["install"]);
+    }
+    let beyond = GpuOptions { index: Some(there.len()), ..GpuOptions::default() };
+    let refused = Gpu::with(&beyond).unwrap_err().to_string();
+    says(&refused, &[&format!("number {}", there.len()), &format!("0: {:?}", there[0].name)], &["install"]);
+}
+
 /// Numbers of many zeros have an exponent; others look as they were written.
 #[test]
 fn small_and_large_numbers_are_short() {

@@ -7,12 +7,19 @@ use crate::common::gpu;
 
 /// Writes these tensors of f32.
 fn written(tensors: &[(&str, &[usize], &[f32])]) -> tempfile::NamedTempFile {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|(_, _, v)| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let bytes = |v: &f32| v.to_le_bytes().to_vec();
+    let typed: Vec<_> = tensors
+        .iter()
+        .map(|(name, dims, values)| (*name, Dtype::F32, *dims, values.iter().flat_map(bytes).collect::<Vec<u8>>()))
+        .collect();
+    written_as(&typed)
+}
+
+/// Writes these tensors of any type, by their bytes.
+fn written_as(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> tempfile::NamedTempFile {
     let views = tensors
         .iter()
-        .zip(&bytes)
-        .map(|((name, dims, _), bytes)| (name.to_string(), TensorView::new(Dtype::F32, dims.to_vec(), bytes).unwrap()));
+        .map(|(name, dtype, dims, bytes)| (name.to_string(), TensorView::new(*dtype, dims.to_vec(), bytes).unwrap()));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), safetensors::serialize(views, None).unwrap()).unwrap();
     file
@@ -114,5 +121,47 @@ fn what_is_no_file_is_refused_unread() {
         Session::open(&gpu(), "/dev/zero").map(drop),
     ] {
         assert!(matches!(result, Err(Error::Checkpoint { .. })), "{result:?}");
+    }
+}
+
+/// Numbers of other widths are read as they are, as far as f32 holds them: by bit patterns written down here.
+#[test]
+fn numbers_of_64_and_of_16_bits() {
+    let half = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    // 1, -2, .5, 65504, the smallest subnormal 2^-24, 0 in half precision; 1, -2, 3.140625, 2^127 in bfloat16.
+    let halves = half(&[0x3c00, 0xc000, 0x3800, 0x7bff, 0x0001, 0x0000]);
+    let brains = half(&[0x3f80, 0xc000, 0x4049, 0x7f00, 0x0000, 0x8000]);
+    let doubles: Vec<u8> = [0.1f64, -1e-30, 1.0 + 2f64.powi(-40)].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let singles: Vec<u8> = [0.25f32, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let write = |doubles: Vec<u8>| {
+        written_as(&[
+            ("encoder.0.weight", Dtype::F16, &[3, 2], halves.clone()),
+            ("encoder.0.bias", Dtype::F32, &[2], singles.clone()),
+            ("decoder.0.weight", Dtype::BF16, &[2, 3], brains.clone()),
+            ("decoder.0.bias", Dtype::F64, &[3], doubles),
+            ("steps", Dtype::I64, &[1], vec![0; 8]),
+        ])
+    };
+    let mut session = session(&Spec::symmetric(&[3, 2], Activation::Identity));
+    session.load_parameters(write(doubles).path(), Weights::InOut).unwrap();
+    let expected: [&[f32]; 4] = [
+        &[1.0, -2.0, 0.5, 65504.0, 2f32.powi(-24), 0.0],
+        &[0.25, 4.0],
+        &[1.0, -2.0, 3.140625, 2f32.powi(127), 0.0, -0.0],
+        &[0.1, -1e-30, 1.0],
+    ];
+    assert!(session.parameters().unwrap().iter().zip(expected).all(|(found, expected)| found == expected));
+    // What f32 cannot hold is no number of it.
+    let beyond: Vec<u8> = [0.0f64, 1e39, 0.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    match session.load_parameters(write(beyond).path(), Weights::InOut) {
+        Err(Error::Checkpoint { place, found, .. }) => assert_eq!((&*place, &*found), ("decoder.0.bias", "inf")),
+        other => panic!("{other:?}"),
+    }
+    let whole = written_as(&[("encoder.0.weight", Dtype::I32, &[3, 2], vec![0; 24])]);
+    match session.load_parameters(whole.path(), Weights::InOut) {
+        Err(Error::Checkpoint { found, allowed, .. }) => {
+            assert_eq!((&*found, &*allowed), ("dtype I32", "dtype F32, F64, F16, BF16"));
+        }
+        other => panic!("{other:?}"),
     }
 }

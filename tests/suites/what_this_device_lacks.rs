@@ -16,17 +16,14 @@ pub enum Need {
     Int64,
     /// Subgroups of as many threads as kernels know how to use.
     Subgroups,
-    /// A driver that has done the work when its submit returns, as Mesa's software one has.
-    WithinSubmits,
 }
 
 impl Need {
-    fn is_met(self, limits: Limits, adapter: &str) -> bool {
+    fn is_met(self, limits: Limits) -> bool {
         match self {
             Need::F16 => limits.f16,
             Need::Int64 => limits.int64,
             Need::Subgroups => limits.subgroup as usize == SUBGROUP,
-            Need::WithinSubmits => adapter.starts_with("llvmpipe"),
         }
     }
 
@@ -35,13 +32,12 @@ impl Need {
             Need::F16 => "numbers of 16 bits".into(),
             Need::Int64 => "integers of 64 bits".into(),
             Need::Subgroups => format!("subgroups of {SUBGROUP}"),
-            Need::WithinSubmits => "driver that works within its submits".into(),
         }
     }
 }
 
 /// Every test, or part of one, that needs something.
-const NEEDS: [(&str, Need); 12] = [
+const NEEDS: [(&str, Need); 11] = [
     ("half::factors_are_rounded_and_nothing_else", Need::F16),
     ("half::memory_in_half_precision_changes_no_bit", Need::F16),
     ("half::digits_train_as_well_as_in_single_precision", Need::F16),
@@ -52,7 +48,6 @@ const NEEDS: [(&str, Need); 12] = [
     ("parity::matmul_every_tile_flag_and_shape, tiles of subgroups", Need::Subgroups),
     ("parity::matmul_every_tile_flag_and_shape, words of 64 bits", Need::Int64),
     ("ramps::half_precision", Need::F16),
-    ("training::device::steps_that_cannot_be_reported_are_counted_all_the_same", Need::WithinSubmits),
     ("tuning::tuning_tells_precisions_apart", Need::F16),
 ];
 
@@ -65,7 +60,7 @@ fn say(line: &str) {
 /// Whether the device has what a test, or a part of one, needs; where not, says so.
 pub fn has(name: &str, need: Need) -> bool {
     assert!(NEEDS.contains(&(name, need)), "{name} is not in the list of what is left out");
-    let met = need.is_met(gpu().limits(), &gpu().adapter().name);
+    let met = need.is_met(gpu().limits());
     if !met {
         say(&format!("{name}: left out, since {} has no {}", gpu().adapter().name, need.name()));
     }
@@ -77,7 +72,7 @@ fn is_said_by_name() {
     let (limits, adapter) = (gpu().limits(), gpu().adapter().name.clone());
     let lacking: Vec<String> = NEEDS
         .iter()
-        .filter(|(_, need)| !need.is_met(limits, &adapter))
+        .filter(|(_, need)| !need.is_met(limits))
         .map(|(name, need)| format!("{name} (no {})", need.name()))
         .collect();
     match lacking.as_slice() {
@@ -91,6 +86,6 @@ fn is_said_by_name() {
     }
     let all = Limits { f16: true, int64: true, subgroup: SUBGROUP as u32, ..Limits::DEFAULT };
     for (name, need) in NEEDS {
-        assert!(need.is_met(all, "llvmpipe") && !need.is_met(Limits::DEFAULT, "another"), "{name}");
+        assert!(need.is_met(all) && !need.is_met(Limits::DEFAULT), "{name}");
     }
 }

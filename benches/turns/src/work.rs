@@ -119,7 +119,7 @@ fn train(spec: &str, batch: usize) -> Outcome<Run> {
         let begun = Instant::now();
         let mut left = steps;
         while left > 0 {
-            let taken = session.step(left)?;
+            let taken = u64::from(session.step(left)?);
             left -= taken;
             if taken == 0 {
                 // As many submits as may be are in flight: their reports must be read before the next.
@@ -139,6 +139,8 @@ fn encode() -> Outcome<Run> {
     let mut session = Session::new(&Gpu::new()?, &spec, training(150))?;
     let rows = rows(ENCODED, spec.input);
     Ok(Box::new(move |steps| {
+        // Older versions encode by an exclusive reference.
+        let session = &mut session;
         let begun = Instant::now();
         for _ in 0..steps {
             session.encode(&rows)?;
@@ -158,7 +160,7 @@ fn host() -> Outcome<Run> {
         let (mut left, mut seconds) = (steps, 0.0);
         while left > 0 {
             let begun = Instant::now();
-            let taken = session.step(left.min(SUBMITTED))?;
+            let taken = u64::from(session.step(left.min(SUBMITTED))?);
             seconds += begun.elapsed().as_secs_f64();
             left -= taken;
             if taken == 0 {

@@ -68,7 +68,7 @@ fn a_run_behind_a_finished_one_takes_as_many_epochs_again() {
     for total in [18, 36] {
         by_hand.load(rows(23)).unwrap();
         take(&mut by_hand, 18, 7);
-        assert_eq!((by_hand.step(1).unwrap(), by_hand.steps()), (0, total));
+        assert_eq!((by_hand.step(1).unwrap().steps(), by_hand.steps()), (0, total));
     }
     assert_eq!(bits(&by_hand), bits(&whole));
 }
@@ -248,14 +248,14 @@ fn stepping_by_hand_never_waits_and_ends_where_fit_ends() {
     assert!(matches!(by_hand.step(1), Err(Error::Data { .. })), "nothing was loaded");
     assert!(by_hand.progress().unwrap().is_none());
     by_hand.load(rows(23)).unwrap();
-    assert_eq!(by_hand.step(0).unwrap(), 0);
-    assert_eq!([by_hand.step(2).unwrap(), by_hand.step(3).unwrap()], [2, 3]);
-    assert_eq!(by_hand.step(1).unwrap(), 0, "two submits are in flight");
+    assert_eq!(by_hand.step(0).unwrap().steps(), 0);
+    assert_eq!([by_hand.step(2).unwrap().steps(), by_hand.step(3).unwrap().steps()], [2, 3]);
+    assert_eq!(by_hand.step(1).unwrap().steps(), 0, "two submits are in flight");
     let (first, second) = (report(&mut by_hand), report(&mut by_hand));
     assert_eq!((first.step, second.step, first.total_steps), (2, 5, 24));
     assert!(by_hand.progress().unwrap().is_none());
     take(&mut by_hand, 19, 7);
-    assert_eq!(by_hand.step(1000).unwrap(), 0, "the run is over");
+    assert_eq!(by_hand.step(1000).unwrap().steps(), 0, "the run is over");
     assert_eq!(bits(&by_hand), bits(&whole));
 }
 
@@ -345,7 +345,7 @@ fn numbers_as_large_as_they_get_are_no_overflow() {
         other => panic!("{other:?}"),
     }
     assert_eq!(endless.profile(2).unwrap().steps, 2);
-    assert!(endless.step(u64::MAX).unwrap() > 0);
+    assert!(endless.step(u64::MAX).unwrap().steps() > 0);
     // The warm-up is over, the decay at its end, and Adam's corrections are 1.
     let schedule = Schedule { warm_up: 7, decay: Decay::Cosine { steps: Some(9) } };
     assert_eq!(schedule.factor(u64::MAX, u64::MAX), 0.0);

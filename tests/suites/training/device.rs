@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::what_this_device_lacks::{Need, has};
 use strait::{EarlyStopping, Error, wgpu};
 
 /// A device as a host application would make it.
@@ -35,8 +34,7 @@ fn an_adopted_device_keeps_its_handlers() {
     // An error in a call of strait's is strait's to report.
     let refused = gpu.write(&gpu.buffer("small", 16).unwrap(), 0, &[0; 64]).unwrap_err();
     assert!(matches!(refused, Error::Device { .. }));
-    let unmapped = Session::attach(
-        &session,
+    let unmapped = session.attach(
         strait::model::Purpose::Encode,
         strait::gpu::Buffer::adopt(device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -107,14 +105,10 @@ fn every_call_on_a_lost_device_says_so() {
     assert!(!path.exists());
 }
 
-/// Between the submit of steps and the copy of their report the device may fail: here wgpu calls back while that copy is
-/// asked for, and the error that is provoked there is taken for one of the copy.
+/// An error in the call that submits steps may be of something else: here wgpu calls back in it, and what is provoked
+/// there is taken for an error of the call.
 #[test]
 fn steps_that_cannot_be_reported_are_counted_all_the_same() {
-    // Only a driver that has done the steps when their submit returns can call back in the next one.
-    if !has("training::device::steps_that_cannot_be_reported_are_counted_all_the_same", Need::WithinSubmits) {
-        return;
-    }
     let gpu = crate::common::own_gpu();
     let training = Training { batch: 4, epochs: 3, optimizer: MOMENTUM, ..Training::default() };
     let mut whole = session(&gpu, &tiny(), training);
@@ -122,9 +116,8 @@ fn steps_that_cannot_be_reported_are_counted_all_the_same() {
     let mut session = session(&gpu, &tiny(), training);
     session.load(rows(23)).unwrap();
     take(&mut session, 2, 1);
-    let (device, queue) = (gpu.device().clone(), gpu.queue().clone());
-    // Called back in the submit of the steps, then in that of the copy.
-    gpu.queue().on_submitted_work_done(move || queue.on_submitted_work_done(move || provoke(&device)));
+    let device = gpu.device().clone();
+    gpu.queue().on_submitted_work_done(move || provoke(&device));
     let error = session.step(3).unwrap_err();
     assert!(matches!(&error, Error::Device { op, .. } if op == "read"), "{error}");
     assert_eq!(session.steps(), 5, "the GPU has taken them");
@@ -137,7 +130,7 @@ fn steps_that_cannot_be_reported_are_counted_all_the_same() {
 #[test]
 fn a_device_of_our_own_reports_its_loss_and_its_errors() {
     let gpu = crate::common::own_gpu();
-    let mut session = session(&gpu, &tiny(), Training::default());
+    let session = session(&gpu, &tiny(), Training::default());
     // An error outside any call of strait's is nobody's but the device's.
     assert!(gpu.uncaptured_error().is_none());
     provoke(gpu.device());

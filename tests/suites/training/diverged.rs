@@ -79,7 +79,7 @@ fn a_bad_chunk_stops_the_chunks_behind_it() {
     let mut found = session(&gpu(), &tiny(), training);
     found.load(&data).unwrap();
     // Both chunks are submitted before the first report is looked at.
-    assert_eq!([found.step(9).unwrap(), found.step(9).unwrap()], [2, 2]);
+    assert_eq!([found.step(9).unwrap().steps(), found.step(9).unwrap().steps()], [2, 2]);
     found.gpu().wait().unwrap();
     let error = found.progress().unwrap_err();
     assert!(matches!(&error, Error::Diverged { step: 1, term } if term == "reconstruction"), "{error}");
@@ -152,10 +152,10 @@ fn a_checkpoint_behind_a_bad_step_holds_the_state_before_it() {
     let mut found = session(&gpu(), &spec, training);
     found.set_parameters(&params).unwrap();
     found.load(&data).unwrap();
-    assert_eq!(found.step(2).unwrap(), 2);
+    assert_eq!(found.step(2).unwrap().steps(), 2);
     let expected = kept(&found);
     // The third step goes bad; nobody has looked yet.
-    assert_eq!(found.step(3).unwrap(), 3);
+    assert_eq!(found.step(3).unwrap().steps(), 3);
     let folder = tempfile::tempdir().unwrap();
     found.checkpoint(folder.path().join("unread")).unwrap();
     let resumed = Session::resume(&gpu(), folder.path().join("unread")).unwrap();
@@ -169,7 +169,7 @@ fn loading_other_data_tells_of_a_bad_step_that_nobody_has_read() {
     let mut found = session(&gpu(), &spec, training);
     found.set_parameters(&params).unwrap();
     found.load(&data).unwrap();
-    assert_eq!(found.step(5).unwrap(), 5);
+    assert_eq!(found.step(5).unwrap().steps(), 5);
     let told = found.load(rows(24)).unwrap_err();
     assert!(matches!(&told, Error::Diverged { step: 2, term } if term == "gradient"), "{told}");
     assert_eq!(found.steps(), 2);

@@ -121,7 +121,7 @@ fn a_run_goes_on_with_as_many_rows_only() {
     let mut by_hand = begun();
     by_hand.load(rows(10)).unwrap();
     take(&mut by_hand, 50, 7);
-    assert_eq!(by_hand.step(1).unwrap(), 0);
+    assert_eq!(by_hand.step(1).unwrap().steps(), 0);
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod control;
 mod device;
 mod diverged;
 mod evaluated;
+mod frames;
 mod interrupted;
+mod options;
 mod order;
 mod processes;
 mod sources;
@@ -37,7 +39,7 @@ fn take(session: &mut Session, steps: u64, each: u64) -> Vec<f64> {
     let (end, mut losses) = (session.steps() + steps, vec![]);
     let mut reported = session.steps();
     while session.steps() < end {
-        let taken = session.step((end - session.steps()).min(each)).unwrap();
+        let taken = session.step((end - session.steps()).min(each)).unwrap().steps();
         while let Some(progress) = session.progress().unwrap() {
             losses.push(progress.loss);
             reported = progress.step;

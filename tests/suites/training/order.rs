@@ -24,7 +24,7 @@ fn losses(rows: usize, training: Training) -> Vec<f64> {
     let mut session = still(training);
     session.load(Data::from_rows(1, (1..=rows).map(|v| v as f32).collect()).unwrap()).unwrap();
     let mut losses = Vec::new();
-    while session.step(1).unwrap() > 0 {
+    while session.step(1).unwrap().steps() > 0 {
         losses.push(report(&mut session).loss);
     }
     losses
@@ -120,7 +120,7 @@ fn loading_again_between_steps_changes_no_order() {
                 }
                 session.load(&all).unwrap();
                 let mut losses = Vec::new();
-                while session.step(1).unwrap() > 0 {
+                while session.step(1).unwrap().steps() > 0 {
                     losses.push(report(&mut session).loss);
                     if again && losses.len() < 8 {
                         session.load(&all).unwrap();

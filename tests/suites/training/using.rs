@@ -2,9 +2,9 @@
 
 use super::*;
 use strait::gpu::Buffer;
+use strait::inference::Attached;
 use strait::model::{Network, Purpose};
 use strait::reference::{Environment, evaluate};
-use strait::train::Attached;
 use strait::{Error, Loss, Scaling, Source, wgpu};
 
 /// The largest distance of two results.
@@ -202,7 +202,7 @@ fn own_buffers_give_the_same_as_slices() {
     let gpu = gpu();
     for (input, code) in [(3, 2), (4, 4), (5, 1), (8, 3), (6, 8)] {
         let spec = Spec::symmetric(&[input, code], Activation::Identity).code_activation(Activation::Sigmoid);
-        let mut session = session(&gpu, &spec, Training::default());
+        let session = session(&gpu, &spec, Training::default());
         const ROWS: usize = 7;
         let data = values(70, ROWS * input, (-1.0, 1.0));
         let codes = session.encode(&data).unwrap();

@@ -1,10 +1,11 @@
 //! Files of tensors (safetensors), read and written one tensor at a time, so that the host never holds more than one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -12,11 +13,22 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::replace::replace;
 use crate::error::{Error, Result};
 
+/// The types of numbers that are read.
+pub(super) const FLOATS: [Dtype; 4] = [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16];
+
+/// Bytes of a tensor that are read at a time: whole numbers of every type.
+const PIECE: usize = 1 << 20;
+
+/// The numbers of N bytes in a piece.
+fn whole<const N: usize>(piece: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    piece.as_chunks().0.iter().copied()
+}
+
 /// Bytes of a header that are read: as many as the library reads.
 const HEADER: u64 = 100_000_000;
 
 /// What a file that is not what it should be is refused with: the place in it, what is there, what is allowed.
-pub(super) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
+pub(crate) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
     move |place, found, allowed| Error::Checkpoint {
         path: path.to_path_buf(),
         place: place.into(),
@@ -91,28 +103,43 @@ impl TensorFile {
         self.header.info(name).map(|info| (info.dtype, info.shape.as_slice()))
     }
 
-    /// Reads a tensor of f32, row-major.
+    /// Reads a tensor of one of [`FLOATS`], row-major; what f32 does not hold in full is rounded.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there is none of this name and type, or no memory for it; [`Error::Io`].
+    /// [`Error::Checkpoint`] where there is none of this name and of these types, or no memory for it; [`Error::Io`].
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         let fail = failure(&self.path);
-        let info = self.header.info(name).filter(|info| info.dtype == Dtype::F32);
-        let info = info.ok_or_else(|| fail(name, "nothing", "a tensor of this name and dtype F32"))?;
-        let (start, end) = info.data_offsets;
+        let info = self.header.info(name).filter(|info| FLOATS.contains(&info.dtype));
+        let info = info.ok_or_else(|| fail(name, "nothing", "a tensor of this name and of floating-point numbers"))?;
+        let (dtype, (start, end)) = (info.dtype, info.data_offsets);
+        let size = if dtype == Dtype::F64 {
+            8
+        } else if dtype == Dtype::F32 {
+            4
+        } else {
+            2
+        };
         let mut values: Vec<f32> = Vec::new();
-        let count = (end - start) / 4;
+        let count = (end - start) / size;
         values.try_reserve_exact(count).map_err(|e| fail(name, &e.to_string(), "a tensor that fits in memory"))?;
-        values.resize(count, 0.0);
         self.file.seek(SeekFrom::Start(self.start + start as u64)).map_err(Error::io(&self.path))?;
-        self.file.read_exact(bytemuck::cast_slice_mut(&mut values)).map_err(Error::io(&self.path))?;
-        values.iter_mut().for_each(|v| *v = f32::from_bits(u32::from_le(v.to_bits())));
+        let mut piece = vec![0; PIECE.min(end - start)];
+        for at in (start..end).step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(end - at)];
+            self.file.read_exact(piece).map_err(Error::io(&self.path))?;
+            match dtype {
+                Dtype::F64 => values.extend(whole(piece).map(|bytes| f64::from_le_bytes(bytes) as f32)),
+                Dtype::F16 => values.extend(whole(piece).map(|bytes| f16::from_le_bytes(bytes).to_f32())),
+                Dtype::BF16 => values.extend(whole(piece).map(|bytes| bf16::from_le_bytes(bytes).to_f32())),
+                _ => values.extend(whole(piece).map(f32::from_le_bytes)),
+            }
+        }
         Ok(values)
     }
 }
 
-/// Writes a file of f32 tensors, named with their dimensions, in the place of what is there; `values` gives those of the
-/// i-th, row-major, when their turn comes.
+/// Writes a file of f32 tensors, named with their dimensions, in the place of what is there; `values` gives those of
+/// the i-th, row-major, when their turn comes.
 ///
 /// # Errors
 /// As [`replace`]; whatever `values` fails with. Where it fails, what is there stays.
@@ -134,6 +161,15 @@ pub(super) fn write(
         infos.push((name.clone(), TensorInfo { dtype: Dtype::F32, shape: dims.clone(), data_offsets: (start, end) }));
     }
     let header = Metadata::new(Some(metadata), infos).map_err(|e| internal(&e))?;
+    // Keys in order, so that the same model gives the same bytes.
+    let ordered = |value: serde_json::Value| match value {
+        serde_json::Value::Object(fields) => fields.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect(),
+        other => other,
+    };
+    let header = match serde_json::to_value(&header).map_err(|e| internal(&e))? {
+        serde_json::Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, ordered(value))).collect(),
+        _ => BTreeMap::new(),
+    };
     let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
     header.resize(header.len().next_multiple_of(8), b' ');
     replace(path, |file| {

@@ -29,7 +29,7 @@ const TRIES: usize = 100;
 /// Whatever `write` fails with;
 /// [`Error::Io`]: of the kind `ResourceBusy` where somebody else is writing the same file; of the kind `IsADirectory` or
 /// `InvalidInput` where the path leads to something else than a regular file or nothing.
-pub(super) fn replace(path: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
     let place = destination(path).map_err(Error::io(path))?;
     let old = regular(&place).map_err(Error::io(path))?;
     let part = Part::claim(&place).map_err(Error::io(path))?;

@@ -1,0 +1,248 @@
+//! Files of models: safetensors with the spec in the metadata, and whatever belongs to a run beside the model.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+use super::Model;
+use super::resident::Resident;
+use super::tensors::{self, FLOATS, TensorFile, failure};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::graph::{Kept, Tensor};
+use crate::model::{Meanings, Network, Spec};
+
+/// The version of the files written here; readers refuse a newer one.
+const VERSION: u64 = 1;
+
+/// What a run may keep of the parameters beside their values, with the prefix of its names.
+pub(crate) const STATE: [(Kept, &str); 3] =
+    [(Kept::First, "optimizer.first."), (Kept::Second, "optimizer.second."), (Kept::Best, "early_stopping.best.")];
+
+/// How the weights of a parameter file lie. Where a layer is as wide as its input, nothing but this tells a matrix from
+/// its transpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Weights {
+    /// `[in, out]`, so that a layer computes x W + b: as strait writes them.
+    InOut,
+    /// `[out, in]`, so that a layer computes x Wᵀ + b: as PyTorch's `Linear.weight`.
+    OutIn,
+}
+
+impl Weights {
+    /// The shape of a tensor in such a file.
+    fn dims(self, tensor: &Tensor) -> Vec<usize> {
+        match (self, tensor.shape.dims.as_slice()) {
+            (Weights::OutIn, &[rows, columns]) if tensor.name.ends_with(".weight") => vec![columns, rows],
+            (_, dims) => dims.to_vec(),
+        }
+    }
+
+    /// Values of such a file's tensor, as strait has them.
+    fn turned(self, tensor: &Tensor, values: Vec<f32>) -> Vec<f32> {
+        match (self, tensor.shape.dims.as_slice()) {
+            (Weights::OutIn, &[rows, columns]) if tensor.name.ends_with(".weight") => {
+                (0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect()
+            }
+            _ => values,
+        }
+    }
+}
+
+/// The state of a run: metadata, and what is kept of the parameters.
+pub(crate) struct Run {
+    pub metadata: String,
+    pub kept: Vec<(Kept, &'static str)>,
+}
+
+/// Writes a model and, where it is given, the state of a run, which `resident` keeps.
+pub(crate) fn write(path: &Path, model: &Model, resident: &Resident, run: Option<Run>) -> Result<()> {
+    let mut metadata = HashMap::from([
+        ("strait.version".to_string(), VERSION.to_string()),
+        ("strait.spec".to_string(), model.spec().to_json()?),
+    ]);
+    let mut kept = vec![(Kept::Values, "")];
+    if let Some(run) = run {
+        metadata.insert("strait.run".into(), run.metadata);
+        kept.extend(run.kept);
+    }
+    let (mut tensors, mut from) = (Vec::new(), Vec::new());
+    for (kept, prefix) in kept {
+        for (i, tensor) in model.tensors().iter().enumerate() {
+            tensors.push((format!("{prefix}{}", tensor.name), tensor.shape.dims.clone()));
+            from.push((Some(kept), i));
+        }
+    }
+    let constants = if model.is_known() { resident.constants()? } else { vec![] };
+    for (i, tensor) in model.network().constants().iter().enumerate().take(constants.len()) {
+        tensors.push((tensor.name.clone(), tensor.shape.dims.clone()));
+        from.push((None, i));
+    }
+    tensors::write(path, metadata, &tensors, |at| match from[at] {
+        (Some(kept), i) => resident.read(kept, i),
+        (None, i) => Ok(constants[i].clone()),
+    })
+}
+
+/// A file of a model, whose spec was read.
+pub(crate) struct ModelFile {
+    path: PathBuf,
+    file: TensorFile,
+    network: Network,
+}
+
+impl ModelFile {
+    /// Reads the header of a file, and the spec.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], [`Error::Io`], [`Error::Spec`].
+    pub fn open(path: &Path, meanings: &Meanings) -> Result<ModelFile> {
+        let fail = failure(path);
+        let file = TensorFile::open(path)?;
+        let key = |key: &str| file.metadata(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
+        let version = key("strait.version")?;
+        if version.parse::<u64>().ok().is_none_or(|v| v == 0 || v > VERSION) {
+            return Err(fail("strait.version", &format!("{version:?}"), &format!("1 to {VERSION}")));
+        }
+        let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
+        let network = Network::new(&spec.given(meanings)?)?;
+        Ok(ModelFile { path: path.to_path_buf(), file, network })
+    }
+
+    /// The model that it is of.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The state of a run, as metadata.
+    pub fn run(&self) -> Option<&str> {
+        self.file.metadata("strait.run")
+    }
+
+    /// What a run may keep that is there.
+    pub fn kept(&self) -> Vec<(Kept, &'static str)> {
+        let names = self.file.names();
+        STATE.into_iter().filter(|(_, prefix)| names.iter().any(|name| name.starts_with(prefix))).collect()
+    }
+
+    /// Whether it has the frozen tensors.
+    fn has_constants(&self) -> bool {
+        self.network.constants().iter().any(|tensor| self.file.info(&tensor.name).is_some())
+    }
+
+    /// Checks every value of what is kept beside the parameters, of these and of the frozen tensors, which must be
+    /// there where `known`; and that there is nothing else.
+    pub fn check(&mut self, kept: &[(Kept, &str)], known: bool) -> Result<()> {
+        let mut named = BTreeSet::new();
+        for prefix in [""].into_iter().chain(kept.iter().map(|(_, prefix)| *prefix)) {
+            for tensor in self.network.params() {
+                named.insert(format!("{prefix}{}", tensor.name));
+                own(&mut self.file, prefix, tensor)?;
+            }
+        }
+        if known || self.has_constants() {
+            named.extend(self.network.constants().iter().map(|tensor| tensor.name.clone()));
+            self.constants()?;
+        }
+        match self.file.names().iter().find(|name| !named.contains(*name)) {
+            None => Ok(()),
+            Some(name) => {
+                let allowed = "the tensors of the spec and of the run alone";
+                Err(failure(&self.path)(name, "a tensor", allowed))
+            }
+        }
+    }
+
+    /// The frozen tensors.
+    fn constants(&mut self) -> Result<Vec<Vec<f32>>> {
+        let fail = failure(&self.path);
+        let mut constants = Vec::new();
+        for tensor in self.network.constants() {
+            let mut values = own(&mut self.file, "", tensor)?;
+            if tensor.name == "input.scale" {
+                usable_scale(&tensor.name, &mut values).map_err(|bad| {
+                    fail(&tensor.name, &format!("{bad:?}"), "inverses of spreads: above 0, in the normal range of f32")
+                })?;
+            }
+            constants.push(values);
+        }
+        Ok(constants)
+    }
+
+    /// Writes parameters and frozen tensors into a model of this file.
+    pub fn fill(&mut self, model: &Model) -> Result<()> {
+        if self.has_constants() {
+            model.set_constants(&self.constants()?)?;
+        }
+        self.fill_kept(model.resident(), Kept::Values, "")?;
+        // What was written is held twice until something is submitted.
+        model.gpu().submit([])
+    }
+
+    /// Writes what is kept of the parameters under a prefix.
+    pub fn fill_kept(&mut self, resident: &Resident, kept: Kept, prefix: &str) -> Result<()> {
+        for (i, tensor) in self.network.params().iter().enumerate() {
+            resident.write(kept, i, &own(&mut self.file, prefix, tensor)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads tensors out of a safetensors file from anywhere, by name and shape; other tensors in it are left alone.
+pub(crate) fn parameters(path: &Path, tensors: &[Tensor], weights: Weights) -> Result<Vec<Vec<f32>>> {
+    let mut file = TensorFile::open(path)?;
+    tensors.iter().map(|tensor| take(&mut file, "", tensor, weights, &FLOATS)).collect()
+}
+
+/// Sees to it that every feature has a spread, or fails with the value that is none. A file may say 0 for a
+/// feature that was constant in the training data, which hid every later deviation from it; such a deviation now counts
+/// as it is.
+fn usable_scale(name: &str, values: &mut [f32]) -> std::result::Result<(), f32> {
+    let mut constant = 0;
+    for value in values {
+        if *value == 0.0 {
+            (*value, constant) = (1.0, constant + 1);
+        } else if !value.is_normal() || *value < 0.0 {
+            return Err(*value);
+        }
+    }
+    if constant > 0 {
+        log::info!(
+            "{name} is 0 for {constant} features that were constant: deviations from them now count as they are"
+        );
+    }
+    Ok(())
+}
+
+/// Reads a tensor of strait's own out of a file.
+fn own(file: &mut TensorFile, prefix: &str, tensor: &Tensor) -> Result<Vec<f32>> {
+    take(file, prefix, tensor, Weights::InOut, &[Dtype::F32])
+}
+
+/// Reads a tensor out of a file, checking its type, its shape and its values.
+fn take(file: &mut TensorFile, prefix: &str, tensor: &Tensor, weights: Weights, types: &[Dtype]) -> Result<Vec<f32>> {
+    let path = file.path().to_path_buf();
+    let fail = failure(&path);
+    let name = format!("{prefix}{}", tensor.name);
+    let (dtype, dims) = file.info(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
+    if !types.contains(&dtype) {
+        let names: Vec<String> = types.iter().map(|dtype| format!("{dtype:?}")).collect();
+        return Err(fail(&name, &format!("dtype {dtype:?}"), &format!("dtype {}", names.join(", "))));
+    }
+    let right = weights.dims(tensor);
+    if dims != right {
+        let other = if weights == Weights::InOut { Weights::OutIn } else { Weights::InOut };
+        let hint = match dims == other.dims(tensor) {
+            true => format!("; the transpose fits: load_parameters with Weights::{other:?}"),
+            false => String::new(),
+        };
+        return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {right:?}{hint}")));
+    }
+    let values = file.read(&name)?;
+    if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+        return Err(fail(&name, &bad.to_string(), "finite numbers"));
+    }
+    Ok(weights.turned(tensor, values))
+}

@@ -1,0 +1,25 @@
+//! Using a model: its tensors on the GPU, codes, reconstructions and scores of rows, from the host or in the host
+//! application's own buffers, and files of it.
+
+mod attached;
+mod compiled;
+mod exact;
+mod file;
+mod memory;
+mod model;
+mod replace;
+mod resident;
+mod tensors;
+mod verbs;
+
+pub use attached::Attached;
+pub use file::Weights;
+pub use memory::Memory;
+pub use model::Model;
+pub use verbs::Component;
+
+pub(crate) use compiled::halving;
+pub(crate) use file::{ModelFile, Run, STATE, parameters, write};
+pub(crate) use replace::replace;
+pub(crate) use resident::{Resident, finite};
+pub(crate) use tensors::failure;

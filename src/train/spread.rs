@@ -1,0 +1,164 @@
+//! Steps that keep the device busy for longer than a frame has room for: submitted dispatch by dispatch, over several
+//! calls, so that whatever the host submits comes in between. Updates are not parted, so parameters are always those
+//! after whole steps.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::resident::Resident;
+use crate::error::Result;
+use crate::gpu::{Buffer, Clock, Gpu, Readback, Wait, Work};
+
+/// How long the parts of a step take, and how far one has come.
+pub(super) struct Spread {
+    /// Seconds of each dispatch of the passes, then of all that follows them, as far as they were measured.
+    seconds: Vec<Option<f64>>,
+    /// The step that was begun, and how many of its dispatches were submitted.
+    begun: Option<(u64, usize)>,
+    /// Reads how long these took.
+    probe: Readback,
+    timed: Range<usize>,
+}
+
+/// The part of a difference by which an estimate falls.
+const SLOWLY: f64 = 0.1;
+
+/// What fits a time.
+pub(super) enum Fitting {
+    /// So many steps, of the first one what is left.
+    Steps(u64),
+    /// The next step up to a dispatch.
+    Part(usize),
+}
+
+impl Spread {
+    fn new(gpu: &Gpu, clock: &Clock, dispatches: usize) -> Result<Spread> {
+        let probe = Readback::new(gpu, clock.ticks.bytes())?;
+        Ok(Spread { seconds: vec![None; dispatches + 1], begun: None, probe, timed: 0..0 })
+    }
+
+    /// The buffer that it holds.
+    pub fn buffer(&self) -> &Buffer {
+        self.probe.buffer()
+    }
+
+    /// Dispatches of a step that were submitted before it was counted.
+    pub fn submitted(&self, step: u64) -> usize {
+        self.begun.filter(|(begun, _)| *begun == step).map_or(0, |(_, dispatches)| dispatches)
+    }
+
+    /// What was begun counts as a whole step from now on, or is forgotten.
+    pub fn end(&mut self) {
+        self.begun = None;
+    }
+
+    /// Seconds of a whole step, where all parts of one were measured.
+    pub fn whole(&self) -> Option<f64> {
+        self.seconds.iter().copied().sum()
+    }
+
+    /// Notes how long some parts took together. Where each of them was measured before, all estimates change by the
+    /// same factor: at once where they took longer, little by little where they took less. Else each is taken for as
+    /// long as the others.
+    pub fn learn(&mut self, parts: Range<usize>, seconds: f64) {
+        let Some(parts) = self.seconds.get_mut(parts) else { return };
+        let known: Option<f64> = parts.iter().copied().sum();
+        let even = seconds / parts.len().max(1) as f64;
+        for part in parts {
+            *part = match (*part, known) {
+                (Some(before), Some(known)) if known > 0.0 => {
+                    let out = seconds / known;
+                    Some(before * if out < 1.0 { 1.0 - (1.0 - out) * SLOWLY } else { out })
+                }
+                _ => Some(even),
+            };
+        }
+    }
+
+    /// Notes what the probe read.
+    fn timed(&mut self, clock: &Clock, ticks: &[u8]) {
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(ticks);
+        if let Some(seconds) = ticks.first_chunk().and_then(|ticks| clock.seconds(*ticks)) {
+            self.learn(self.timed.clone(), seconds);
+        }
+    }
+
+    /// The parts of a step after so many dispatches.
+    pub fn parts_after(&self, dispatches: usize) -> Range<usize> {
+        dispatches..self.seconds.len()
+    }
+
+    fn is_working(&self) -> bool {
+        self.probe.waits()
+    }
+}
+
+impl Engine {
+    /// What fits a time after `now` steps; none while the device is at work on something. Whoever polls it finds out.
+    pub fn fitting(&mut self, resident: &Resident, now: u64, budget: Duration) -> Result<Option<Fitting>> {
+        if self.is_working() || self.spread.as_ref().is_some_and(Spread::is_working) {
+            return Ok(None);
+        }
+        let Some(clock) = &self.clock else { return Ok(Some(Fitting::Steps(self.steps_in(budget)))) };
+        let spread = match &mut self.spread {
+            Some(spread) => spread,
+            none => none.insert(Spread::new(&resident.gpu, clock, self.steps[0].passes.dispatches())?),
+        };
+        if let Some(ticks) = spread.probe.take()? {
+            spread.timed(clock, &ticks);
+        }
+        let from = spread.submitted(now);
+        if from == 0 && self.each.or(spread.whole()).is_some_and(|each| each <= budget.as_secs_f64()) {
+            self.each = self.each.or(spread.whole());
+            return Ok(Some(Fitting::Steps(self.steps_in(budget))));
+        }
+        let (mut end, mut sum) = (from, 0.0);
+        for part in &spread.seconds[from..] {
+            // What is not known yet comes alone.
+            sum += part.unwrap_or(f64::INFINITY);
+            if end > from && sum > budget.as_secs_f64() {
+                break;
+            }
+            end += 1;
+        }
+        Ok(Some(if end == spread.seconds.len() { Fitting::Steps(1) } else { Fitting::Part(end) }))
+    }
+
+    /// Submits the step after `now` others up to a dispatch of its passes.
+    pub fn part(&mut self, resident: &Resident, now: u64, end: usize) -> Result<()> {
+        let (gpu, state) = (&resident.gpu, &resident.state);
+        self.feed.place(gpu, state, now)?;
+        self.table.write(gpu, now, 1)?;
+        self.drop_gradients(gpu)?;
+        let (Some(clock), Some(spread)) = (&self.clock, &mut self.spread) else { return Ok(()) };
+        let from = spread.submitted(now);
+        let work = [Work::Part(&self.steps[0].passes, from, end)];
+        if let Err(error) = spread.probe.start_after(work, Some(clock), &[(&clock.ticks, 0..clock.ticks.bytes())]) {
+            // They may have run all the same, and what they read is overwritten by later ones: the step begins anew.
+            self.abandon(gpu)?;
+            return Err(error);
+        }
+        (spread.begun, spread.timed) = (Some((now, end)), from..end);
+        Ok(())
+    }
+
+    /// Waits until the part that was submitted last has run.
+    pub async fn parted(&mut self, how: Wait) -> Result<()> {
+        let (Some(clock), Some(spread)) = (&self.clock, &mut self.spread) else { return Ok(()) };
+        let ticks = spread.probe.finish(how).await?;
+        spread.timed(clock, &ticks);
+        Ok(())
+    }
+
+    /// Forgets a step that was begun: another takes its place, of other parameters or in another way.
+    pub fn abandon(&mut self, gpu: &Gpu) -> Result<()> {
+        match &mut self.spread {
+            Some(spread) if spread.begun.is_some() => {
+                spread.end();
+                gpu.write(&self.flags, 4, &[0; 4])
+            }
+            _ => Ok(()),
+        }
+    }
+}

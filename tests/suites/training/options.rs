@@ -1,0 +1,130 @@
+//! Options that change between two runs or in the middle of one, and the history of a run as a table.
+
+use super::{MOMENTUM, bits, rows, session, take, tiny};
+use crate::common::gpu;
+use strait::{
+    Decay, EarlyStopping, Error, Fit, Objective, Optimizer, Progress, Ramp, Schedule, Session, Stop, Training,
+    UpdateRamps,
+};
+
+fn training() -> Training {
+    Training { batch: 4, epochs: 5, optimizer: MOMENTUM, learning_rate: 0.1, ..Training::default() }
+}
+
+/// Half the learning rate from the twelfth step on, by hand and by a schedule; in a process of its own, too.
+#[test]
+fn a_run_goes_on_with_another_learning_rate() {
+    let decay = Decay::Step { every: 12, factor: 0.5 };
+    let scheduled = Training { schedule: Schedule { decay, ..Schedule::default() }, ..training() };
+    let mut whole = session(&gpu(), &tiny(), scheduled);
+    whole.load(rows(23)).unwrap();
+    take(&mut whole, 20, 5);
+    let mut changed = session(&gpu(), &tiny(), training());
+    changed.load(rows(23)).unwrap();
+    take(&mut changed, 12, 5);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("middle");
+    changed.checkpoint(&path).unwrap();
+    for mut session in [changed, Session::resume(&gpu(), &path).unwrap()] {
+        let slower = Training { learning_rate: 0.05, epochs: 4, ..*session.training() };
+        session.set_training(slower).unwrap();
+        assert_eq!(*session.training(), slower);
+        assert!(matches!(session.step(1), Err(Error::Data { .. })), "data is loaded again");
+        session.load(rows(23)).unwrap();
+        take(&mut session, 8, 3);
+        assert_eq!(bits(&session), bits(&whole));
+        assert_eq!(session.fit(rows(23)).unwrap().steps, 4, "four epochs of six steps in all");
+    }
+}
+
+/// More epochs after a run has ended go on with it, where nothing of its order changed; a batch of another size begins
+/// another run.
+#[test]
+fn a_run_becomes_longer_or_another() {
+    let mut whole = session(&gpu(), &tiny(), Training { epochs: 7, ..training() });
+    whole.fit(rows(23)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("end");
+    let mut short = session(&gpu(), &tiny(), training());
+    short.fit(rows(23)).unwrap();
+    short.checkpoint(&path).unwrap();
+    let mut longer = Session::resume(&gpu(), &path).unwrap();
+    longer.set_training(Training { epochs: 7, ..*longer.training() }).unwrap();
+    assert_eq!(longer.fit(rows(23)).unwrap().steps, 12);
+    assert_eq!(bits(&longer), bits(&whole));
+    let mut other = Session::resume(&gpu(), &path).unwrap();
+    other.set_training(Training { batch: 8, epochs: 2, ..*other.training() }).unwrap();
+    assert_eq!(other.fit(rows(23)).unwrap().steps, 6, "three steps an epoch, from its beginning");
+    // Momentum that was not there is in the file from then on.
+    let mut plain = session(&gpu(), &tiny(), Training { optimizer: Optimizer::SGD, ..training() });
+    plain.fit(rows(23)).unwrap();
+    plain.set_training(training()).unwrap();
+    plain.checkpoint(&path).unwrap();
+    assert_eq!(*Session::resume(&gpu(), &path).unwrap().training(), training());
+}
+
+/// Ramps may come and go, which changes the table that kernels read.
+#[test]
+fn ramps_come_and_go() {
+    let clipped = |ramps| Training { clip_norm: Some(0.2), ramps, ..training() };
+    let ramps = UpdateRamps {
+        clip_norm: Some(Ramp::linear(0.01, 0.5)),
+        momentum: Some(Ramp::linear(0.1, 1.0)),
+        ..Default::default()
+    };
+    let mut expected = session(&gpu(), &tiny(), clipped(ramps));
+    expected.fit(rows(23)).unwrap();
+    let mut found = session(&gpu(), &tiny(), clipped(UpdateRamps::default()));
+    found.set_training(clipped(ramps)).unwrap();
+    found.fit(rows(23)).unwrap();
+    assert_eq!(bits(&found), bits(&expected));
+}
+
+#[test]
+fn options_that_cannot_be_leave_those_before() {
+    let mut session = session(&gpu(), &tiny(), training());
+    session.load(rows(23)).unwrap();
+    take(&mut session, 3, 2);
+    for (options, place) in [
+        (Training { optimizer: Optimizer::ADAM, ..training() }, "optimizer"),
+        (Training { learning_rate: 0.0, ..training() }, "learning_rate"),
+        (Training { batch: 0, ..training() }, "batch"),
+    ] {
+        match session.set_training(options) {
+            Err(Error::Spec { field, .. }) => assert_eq!(field, place),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(*session.training(), training());
+    }
+    take(&mut session, 2, 2);
+    assert_eq!(session.steps(), 5, "the run goes on");
+}
+
+#[test]
+fn the_history_is_a_table() {
+    let progress = |step: u64, terms: &[(&str, f64)], validation: Option<f64>| Progress {
+        step,
+        total_steps: 9,
+        epoch: step / 4,
+        loss: 0.5,
+        terms: terms.iter().map(|(name, value)| (name.to_string(), *value)).collect(),
+        validation: validation.map(|loss| Objective { loss, terms: vec![] }),
+        learning_rate: 1e-3,
+        rows_per_second: 100.0,
+        elapsed: std::time::Duration::from_millis(1500),
+    };
+    let history =
+        vec![progress(1, &[("a", 0.25), ("of \"b\", c", -1.0)], None), progress(9, &[("a", 1e-9)], Some(2.0))];
+    let (first_step, elapsed) = Default::default();
+    let fit = Fit { history, steps: 9, stop: Stop::Done, best_validation: None, first_step, elapsed };
+    let expected = "step,epoch,loss,\"a\",\"of \"\"b\"\", c\",validation,learning_rate,rows_per_second,seconds\n\
+                    1,0,0.5,0.25,-1,,0.001,100,1.5\n\
+                    9,2,0.5,0.000000001,,2,0.001,100,1.5\n";
+    assert_eq!(fit.csv(), expected);
+    let early = EarlyStopping { validation: 0.3, patience: 9, min_delta: 0.0 };
+    let mut session = session(&gpu(), &tiny(), Training { early_stopping: Some(early), ..training() });
+    let fit = session.fit(rows(23)).unwrap();
+    let (header, lines) = (fit.csv().lines().next().unwrap().to_string(), fit.csv().lines().count());
+    assert!(header.starts_with("step,epoch,loss,\"reconstruction\",validation"), "{header}");
+    assert_eq!(lines, fit.history.len() + 1);
+}
