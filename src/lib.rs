@@ -36,5 +36,6 @@ pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
 pub use inference::{Model, Weights};
 pub use model::{Activation, Corruption, Curve, Init, Latent, Layer, Loss, Penalty, Precision, Ramp, Scaling, Spec};
 pub use train::{
-    Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Stop, Taken, Training, UpdateRamps,
+    Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Snapshot, Stop, Taken, Training,
+    UpdateRamps,
 };

@@ -13,6 +13,7 @@ mod mnist;
 mod npy;
 mod npy_header;
 mod records;
+mod shuffled;
 mod table;
 
 pub use self::csv::{CsvOptions, LabelColumn, read_csv};
@@ -21,6 +22,7 @@ pub(crate) use fixed::Fixed;
 pub use idx::{IdxFile, Scale, read_idx, read_idx_labels, read_idx_within};
 pub use mnist::mnist;
 pub use npy::read_npy;
+pub use shuffled::Shuffled;
 pub use table::Data;
 
 use crate::{Error, Result};

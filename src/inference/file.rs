@@ -1,11 +1,14 @@
 //! Files of models: safetensors with the spec in the metadata, and whatever belongs to a run beside the model.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::Dtype;
 
 use super::Model;
+use super::replace::replace;
 use super::resident::Resident;
 use super::tensors::{self, FLOATS, TensorFile, failure};
 #[cfg(doc)]
@@ -57,8 +60,25 @@ pub(crate) struct Run {
     pub kept: Vec<(Kept, &'static str)>,
 }
 
-/// Writes a model and, where it is given, the state of a run, which `resident` keeps.
+/// Writes a model and, where it is given, the state of a run, which `resident` keeps, in the place of what is at `path`.
+///
+/// # Errors
+/// As [`replace`] and [`copy`]. Where it fails, what is there stays.
 pub(crate) fn write(path: &Path, model: &Model, resident: &Resident, run: Option<Run>) -> Result<()> {
+    replace(path, |file| copy(path, &mut BufWriter::new(file), model, resident, run))
+}
+
+/// Writes the same anywhere; errors name `path`.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Device`] and [`Error::DeviceLost`].
+pub(crate) fn copy(
+    path: &Path,
+    out: &mut dyn Write,
+    model: &Model,
+    resident: &Resident,
+    run: Option<Run>,
+) -> Result<()> {
     let mut metadata = HashMap::from([
         ("strait.version".to_string(), VERSION.to_string()),
         ("strait.spec".to_string(), model.spec().to_json()?),
@@ -80,7 +100,7 @@ pub(crate) fn write(path: &Path, model: &Model, resident: &Resident, run: Option
         tensors.push((tensor.name.clone(), tensor.shape.dims.clone()));
         from.push((None, i));
     }
-    tensors::write(path, metadata, &tensors, |at| match from[at] {
+    tensors::write(path, out, metadata, &tensors, |at| match from[at] {
         (Some(kept), i) => resident.read(kept, i),
         (None, i) => Ok(constants[i].clone()),
     })
@@ -109,6 +129,15 @@ impl ModelFile {
         let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
         let network = Network::new(&spec.given(meanings)?)?;
         Ok(ModelFile { path: path.to_path_buf(), file, network })
+    }
+
+    /// A file in memory, of a model of this spec.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`].
+    pub fn in_memory(name: &Path, bytes: Arc<[u8]>, spec: &Spec) -> Result<ModelFile> {
+        let file = TensorFile::in_memory(name, bytes)?;
+        Ok(ModelFile { path: name.to_path_buf(), file, network: Network::new(spec)? })
     }
 
     /// The model that it is of.

@@ -19,7 +19,7 @@ pub use model::Model;
 pub use verbs::Component;
 
 pub(crate) use compiled::halving;
-pub(crate) use file::{ModelFile, Run, STATE, parameters, write};
+pub(crate) use file::{ModelFile, Run, STATE, copy, parameters, write};
 pub(crate) use replace::replace;
 pub(crate) use resident::{Resident, finite};
 pub(crate) use tensors::failure;

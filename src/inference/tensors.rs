@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::replace::replace;
 use crate::error::{Error, Result};
 
 /// The types of numbers that are read.
@@ -37,10 +37,15 @@ pub(crate) fn failure(path: &Path) -> impl Fn(&str, &str, &str) -> Error + '_ {
     }
 }
 
+/// What tensors are read from: a file, or a copy of one in memory.
+trait Bytes: Read + Seek + Send {}
+
+impl<T: Read + Seek + Send> Bytes for T {}
+
 /// A file whose header was read and fits its length.
 pub(super) struct TensorFile {
     path: PathBuf,
-    file: File,
+    file: Box<dyn Bytes>,
     /// Where the tensors begin.
     start: u64,
     header: Metadata,
@@ -58,16 +63,30 @@ impl TensorFile {
         if !kind.is_file() && !kind.is_dir() {
             return Err(fail("file", "a device or a pipe", "a safetensors file"));
         }
-        let refuse = |found: String| fail("header", &found, "a safetensors file");
-        let mut file = File::open(path).map_err(Error::io(path))?;
+        let file = File::open(path).map_err(Error::io(path))?;
         let length = file.metadata().map_err(Error::io(path))?.len();
-        let mut word = [0; 8];
         if kind.is_file() && length < 8 {
-            return Err(refuse(format!("{length} bytes")));
+            return Err(fail("header", &format!("{length} bytes"), "a safetensors file"));
         }
+        TensorFile::read_header(path, Box::new(file), length)
+    }
+
+    /// The same of a file in memory.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`].
+    pub fn in_memory(name: &Path, bytes: Arc<[u8]>) -> Result<TensorFile> {
+        let length = bytes.len() as u64;
+        TensorFile::read_header(name, Box::new(Cursor::new(bytes)), length)
+    }
+
+    fn read_header(path: &Path, mut file: Box<dyn Bytes>, length: u64) -> Result<TensorFile> {
+        let fail = failure(path);
+        let refuse = |found: String| fail("header", &found, "a safetensors file");
+        let mut word = [0; 8];
         file.read_exact(&mut word).map_err(Error::io(path))?;
         let size = u64::from_le_bytes(word);
-        if size > HEADER.min(length - 8) {
+        if size > HEADER.min(length.saturating_sub(8)) {
             return Err(refuse(format!("a header of {size} bytes in a file of {length}")));
         }
         let mut bytes = vec![0; size as usize];
@@ -138,13 +157,13 @@ impl TensorFile {
     }
 }
 
-/// Writes a file of f32 tensors, named with their dimensions, in the place of what is there; `values` gives those of
-/// the i-th, row-major, when their turn comes.
+/// Writes f32 tensors, named with their dimensions; `values` gives those of the i-th, row-major, when their turn comes.
 ///
 /// # Errors
-/// As [`replace`]; whatever `values` fails with. Where it fails, what is there stays.
+/// [`Error::Io`] naming `path`; whatever `values` fails with.
 pub(super) fn write(
     path: &Path,
+    out: &mut dyn Write,
     metadata: HashMap<String, String>,
     tensors: &[(String, Vec<usize>)],
     mut values: impl FnMut(usize) -> Result<Vec<f32>>,
@@ -172,17 +191,14 @@ pub(super) fn write(
     };
     let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
     header.resize(header.len().next_multiple_of(8), b' ');
-    replace(path, |file| {
-        let mut out = BufWriter::new(file);
-        out.write_all(&(header.len() as u64).to_le_bytes()).map_err(Error::io(path))?;
-        out.write_all(&header).map_err(Error::io(path))?;
-        for &i in &order {
-            let mut values = values(i)?;
-            values.iter_mut().for_each(|v| *v = f32::from_bits(v.to_bits().to_le()));
-            out.write_all(bytemuck::cast_slice(&values)).map_err(Error::io(path))?;
-        }
-        out.flush().map_err(Error::io(path))
-    })
+    out.write_all(&(header.len() as u64).to_le_bytes()).map_err(Error::io(path))?;
+    out.write_all(&header).map_err(Error::io(path))?;
+    for &i in &order {
+        let mut values = values(i)?;
+        values.iter_mut().for_each(|v| *v = f32::from_bits(v.to_bits().to_le()));
+        out.write_all(bytemuck::cast_slice(&values)).map_err(Error::io(path))?;
+    }
+    out.flush().map_err(Error::io(path))
 }
 
 /// A name that the header gives twice: a JSON reader would keep one of the two and say nothing.

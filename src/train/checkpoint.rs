@@ -1,6 +1,7 @@
 //! Checkpoints: safetensors files with the spec, the training options and everything a run needs to go on bit for
 //! bit in another process.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::Kept;
 use crate::inference::{self, Model, ModelFile, STATE, Weights, failure};
-use crate::model::Meanings;
+use crate::model::{Meanings, Spec};
 use crate::plan::{Target, Tuning};
 
 /// Where a run stands, as metadata.
@@ -51,6 +52,46 @@ impl Standing {
     }
 }
 
+/// Everything that a checkpoint holds, in memory: see [`Session::snapshot`]. Cloning gives another handle to the same
+/// bytes.
+#[derive(Clone)]
+pub struct Snapshot {
+    spec: Spec,
+    step: u64,
+    /// A checkpoint's file.
+    bytes: Arc<[u8]>,
+}
+
+/// What a snapshot is called where a file has its path.
+const SNAPSHOT: &str = "snapshot";
+
+impl Snapshot {
+    /// The step that it was taken after.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Writes it as a checkpoint's file, in the place of what is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`], as [`Session::checkpoint`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        inference::replace(path, |mut file| file.write_all(&self.bytes).map_err(Error::io(path)))
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("step", &self.step).field("bytes", &self.bytes.len()).finish()
+    }
+}
+
 impl Session {
     /// Writes the model and the state of its training, so that [`Session::resume`] goes on as if nothing had
     /// happened. Steps that are under way come to their end first; where one of them goes bad, what is written is the
@@ -60,6 +101,73 @@ impl Session {
     /// As [`crate::Model::save`]; [`Error::Diverged`] where the bad step is an `update` that was taken in part, until
     /// data is loaded again.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
+        let (_, run) = self.standing()?;
+        inference::write(path.as_ref(), &self.model, &self.resident, Some(run))
+    }
+
+    /// A checkpoint in memory: it outlives the device, which cannot be read any more once it is lost. As
+    /// [`Session::checkpoint`] it waits for the steps under way.
+    ///
+    /// ```no_run
+    /// # use strait::{Error, Gpu, Session, Spec, Training, data};
+    /// # fn train(spec: &Spec) -> strait::Result<()> {
+    /// let mut session = Session::new(&Gpu::new()?, spec, Training::default())?;
+    /// session.snapshot_every(Some(1000));
+    /// match session.fit(data::digits()?) {
+    ///     Err(Error::DeviceLost { .. }) => {
+    ///         let snapshot = session.last_snapshot().cloned();
+    ///         drop(session);
+    ///         if let Some(snapshot) = snapshot {
+    ///             Session::restore(&Gpu::new()?, &snapshot)?.fit(data::digits()?)?;
+    ///         }
+    ///     }
+    ///     other => drop(other?),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::checkpoint`], but for the file's.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let ((step, run), mut bytes) = (self.standing()?, Vec::new());
+        inference::copy(Path::new(SNAPSHOT), &mut bytes, &self.model, &self.resident, Some(run))?;
+        Ok(Snapshot { spec: self.spec().clone(), step, bytes: bytes.into() })
+    }
+
+    /// Has [`Session::fit`] and its like take a snapshot once so many steps were taken since the last one, at the next
+    /// report; none where it is `None`, as at first. Each waits for the steps under way and reads back what a checkpoint
+    /// holds.
+    pub fn snapshot_every(&mut self, steps: Option<u64>) {
+        self.snapshots = steps;
+    }
+
+    /// The last snapshot that [`Session::snapshot_every`] had taken. It is there when the device is lost, too.
+    pub fn last_snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// Goes on from a snapshot, on this device or another: as [`Session::resume`], to the bit on an adapter of the same
+    /// kind.
+    ///
+    /// # Errors
+    /// As [`Session::resume`].
+    pub fn restore(gpu: &Gpu, snapshot: &Snapshot) -> Result<Session> {
+        let file = ModelFile::in_memory(Path::new(SNAPSHOT), snapshot.bytes.clone(), &snapshot.spec)?;
+        Session::of_file(gpu, Path::new(SNAPSHOT), file, true)
+    }
+
+    /// Takes the snapshot that is due, if one is.
+    pub(super) fn take_snapshot(&mut self) -> Result<()> {
+        let last = self.snapshot.as_ref().map_or(self.start, |snapshot| snapshot.step);
+        if self.snapshots.is_some_and(|every| self.step.saturating_sub(last) >= every) {
+            self.snapshot = Some(self.snapshot()?);
+        }
+        Ok(())
+    }
+
+    /// The step after which the run stands, once those under way have run, and its state.
+    fn standing(&self) -> Result<(u64, inference::Run)> {
         let bad = pollster::block_on(self.bad(Wait::Block))?;
         if let Some(torn) = bad.filter(Bad::torn) {
             return Err(self.diverged(&torn));
@@ -75,8 +183,7 @@ impl Session {
             tuning: Tuning::clone(&self.model.tuning()),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
-        let run = inference::Run { metadata, kept: standing.kept().collect() };
-        inference::write(path.as_ref(), &self.model, &self.resident, Some(run))
+        Ok((step, inference::Run { metadata, kept: standing.kept().collect() }))
     }
 
     /// Reads a model that [`crate::Model::save`] or [`Session::checkpoint`] wrote, to be used or trained afresh.
@@ -115,8 +222,11 @@ impl Session {
     }
 
     fn read(gpu: &Gpu, path: &Path, meanings: &Meanings, resume: bool) -> Result<Session> {
+        Session::of_file(gpu, path, ModelFile::open(path, meanings)?, resume)
+    }
+
+    fn of_file(gpu: &Gpu, path: &Path, mut file: ModelFile, resume: bool) -> Result<Session> {
         let fail = failure(path);
-        let mut file = ModelFile::open(path, meanings)?;
         let run: Option<Standing> = match file.run() {
             Some(text) => {
                 let parsed = serde_json::from_str(text);

@@ -97,6 +97,7 @@ impl Fitting {
         if session.in_flight() == 0 && (session.epoch_ended()? || self.done == self.total) {
             progress.validation = session.validate(how).await?;
         }
+        session.take_snapshot()?;
         Ok(Some(progress))
     }
 

@@ -27,6 +27,7 @@ mod trainer;
 mod tune;
 mod tuning;
 
+pub use checkpoint::Snapshot;
 pub use fit::Reports;
 pub use numbers::UpdateRamps;
 pub use optimizer::Optimizer;

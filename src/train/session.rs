@@ -13,7 +13,7 @@ use super::resident::Resident;
 use super::run::Step;
 use super::table::Table;
 
-use super::{Cancel, EarlyStopping, Training};
+use super::{Cancel, EarlyStopping, Snapshot, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
@@ -60,6 +60,11 @@ pub struct Session {
     /// Whether steps were submitted of which nobody has read how they ended.
     pub(super) unread: bool,
     pub(super) cancel: Cancel,
+    /// Rows to look at after each epoch, where they are the caller's.
+    pub(super) validation: Option<Rows>,
+    /// Steps between two snapshots of a run, and the last one.
+    pub(super) snapshots: Option<u64>,
+    pub(super) snapshot: Option<Snapshot>,
     /// What takes its steps, once data is loaded.
     pub(super) engine: Option<Engine>,
 }
@@ -131,6 +136,9 @@ impl Session {
             best: Best::default(),
             unread: false,
             cancel: Cancel::default(),
+            validation: None,
+            snapshots: None,
+            snapshot: None,
             engine: None,
         })
     }
@@ -300,9 +308,32 @@ impl Session {
         Ok(())
     }
 
-    /// Training rows, and validation rows where some are held out.
+    /// Looks at these rows at the end of every epoch, instead of some that are held out of the training rows, from the
+    /// next [`Session::load`] or [`Session::fit`] on; where it is `None`, some are held out again. Files do not keep them.
+    /// That there is a look at all, and how long training goes on without a better one, is up to
+    /// [`Training::early_stopping`].
+    ///
+    /// ```no_run
+    /// # fn show(session: &mut strait::Session, train: &strait::Data, test: &strait::Data) -> strait::Result<()> {
+    /// session.set_validation(Some(test.into()));
+    /// session.fit(train)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_validation(&mut self, rows: Option<Arc<dyn Source>>) {
+        self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Rows);
+        // What early stopping has seen was of other rows.
+        (self.best, self.look) = (Best::default(), false);
+    }
+
+    /// Training rows, and validation rows where some are held out, or where there are some of the caller's.
     fn hold_out(&self, source: Rows) -> Result<(Rows, Option<Rows>)> {
         let Some(EarlyStopping { validation, .. }) = self.training.early_stopping else { return Ok((source, None)) };
+        if let Some(own) = &self.validation {
+            self.check_shape(&**own)?;
+            self.check_labels(&**own)?;
+            return Ok((source, Some(own.clone())));
+        }
         let rows = source.rows();
         let held = ((rows as f64 * validation).round() as usize).max(1);
         if held >= rows {

@@ -43,6 +43,7 @@ mod sampling;
 mod saving;
 mod scalars;
 mod sets;
+mod snapshots;
 mod sums;
 mod systems;
 mod texts;

@@ -2,9 +2,10 @@
 
 use super::{MOMENTUM, bits, rows, session, take, tiny};
 use crate::common::gpu;
+use strait::data::Shuffled;
 use strait::{
-    Decay, EarlyStopping, Error, Fit, Objective, Optimizer, Progress, Ramp, Schedule, Session, Stop, Training,
-    UpdateRamps,
+    Data, Decay, EarlyStopping, Error, Fit, Objective, Optimizer, Progress, Ramp, Schedule, Session, Source, Stop,
+    Training, UpdateRamps,
 };
 
 fn training() -> Training {
@@ -127,4 +128,52 @@ fn the_history_is_a_table() {
     let (header, lines) = (fit.csv().lines().next().unwrap().to_string(), fit.csv().lines().count());
     assert!(header.starts_with("step,epoch,loss,\"reconstruction\",validation"), "{header}");
     assert_eq!(lines, fit.history.len() + 1);
+}
+
+/// Validation rows of one's own do what the same rows do that are held out; all others are trained on.
+#[test]
+fn validation_rows_of_ones_own() {
+    let early = EarlyStopping { validation: 0.2, patience: 3, min_delta: 0.0 };
+    let fast = Training { batch: 6, epochs: 500, learning_rate: 0.3, early_stopping: Some(early), ..training() };
+    let (train, held) = rows(30).split_at(24).unwrap();
+    let mut expected = session(&gpu(), &tiny(), fast);
+    let wanted = expected.fit(rows(30)).unwrap();
+    let mut found = session(&gpu(), &tiny(), fast);
+    found.set_validation(Some((&held).into()));
+    let fit = found.fit(&train).unwrap();
+    assert_eq!((fit.stop, fit.steps, fit.best_validation), (Stop::Early, wanted.steps, wanted.best_validation));
+    assert_eq!(bits(&found), bits(&expected));
+    // Rows of another width are refused, and nothing is loaded.
+    found.set_validation(Some(Data::from_rows(2, vec![0.0; 4]).unwrap().into()));
+    assert!(matches!(found.fit(&train), Err(Error::Data { .. })));
+    // Without them some are held out again.
+    found.set_validation(None);
+    assert_eq!(found.fit(rows(30)).unwrap().history[0].total_steps % 4, 0, "24 rows an epoch");
+}
+
+/// Every row comes once, in an order that only the seed says; read together or one by one.
+#[test]
+fn rows_in_another_order() {
+    let count = 97;
+    let plain = Data::from_rows(2, (0..2 * count).map(|i| i as f32).collect()).unwrap();
+    let read = |source: &dyn Source, first: usize, rows: usize| {
+        let mut out = vec![0.0; rows * 2];
+        source.read(first, &mut out).map(|()| out)
+    };
+    let [shuffled, again, other] = [3, 3, 4].map(|seed| Shuffled::new(&plain, seed).unwrap());
+    let whole = read(&shuffled, 0, count).unwrap();
+    assert!(whole == read(&again, 0, count).unwrap() && whole != read(&other, 0, count).unwrap());
+    let mut firsts: Vec<usize> = whole.chunks(2).map(|row| row[0] as usize / 2).collect();
+    assert!(whole.chunks(2).all(|row| row[1] == row[0] + 1.0), "rows stay whole");
+    let kept = firsts.iter().enumerate().filter(|(at, row)| at == *row).count();
+    assert!(kept < 10, "{kept} of {count} where they were");
+    let last = &firsts[count - 20..];
+    assert!(last.iter().any(|&row| row < 30) && last.iter().any(|&row| row > 60), "from everywhere: {last:?}");
+    firsts.sort_unstable();
+    assert!(firsts == (0..count).collect::<Vec<_>>());
+    for (first, rows) in [(0, 1), (13, 5), (count - 1, 1), (count, 0)] {
+        assert!(read(&shuffled, first, rows).unwrap() == whole[first * 2..(first + rows) * 2]);
+    }
+    assert!(matches!(read(&shuffled, count - 1, 2), Err(Error::Data { .. })));
+    assert_eq!((shuffled.rows(), shuffled.columns(), shuffled.name()), (count, 2, plain.name()));
 }
