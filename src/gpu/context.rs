@@ -327,9 +327,8 @@ impl Gpu {
         if !self.0.own {
             return self.ask();
         }
-        self.check()?;
         // Cheaper: the callback of the own device tells while it is polled.
-        self.poll(wgpu::PollType::Poll)?;
+        self.poll_once()?;
         self.check()
     }
 

@@ -233,23 +233,6 @@ impl Gpu {
         })
     }
 
-    /// Copies ranges of one buffer into another: where from, where to, and how many bytes.
-    pub(crate) fn copy(
-        &self,
-        from: &Buffer,
-        to: &Buffer,
-        ranges: impl IntoIterator<Item = (u64, u64, u64)>,
-    ) -> Result<()> {
-        self.scoped("copy", |device| {
-            let mut encoder = device.create_command_encoder(&Default::default());
-            for (start, place, bytes) in ranges {
-                encoder.copy_buffer_to_buffer(&from.raw, from.start + start, &to.raw, to.start + place, bytes);
-            }
-            self.queue().submit([encoder.finish()]);
-        })?;
-        self.alive()
-    }
-
     /// Waits until everything submitted has run.
     ///
     /// # Errors
@@ -290,7 +273,7 @@ pub(crate) fn record<'a>(
         }
         let Some(first) = next.commands() else { continue };
         let timed = clock.take();
-        let timestamp_writes = timed.map(Clock::writes);
+        let timestamp_writes = timed.map(|clock| clock.writes(0));
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
         first.iter().for_each(|command| command.record(&mut pass));
         while let Some(next) = work.next_if(|work| work.commands().is_some()).and_then(Work::commands) {

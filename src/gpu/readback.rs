@@ -213,8 +213,7 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`] where the copy failed.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>> {
-        self.gpu.check()?;
-        self.gpu.poll(wgpu::PollType::Poll)?;
+        self.gpu.poll_once()?;
         self.arrived()
     }
 

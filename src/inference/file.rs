@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::Dtype;
@@ -108,7 +108,6 @@ pub(crate) fn copy(
 
 /// A file of a model, whose spec was read.
 pub(crate) struct ModelFile {
-    path: PathBuf,
     file: TensorFile,
     network: Network,
 }
@@ -128,7 +127,7 @@ impl ModelFile {
         }
         let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
         let network = Network::new(&spec.given(meanings)?)?;
-        Ok(ModelFile { path: path.to_path_buf(), file, network })
+        Ok(ModelFile { file, network })
     }
 
     /// A file in memory, of a model of this spec.
@@ -137,7 +136,12 @@ impl ModelFile {
     /// As [`ModelFile::open`].
     pub fn in_memory(name: &Path, bytes: Arc<[u8]>, spec: &Spec) -> Result<ModelFile> {
         let file = TensorFile::in_memory(name, bytes)?;
-        Ok(ModelFile { path: name.to_path_buf(), file, network: Network::new(spec)? })
+        Ok(ModelFile { file, network: Network::new(spec)? })
+    }
+
+    /// Where it lies, or what it is called in memory.
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// The model that it is of.
@@ -179,14 +183,15 @@ impl ModelFile {
             None => Ok(()),
             Some(name) => {
                 let allowed = "the tensors of the spec and of the run alone";
-                Err(failure(&self.path)(name, "a tensor", allowed))
+                Err(failure(self.path())(name, "a tensor", allowed))
             }
         }
     }
 
     /// The frozen tensors.
     fn constants(&mut self) -> Result<Vec<Vec<f32>>> {
-        let fail = failure(&self.path);
+        let path = self.path().to_path_buf();
+        let fail = failure(&path);
         let mut constants = Vec::new();
         for tensor in self.network.constants() {
             let mut values = own(&mut self.file, "", tensor)?;

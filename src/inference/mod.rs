@@ -21,5 +21,5 @@ pub use verbs::Component;
 pub(crate) use compiled::halving;
 pub(crate) use file::{ModelFile, Run, STATE, copy, parameters, write};
 pub(crate) use replace::replace;
-pub(crate) use resident::{Resident, finite};
+pub(crate) use resident::{Resident, finite, fits_binding};
 pub(crate) use tensors::failure;

@@ -36,10 +36,7 @@ impl Resident {
         if !tensors.constants.is_empty() {
             wanted.push((Role::Constants, "the frozen tensors".into(), Layout::new(&tensors.constants).bytes));
         }
-        let (allowed, limit) = (gpu.limits().binding_bytes, "max_storage_buffer_binding_size");
-        if let Some((_, what, needs)) = wanted.iter().find(|(.., bytes)| *bytes > allowed) {
-            return Err(Error::Limit { what: what.clone(), needs: *needs, allowed, limit });
-        }
+        wanted.iter().try_for_each(|(_, what, bytes)| fits_binding(gpu, what, *bytes))?;
         let mut shared = BTreeMap::new();
         for (role, what, bytes) in wanted {
             shared.insert(role, gpu.buffer(&what, bytes)?);
@@ -116,9 +113,13 @@ impl Resident {
             if columns == stride { (1, shape.blocks() * columns, 0) } else { (shape.blocks(), columns, stride) };
         let bytes = columns as u64 * 4;
         into.check("copy a parameter", offset, bytes.saturating_mul(rows as u64))?;
-        let ranges =
-            (0..rows as u64).map(|row| ((first as u64 + row * stride as u64) * 4, offset + row * bytes, bytes));
-        self.gpu.copy(from, into, ranges)
+        let row = |row: u64| {
+            let start = (first as u64 + row * stride as u64) * 4;
+            Ok([from.slice(start, bytes)?, into.slice(offset + row * bytes, bytes)?])
+        };
+        let rows = (0..rows as u64).map(row).collect::<Result<Vec<_>>>()?;
+        self.gpu.submit(rows.iter().map(|[from, to]| Work::Copy(from, to)))?;
+        self.gpu.alive()
     }
 
     /// Reads something that is kept of all trainable tensors.
@@ -163,6 +164,12 @@ impl Resident {
         let &(set, offset) = self.offsets.get(i).ok_or_else(missing)?;
         Ok((self.buffer(Role::Arena(set.arena(kept)))?, offset as usize / 4))
     }
+}
+
+/// Fails where no binding holds so many bytes.
+pub(crate) fn fits_binding(gpu: &Gpu, what: &str, needs: u64) -> Result<()> {
+    let (allowed, limit) = (gpu.limits().binding_bytes, "max_storage_buffer_binding_size");
+    if needs > allowed { Err(Error::Limit { what: what.into(), needs, allowed, limit }) } else { Ok(()) }
 }
 
 /// Fails where a value of one of these tensors is not finite.

@@ -2,12 +2,12 @@
 //! computed once and not in every epoch.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::resident::Resident;
 use crate::data::Source;
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Program, Work};
+use crate::gpu::{Buffer, Gpu, Program, Work, lock};
 use crate::graph::Graph;
 use crate::plan::{Recording, Role, Target};
 use crate::state::State;
@@ -65,7 +65,7 @@ impl Source for Cached {
     }
 
     fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = lock(&self.running);
         let Running { gpu, program, state, data, output } = &*running;
         let mut rows = vec![0.0; self.most * self.source.columns()];
         for (i, made) in out.chunks_mut(self.most * self.columns).enumerate() {

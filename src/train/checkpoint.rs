@@ -154,7 +154,7 @@ impl Session {
     /// As [`Session::resume`].
     pub fn restore(gpu: &Gpu, snapshot: &Snapshot) -> Result<Session> {
         let file = ModelFile::in_memory(Path::new(SNAPSHOT), snapshot.bytes.clone(), &snapshot.spec)?;
-        Session::of_file(gpu, Path::new(SNAPSHOT), file, true)
+        Session::of_file(gpu, file, true)
     }
 
     /// Takes the snapshot that is due, if one is.
@@ -222,11 +222,12 @@ impl Session {
     }
 
     fn read(gpu: &Gpu, path: &Path, meanings: &Meanings, resume: bool) -> Result<Session> {
-        Session::of_file(gpu, path, ModelFile::open(path, meanings)?, resume)
+        Session::of_file(gpu, ModelFile::open(path, meanings)?, resume)
     }
 
-    fn of_file(gpu: &Gpu, path: &Path, mut file: ModelFile, resume: bool) -> Result<Session> {
-        let fail = failure(path);
+    fn of_file(gpu: &Gpu, mut file: ModelFile, resume: bool) -> Result<Session> {
+        let path = file.path().to_path_buf();
+        let fail = failure(&path);
         let run: Option<Standing> = match file.run() {
             Some(text) => {
                 let parsed = serde_json::from_str(text);

@@ -175,7 +175,7 @@ impl Engine {
             let last = at + 1 == table.turn.len();
             turn.push((step, Program::finish(gpu, state, &found, ring, &flags, terms.len() as u32, last)?));
         }
-        let clock = Clock::new(gpu)?;
+        let clock = gpu.has_timestamps().then(|| Clock::new(gpu, 1)).transpose()?;
         let ticks = clock.as_ref().map_or(0, |clock| clock.ticks.bytes());
         let bytes = ring.bytes() + state.bytes() + flags.bytes() + ticks;
         Ok(Engine {
@@ -301,13 +301,12 @@ impl Engine {
         }
         let begun = Instant::now();
         // Of the first one what is left.
-        let submitted = match apart {
-            true => self.steps[self.turn[(now % self.turn.len() as u64) as usize].0].passes.dispatches(),
-            false => self.spread.as_ref().map_or(0, |spread| spread.submitted(now)),
-        };
         let mut programs = (now..now + steps).flat_map(|step| programs(&self.turn, &self.steps, step));
-        let passes = programs.next().filter(|_| !apart);
-        let rest = passes.map(|passes| Work::Part(passes, submitted, passes.dispatches()));
+        let passes = programs.next();
+        let all = passes.map_or(0, Program::dispatches);
+        let parted = self.spread.as_ref().map_or(0, |spread| spread.submitted(now));
+        let submitted = if apart { all } else { parted };
+        let rest = passes.map(|passes| Work::Part(passes, submitted, all));
         let work = rest.into_iter().chain(programs.map(Work::Run));
         let ticks = self.clock.as_ref().map(|clock| &clock.ticks);
         let parts = [ring, state, &self.flags].into_iter().chain(ticks).map(|buffer| (buffer, 0..buffer.bytes()));

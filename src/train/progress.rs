@@ -55,6 +55,15 @@ pub enum Taken {
 }
 
 impl Taken {
+    /// What became of `steps` that were asked for, of which `taken` were submitted where `left` were to come.
+    pub(super) fn of(taken: u64, steps: u64, left: u64) -> Taken {
+        match taken {
+            0 if left == 0 => Taken::Over,
+            0 if steps > 0 => Taken::Busy,
+            taken => Taken::Steps(taken),
+        }
+    }
+
     /// How many steps were submitted.
     pub fn steps(self) -> u64 {
         match self {

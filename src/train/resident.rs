@@ -3,7 +3,9 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::Buffer;
 use crate::graph::Scalars;
 use crate::inference;
@@ -37,12 +39,8 @@ impl Resident {
     /// # Errors
     /// [`Error::Limit`] or [`Error::Device`].
     pub fn set_scalars(&mut self, scalars: Scalars) -> Result<()> {
-        let (needs, allowed) = (scalars.bytes(), self.gpu.limits().binding_bytes);
-        if needs > allowed {
-            let limit = "max_storage_buffer_binding_size";
-            return Err(Error::Limit { what: "table".into(), needs, allowed, limit });
-        }
-        let table = self.gpu.buffer("table", needs)?;
+        inference::fits_binding(&self.gpu, "table", scalars.bytes())?;
+        let table = self.gpu.buffer("table", scalars.bytes())?;
         self.shared.insert(Role::Table, table);
         self.tensors.tensors = self.tensors.tensors.clone().with_scalars(scalars);
         Ok(())

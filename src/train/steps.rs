@@ -36,12 +36,7 @@ impl Session {
             // Nothing was submitted that would have found it out.
             self.gpu().alive()?;
         }
-        Ok(match taken {
-            0 if left == 0 => Taken::Over,
-            0 if cancelled => Taken::Cancelled,
-            0 if steps > 0 => Taken::Busy,
-            taken => Taken::Steps(taken),
-        })
+        Ok(if cancelled && left > 0 { Taken::Cancelled } else { Taken::of(taken, steps, left) })
     }
 
     /// Submits as many steps as keep the device busy for about `budget`, and none while it is still at work on those

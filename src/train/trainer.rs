@@ -256,11 +256,7 @@ impl Trainer {
             // Nothing was submitted that would have found it out.
             self.resident.gpu.alive()?;
         }
-        asked.map(|()| match taken {
-            0 if left == 0 => Taken::Over,
-            0 if steps > 0 => Taken::Busy,
-            taken => Taken::Steps(taken),
-        })
+        asked.map(|()| Taken::of(taken, steps, left))
     }
 
     /// The report of the oldest submit, if it has arrived; never waits. Terms are called by their step and their own

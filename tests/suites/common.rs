@@ -10,7 +10,7 @@ use strait::plan::Target;
 use strait::random::Draw;
 use strait::reference::{Environment, evaluate};
 use strait::state::State;
-use strait::{Progress, Session};
+use strait::{Progress, Session, wgpu};
 
 /// The suite's device, at WebGPU's default limits: one for all its tests, so that each kernel is compiled once.
 /// Without an adapter the suite fails.
@@ -82,4 +82,25 @@ pub fn squared_error(found: &[f32], expected: &[f32]) -> f64 {
     let error: f64 = found.iter().zip(expected).map(|(&f, &e)| square(f64::from(f) - f64::from(e))).sum();
     let scale: f64 = expected.iter().map(|&e| square(f64::from(e))).sum();
     error / scale.max(1e-30)
+}
+
+/// A buffer of the host's own with these values, and of exactly their size.
+pub fn host_buffer(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let size = size_of_val(values) as u64;
+    let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+    let buffer = gpu.device().create_buffer(&descriptor);
+    gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+    buffer
+}
+
+/// A device of the host's own with these features, where its adapter has them.
+pub fn host_device(wanted: wgpu::Features) -> Option<(wgpu::Device, wgpu::Queue)> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY)).remove(0);
+    if !adapter.features().contains(wanted) {
+        return None;
+    }
+    let descriptor = wgpu::DeviceDescriptor { required_features: wanted, ..Default::default() };
+    Some(pollster::block_on(adapter.request_device(&descriptor)).expect("a device"))
 }

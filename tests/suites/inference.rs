@@ -5,7 +5,7 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use crate::common::{gpu, own_gpu, values};
+use crate::common::{gpu, host_buffer, own_gpu, values};
 use strait::gpu::Buffer;
 use strait::model::Purpose;
 use strait::{
@@ -217,15 +217,6 @@ fn what_a_model_holds() {
     let used = model.memory();
     assert!(used.values > 0 && used.arenas == held.arenas && used.other < 1 << 20, "{used}");
     check("used");
-}
-
-fn host_buffer(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let size = std::mem::size_of_val(values) as u64;
-    let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-    let buffer = gpu.device().create_buffer(&descriptor);
-    gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(values));
-    buffer
 }
 
 /// Rows and results are parts of one buffer of the host's; nothing beside them is touched.

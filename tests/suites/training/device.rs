@@ -4,14 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::common::host_device;
 use strait::{EarlyStopping, Error, wgpu};
-
-/// A device as a host application would make it.
-fn host_device() -> (wgpu::Device, wgpu::Queue) {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY)).remove(0);
-    pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap()
-}
 
 /// Makes wgpu report an error that belongs to no call of strait's.
 fn provoke(device: &wgpu::Device) {
@@ -22,7 +16,7 @@ fn provoke(device: &wgpu::Device) {
 
 #[test]
 fn an_adopted_device_keeps_its_handlers() {
-    let (device, queue) = host_device();
+    let (device, queue) = host_device(wgpu::Features::empty()).unwrap();
     let (errors, losses) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
     let (seen, lost) = (errors.clone(), losses.clone());
     device.on_uncaptured_error(Arc::new(move |_| *seen.lock().unwrap() += 1));

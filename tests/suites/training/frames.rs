@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::{MOMENTUM, bits, rows, session, take, tiny};
-use crate::common::{gpu, report};
+use crate::common::{gpu, host_device, report};
 use strait::{Error, Gpu, Session, Stop, Taken, Training, wgpu};
 
 fn training() -> Training {
@@ -17,15 +17,8 @@ fn training() -> Training {
 
 /// A device of the host's, with timestamps or without.
 fn shared(timestamps: bool) -> Option<Gpu> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapter = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY)).remove(0);
     let wanted = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
-    if !adapter.features().contains(wanted) {
-        return None;
-    }
-    let descriptor = wgpu::DeviceDescriptor { required_features: wanted, ..Default::default() };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
-    Some(Gpu::adopt(device, queue))
+    host_device(wanted).map(|(device, queue)| Gpu::adopt(device, queue))
 }
 
 /// Runs to the end within a budget a call, as a host does frame by frame: how many steps each call took, 0 where it

@@ -1,6 +1,7 @@
 //! Using a model: codes, reconstructions and scores, input scaling, the host's own buffers, and the async forms.
 
 use super::*;
+use crate::common::host_buffer;
 use strait::gpu::Buffer;
 use strait::inference::Attached;
 use strait::model::{Network, Purpose};
@@ -187,16 +188,6 @@ fn a_refused_data_set_teaches_no_scaling() {
     assert!(matches!(&refused, Error::Data { place, .. } if place.contains("column 0")), "{refused}");
 }
 
-/// A buffer of the host's own, of exactly this size.
-fn own_buffer(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let size = values.len() as u64 * 4;
-    let buffer =
-        gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
-    gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(values));
-    buffer
-}
-
 #[test]
 fn own_buffers_give_the_same_as_slices() {
     let gpu = gpu();
@@ -214,8 +205,8 @@ fn own_buffers_give_the_same_as_slices() {
         ];
         for (purpose, from, expected) in cases {
             let untouched = vec![-99.0; expected.len()];
-            let to = Buffer::adopt(own_buffer(&gpu, &untouched));
-            let from = Buffer::adopt(own_buffer(&gpu, from));
+            let to = Buffer::adopt(host_buffer(&gpu, &untouched));
+            let from = Buffer::adopt(host_buffer(&gpu, from));
             let attached = session.attach(purpose, from, to.clone(), ROWS).unwrap();
             let width = expected.len() / ROWS;
             attached.run(3).unwrap();
@@ -235,7 +226,7 @@ fn own_buffers_give_the_same_as_slices() {
 fn what_cannot_be_attached_is_refused() {
     let gpu = gpu();
     let session = session(&gpu, &tiny(), Training::default());
-    let buffer = |count: usize| Buffer::adopt(own_buffer(&gpu, &vec![0.0; count]));
+    let buffer = |count: usize| Buffer::adopt(host_buffer(&gpu, &vec![0.0; count]));
     for purpose in [Purpose::Train, Purpose::Evaluate] {
         let refused = session.attach(purpose, buffer(12), buffer(12), 4).unwrap_err();
         assert!(matches!(&refused, Error::Spec { field, .. } if field == "purpose"), "{refused}");
