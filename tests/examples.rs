@@ -204,6 +204,22 @@ fn what_can_work_is_taken() {
     }
 }
 
+/// A device that is lost in the middle of a measurement: the report has what was measured until then, and says why it ends.
+#[test]
+fn a_benchmark_outlives_its_device() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = ["--seconds", "10", "--lose", "0.2", "--only", "training,products", "--json"];
+    let output = run("benchmark", &arguments, folder.path());
+    let (said, told) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{said}");
+    let last = told.lines().last().expect("a line");
+    let report: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    let adapter = &report["adapters"][0];
+    let left_out = adapter["left_out"].to_string();
+    assert!(left_out.contains("the device was lost"), "{left_out}");
+    assert!(adapter["flops"].as_f64().is_some_and(|flops| flops > 0.0), "{adapter}");
+}
+
 /// Whether `draw` comes to an end, and what it drew.
 fn drawn(what: &str, draw: impl FnOnce(&Path) -> Outcome + Send + 'static) -> image::RgbImage {
     let (done, wait) = channel();

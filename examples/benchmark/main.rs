@@ -59,6 +59,9 @@ struct Options {
     /// Prints all figures as JSON in the last line
     #[arg(long)]
     json: bool,
+    /// Destroys the device so many seconds after its ceilings were measured: what was measured until then is still told
+    #[arg(long, hide = true, value_parser = |text: &str| arguments::within(text, 0.0..=1e6))]
+    lose: Option<f64>,
     /// Compares two reports instead
     #[arg(long, num_args = 2, value_names = ["A.json", "B.json"])]
     #[arg(conflicts_with_all = ["adapter", "all", "seconds", "only", "tiles", "profile", "out", "json"])]
@@ -144,6 +147,13 @@ fn measure(options: &Options, adapter: &GpuOptions) -> Outcome<Run> {
     let ceilings = Ceilings::new(&gpu, budget.mul_f64(0.15))?;
     bar.inc(1);
     run.set_ceilings(&ceilings);
+    if let Some(seconds) = options.lose {
+        let device = gpu.device().clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs_f64(seconds));
+            device.destroy();
+        });
+    }
     for (part, share) in parts.into_iter().filter(|(part, _)| wants(*part)) {
         let what = part.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
         bar.set_message(format!("{}: {what}", gpu.adapter().name));
