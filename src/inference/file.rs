@@ -1,6 +1,6 @@
 //! Files of models: safetensors with the spec in the metadata, and whatever belongs to a run beside the model.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +8,15 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::Model;
+use super::contents::{Contents, check_version};
 use super::replace::replace;
 use super::resident::Resident;
-use super::tensors::{self, FLOATS, TensorFile, failure};
+use super::tensors::{FLOATS, TensorFile, failure};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::graph::{Kept, Tensor};
 use crate::model::{Meanings, Network, Spec};
-
-/// The version of the files written here; readers refuse a newer one.
-const VERSION: u64 = 1;
 
 /// What a run may keep of the parameters beside their values, with the prefix of its names.
 pub(crate) const STATE: [(Kept, &str); 3] =
@@ -79,31 +77,27 @@ pub(crate) fn copy(
     resident: &Resident,
     run: Option<Run>,
 ) -> Result<()> {
-    let mut metadata = HashMap::from([
-        ("strait.version".to_string(), VERSION.to_string()),
-        ("strait.spec".to_string(), model.spec().to_json()?),
-    ]);
-    let mut kept = vec![(Kept::Values, "")];
+    let mut metadata = HashMap::from([("strait.spec".to_string(), model.spec().to_json()?)]);
+    let mut kept = vec![];
     if let Some(run) = run {
         metadata.insert("strait.run".into(), run.metadata);
-        kept.extend(run.kept);
+        kept = run.kept;
     }
-    let (mut tensors, mut from) = (Vec::new(), Vec::new());
-    for (kept, prefix) in kept {
-        for (i, tensor) in model.tensors().iter().enumerate() {
-            tensors.push((format!("{prefix}{}", tensor.name), tensor.shape.dims.clone()));
-            from.push((Some(kept), i));
+    contents(model.network(), &kept, model.is_known()).write(path, out, metadata, resident)
+}
+
+/// What a model's file has: the parameters, what is kept of them, and the frozen tensors where they are known.
+fn contents(network: &Network, kept: &[(Kept, &str)], known: bool) -> Contents {
+    let mut contents = Contents::default();
+    for (kept, prefix) in [(Kept::Values, "")].iter().chain(kept) {
+        for (i, tensor) in network.params().iter().enumerate() {
+            contents.add(format!("{prefix}{}", tensor.name), &tensor.shape, Some(*kept), i);
         }
     }
-    let constants = if model.is_known() { resident.constants()? } else { vec![] };
-    for (i, tensor) in model.network().constants().iter().enumerate().take(constants.len()) {
-        tensors.push((tensor.name.clone(), tensor.shape.dims.clone()));
-        from.push((None, i));
+    for (i, tensor) in network.constants().iter().enumerate().filter(|_| known) {
+        contents.add(tensor.name.clone(), &tensor.shape, None, i);
     }
-    tensors::write(path, out, metadata, &tensors, |at| match from[at] {
-        (Some(kept), i) => resident.read(kept, i),
-        (None, i) => Ok(constants[i].clone()),
-    })
+    contents
 }
 
 /// A file of a model, whose spec was read.
@@ -121,10 +115,7 @@ impl ModelFile {
         let fail = failure(path);
         let file = TensorFile::open(path)?;
         let key = |key: &str| file.metadata(key).ok_or_else(|| fail(key, "nothing", "metadata that strait wrote"));
-        let version = key("strait.version")?;
-        if version.parse::<u64>().ok().is_none_or(|v| v == 0 || v > VERSION) {
-            return Err(fail("strait.version", &format!("{version:?}"), &format!("1 to {VERSION}")));
-        }
+        check_version(&file)?;
         let spec = Spec::from_json(key("strait.spec")?).map_err(|e| fail("strait.spec", &e.to_string(), "a spec"))?;
         let network = Network::new(&spec.given(meanings)?)?;
         Ok(ModelFile { file, network })
@@ -168,24 +159,12 @@ impl ModelFile {
     /// Checks every value of what is kept beside the parameters, of these and of the frozen tensors, which must be
     /// there where `known`; and that there is nothing else.
     pub fn check(&mut self, kept: &[(Kept, &str)], known: bool) -> Result<()> {
-        let mut named = BTreeSet::new();
-        for prefix in [""].into_iter().chain(kept.iter().map(|(_, prefix)| *prefix)) {
-            for tensor in self.network.params() {
-                named.insert(format!("{prefix}{}", tensor.name));
-                own(&mut self.file, prefix, tensor)?;
-            }
-        }
-        if known || self.has_constants() {
-            named.extend(self.network.constants().iter().map(|tensor| tensor.name.clone()));
+        let known = known || self.has_constants();
+        contents(&self.network, kept, known).check(&mut self.file)?;
+        if known {
             self.constants()?;
         }
-        match self.file.names().iter().find(|name| !named.contains(*name)) {
-            None => Ok(()),
-            Some(name) => {
-                let allowed = "the tensors of the spec and of the run alone";
-                Err(failure(self.path())(name, "a tensor", allowed))
-            }
-        }
+        Ok(())
     }
 
     /// The frozen tensors.
@@ -251,7 +230,7 @@ fn usable_scale(name: &str, values: &mut [f32]) -> std::result::Result<(), f32> 
 }
 
 /// Reads a tensor of strait's own out of a file.
-fn own(file: &mut TensorFile, prefix: &str, tensor: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn own(file: &mut TensorFile, prefix: &str, tensor: &Tensor) -> Result<Vec<f32>> {
     take(file, prefix, tensor, Weights::InOut, &[Dtype::F32])
 }
 

@@ -3,6 +3,7 @@
 
 mod attached;
 mod compiled;
+mod contents;
 mod exact;
 mod file;
 mod memory;
@@ -19,6 +20,7 @@ pub use model::Model;
 pub use verbs::Component;
 
 pub(crate) use compiled::halving;
+pub(crate) use contents::{Contents, StateFile};
 pub(crate) use file::{ModelFile, Run, STATE, copy, parameters, write};
 pub(crate) use replace::replace;
 pub(crate) use resident::{Resident, finite, fits_binding};

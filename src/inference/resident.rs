@@ -68,6 +68,14 @@ impl Resident {
         Ok(())
     }
 
+    /// The same for the set of the i-th trainable tensor.
+    pub fn keep_of(&mut self, i: usize, kept: Kept) -> Result<()> {
+        match self.offsets.get(i) {
+            Some(&(set, _)) => self.keep(set, kept),
+            None => Ok(()),
+        }
+    }
+
     /// Writes something that is kept of all trainable tensors, row-major, where all of it is finite and fits.
     pub fn write_all(&self, kept: Kept, what: &str, values: &[Vec<f32>]) -> Result<()> {
         let tensors = self.params();

@@ -33,13 +33,13 @@ impl Session {
     /// # Errors
     /// As [`Session::step`].
     pub fn backward(&mut self) -> Result<bool> {
-        let left = self.total_steps()?.saturating_sub(self.step);
-        self.over |= left == 0;
-        if left == 0 || self.engine()?.0.free().is_none() {
+        let left = self.course.total_steps()?.saturating_sub(self.course.step);
+        self.course.over |= left == 0;
+        if left == 0 || self.course.engine()?.0.free().is_none() {
             return self.gpu().alive().map(|()| false);
         }
-        let now = self.step;
-        let (engine, resident) = self.engine()?;
+        let now = self.course.step;
+        let (engine, resident) = self.course.engine()?;
         engine.backward(resident, now)?;
         Ok(true)
     }
@@ -52,7 +52,7 @@ impl Session {
     /// [`Error::Device`] and [`Error::DeviceLost`].
     pub fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
         self.check_gradients()?;
-        self.resident.read_all(Kept::Gradients)
+        self.course.resident.read_all(Kept::Gradients)
     }
 
     /// Replaces the gradients that [`Session::backward`] left, row-major, in the order of [`crate::Model::tensors`].
@@ -68,7 +68,7 @@ impl Session {
                 return Err(Error::data(&tensor.name, bad, "numbers whose squares are finite in f32"));
             }
         }
-        self.resident.write_all(Kept::Gradients, "gradients", values)
+        self.course.resident.write_all(Kept::Gradients, "gradients", values)
     }
 
     /// Submits the other half of a step: clips the gradients that are there, updates the parameters, and moves on to the next
@@ -80,9 +80,9 @@ impl Session {
     pub fn apply(&mut self) -> Result<()> {
         self.check_gradients()?;
         // After these steps the parameters are others than those at the epoch's end.
-        self.look = false;
+        self.course.look = false;
         // The first half has found room for its report.
-        match self.submit(1, true)? {
+        match self.course.submit(1, true)? {
             0 => Err(Error::Internal("no room for the report of a step that was begun".into())),
             _ => Ok(()),
         }
@@ -90,8 +90,8 @@ impl Session {
 
     /// Fails where no gradients lie there that belong to the next step.
     fn check_gradients(&mut self) -> Result<()> {
-        let now = self.step;
-        match self.engine()?.0.apart {
+        let now = self.course.step;
+        match self.course.engine()?.0.apart {
             Some(of) if of == now => Ok(()),
             _ => Err(Error::data("gradients", "none", "those that Session::backward leaves until a step is taken")),
         }

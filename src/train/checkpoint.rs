@@ -1,20 +1,19 @@
 //! Checkpoints: safetensors files with the spec, the training options and everything a run needs to go on bit for
 //! bit in another process.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::divergence::Bad;
 use super::progress::Best;
+use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Session, Training};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Wait};
+use crate::gpu::Gpu;
 use crate::graph::Kept;
 use crate::inference::{self, Model, ModelFile, STATE, Weights, failure};
-use crate::model::{Meanings, Spec};
+use crate::model::Meanings;
 use crate::plan::{Target, Tuning};
 
 /// Where a run stands, as metadata.
@@ -52,46 +51,6 @@ impl Standing {
     }
 }
 
-/// Everything that a checkpoint holds, in memory: see [`Session::snapshot`]. Cloning gives another handle to the same
-/// bytes.
-#[derive(Clone)]
-pub struct Snapshot {
-    spec: Spec,
-    step: u64,
-    /// A checkpoint's file.
-    bytes: Arc<[u8]>,
-}
-
-/// What a snapshot is called where a file has its path.
-const SNAPSHOT: &str = "snapshot";
-
-impl Snapshot {
-    /// The step that it was taken after.
-    pub fn step(&self) -> u64 {
-        self.step
-    }
-
-    /// Its size in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Writes it as a checkpoint's file, in the place of what is there.
-    ///
-    /// # Errors
-    /// [`Error::Io`], as [`Session::checkpoint`].
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        inference::replace(path, |mut file| file.write_all(&self.bytes).map_err(Error::io(path)))
-    }
-}
-
-impl std::fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("step", &self.step).field("bytes", &self.bytes.len()).finish()
-    }
-}
-
 impl Session {
     /// Writes the model and the state of its training, so that [`Session::resume`] goes on as if nothing had
     /// happened. Steps that are under way come to their end first; where one of them goes bad, what is written is the
@@ -102,7 +61,7 @@ impl Session {
     /// data is loaded again.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
         let (_, run) = self.standing()?;
-        inference::write(path.as_ref(), &self.model, &self.resident, Some(run))
+        inference::write(path.as_ref(), &self.model, &self.course.resident, Some(run))
     }
 
     /// A checkpoint in memory: it outlives the device, which cannot be read any more once it is lost. As
@@ -131,20 +90,20 @@ impl Session {
     /// As [`Session::checkpoint`], but for the file's.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let ((step, run), mut bytes) = (self.standing()?, Vec::new());
-        inference::copy(Path::new(SNAPSHOT), &mut bytes, &self.model, &self.resident, Some(run))?;
-        Ok(Snapshot { spec: self.spec().clone(), step, bytes: bytes.into() })
+        inference::copy(Path::new(SNAPSHOT), &mut bytes, &self.model, &self.course.resident, Some(run))?;
+        Ok(Snapshot::new(Some(self.spec().clone()), step, bytes))
     }
 
     /// Has [`Session::fit`] and its like take a snapshot once so many steps were taken since the last one, at the next
     /// report; none where it is `None`, as at first. Each waits for the steps under way and reads back what a checkpoint
     /// holds.
     pub fn snapshot_every(&mut self, steps: Option<u64>) {
-        self.snapshots = steps;
+        self.course.snapshots = steps;
     }
 
     /// The last snapshot that [`Session::snapshot_every`] had taken. It is there when the device is lost, too.
     pub fn last_snapshot(&self) -> Option<&Snapshot> {
-        self.snapshot.as_ref()
+        self.course.snapshot.as_ref()
     }
 
     /// Goes on from a snapshot, on this device or another: as [`Session::resume`], to the bit on an adapter of the same
@@ -153,33 +112,25 @@ impl Session {
     /// # Errors
     /// As [`Session::resume`].
     pub fn restore(gpu: &Gpu, snapshot: &Snapshot) -> Result<Session> {
-        let file = ModelFile::in_memory(Path::new(SNAPSHOT), snapshot.bytes.clone(), &snapshot.spec)?;
+        let name = Path::new(SNAPSHOT);
+        let Some(spec) = snapshot.spec() else {
+            return Err(failure(name)("spec", "none", "that of a session; this one is of a Trainer"));
+        };
+        let file = ModelFile::in_memory(name, snapshot.content(), spec)?;
         Session::of_file(gpu, file, true)
-    }
-
-    /// Takes the snapshot that is due, if one is.
-    pub(super) fn take_snapshot(&mut self) -> Result<()> {
-        let last = self.snapshot.as_ref().map_or(self.start, |snapshot| snapshot.step);
-        if self.snapshots.is_some_and(|every| self.step.saturating_sub(last) >= every) {
-            self.snapshot = Some(self.snapshot()?);
-        }
-        Ok(())
     }
 
     /// The step after which the run stands, once those under way have run, and its state.
     fn standing(&self) -> Result<(u64, inference::Run)> {
-        let bad = pollster::block_on(self.bad(Wait::Block))?;
-        if let Some(torn) = bad.filter(Bad::torn) {
-            return Err(self.diverged(&torn));
-        }
-        let step = bad.map_or(self.step, |bad| bad.step);
+        let (step, bad) = self.course.stands()?;
+        let course = &self.course;
         let standing = Standing {
             training: self.training,
             step,
-            start: self.start.min(step),
-            rows: self.rows,
-            look: self.look && bad.is_none(),
-            best: self.best,
+            start: course.start.min(step),
+            rows: course.rows,
+            look: course.look && !bad,
+            best: course.best,
             tuning: Tuning::clone(&self.model.tuning()),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
@@ -250,12 +201,13 @@ impl Session {
         file.fill(&model)?;
         let mut session = Session::of(&model, training)?;
         if let (Some(run), true) = (run, resume) {
+            let course = &mut session.course;
             for (kept, prefix) in kept {
-                session.resident.tensors.sets().try_for_each(|set| session.resident.keep(set, kept))?;
-                file.fill_kept(&session.resident, kept, prefix)?;
+                course.resident.tensors.sets().try_for_each(|set| course.resident.keep(set, kept))?;
+                file.fill_kept(&course.resident, kept, prefix)?;
             }
-            (session.step, session.start, session.best) = (run.step, run.start, run.best);
-            (session.rows, session.look) = (run.rows, run.look);
+            (course.step, course.start, course.best) = (run.step, run.start, run.best);
+            (course.rows, course.look) = (run.rows, run.look);
             model.set_tuning(Arc::new(usable(run.tuning, &Target::of(gpu, 1))));
         }
         Ok(session)

@@ -2,11 +2,9 @@
 
 use std::mem::offset_of;
 
-use super::Session;
 use super::resident::Resident;
 use crate::error::{Error, Result};
 use crate::gpu::{Readback, Wait};
-use crate::model::Purpose;
 use crate::plan::Role;
 use crate::state::{BAD_GRADIENT, BAD_UPDATE, State};
 
@@ -35,13 +33,16 @@ impl Bad {
         })
     }
 
-    /// What went bad, or the number of the term that did.
-    pub fn named(&self) -> std::result::Result<&'static str, usize> {
-        match self.term {
-            BAD_GRADIENT => Ok("gradient"),
-            BAD_UPDATE => Ok("update"),
-            term => Err(term as usize),
-        }
+    /// The error that names the step and what went bad in it; `names` are those of the terms of each step of a turn, each
+    /// list ended by what the step's gradient and its update are called.
+    pub fn error(&self, names: &[Vec<String>]) -> Error {
+        let names = names.get((self.step % names.len().max(1) as u64) as usize);
+        let name = names.and_then(|names| match self.term {
+            BAD_GRADIENT => names.iter().nth_back(1),
+            BAD_UPDATE => names.last(),
+            term => names.get(term as usize),
+        });
+        Error::Diverged { step: self.step, term: name.cloned().unwrap_or_default() }
     }
 
     /// Whether a part of the step was taken: its gradient was finite, some of the values it led to were not.
@@ -73,24 +74,5 @@ impl Resident {
         let mut readback = Readback::new(&self.gpu, self.state.bytes() + flags.bytes())?;
         readback.start(&[&self.state, flags].map(|buffer| (buffer, 0..buffer.bytes())))?;
         Bad::find(&bytemuck::pod_collect_to_vec::<u8, u32>(&readback.finish(how).await?), near)
-    }
-}
-
-impl Session {
-    /// Waits for everything submitted and tells whether a step of it went bad.
-    pub(super) async fn bad(&self, how: Wait) -> Result<Option<Bad>> {
-        self.resident.bad(self.step, how).await
-    }
-
-    /// The error that names the step and what went bad in it.
-    pub(super) fn diverged(&self, bad: &Bad) -> Error {
-        let term = match bad.named() {
-            Ok(name) => name.into(),
-            Err(term) => match self.network.graph(Purpose::Evaluate, false) {
-                Ok(graph) => graph.terms().get(term).cloned().unwrap_or_default(),
-                Err(error) => return error,
-            },
-        };
-        Error::Diverged { step: bad.step, term }
     }
 }

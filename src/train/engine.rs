@@ -26,7 +26,7 @@ const SUBMIT: Duration = Duration::from_millis(50);
 pub(super) const SHARED: Duration = Duration::from_millis(4);
 
 /// Steps in one submit at most: several submits fit the ring.
-const STEPS: u64 = RING as u64 / 4;
+pub(super) const STEPS: u64 = RING as u64 / 4;
 
 /// Operations in a whole run from which compiling faster kernels pays.
 const LONG_RUN: u64 = 10_000_000_000;
@@ -41,12 +41,13 @@ pub(super) struct Engine {
     pub table: Table,
     /// Whether a first step was reported.
     reported: bool,
+    tally: Tally,
     /// The step whose gradients lie there and may be applied.
     pub apart: Option<u64>,
-    pub readbacks: Vec<Readback>,
+    readbacks: Vec<Readback>,
     pub in_flight: VecDeque<Submit>,
     pub clock: Option<Clock>,
-    /// Seconds that a step keeps the device busy, as it was measured last.
+    /// Seconds that a step keeps the device busy, as it was measured last: a mean over those of a submit.
     pub each: Option<f64>,
     /// What steps are parted by that are longer than a host has time for.
     pub spread: Option<Spread>,
@@ -83,7 +84,7 @@ pub(super) struct Steps {
 
 /// A submit whose report has not been read.
 pub(super) struct Submit {
-    pub readback: usize,
+    readback: usize,
     first: u64,
     steps: u64,
     epoch: u64,
@@ -93,6 +94,14 @@ pub(super) struct Submit {
     /// it.
     begun: Instant,
     took: Duration,
+}
+
+/// What was reported of steps and not yet given away.
+#[derive(Default)]
+struct Tally {
+    steps: u64,
+    /// Of each of the phase's steps how often it was taken, and the sums of its terms.
+    taken: Vec<(u64, Vec<f64>)>,
 }
 
 impl Submit {
@@ -129,9 +138,8 @@ impl Compiled {
         Ok(Compiled { name, terms: graph.terms().to_vec(), passes, faster, updates })
     }
 
-    /// What a term of it is called in reports.
-    fn term(&self, i: usize) -> String {
-        let term = self.terms.get(i).map_or("", String::as_str);
+    /// What something of it is called in reports.
+    fn named(&self, term: &str) -> String {
         if self.name.is_empty() { term.into() } else { format!("{}.{term}", self.name) }
     }
 }
@@ -185,6 +193,7 @@ impl Engine {
             turn,
             table,
             reported: false,
+            tally: Tally::default(),
             apart: None,
             readbacks: (0..2).map(|_| Readback::new(gpu, bytes)).collect::<Result<_>>()?,
             in_flight: VecDeque::new(),
@@ -209,9 +218,29 @@ impl Engine {
         programs.chain(readbacks).chain(self.validation.iter().flat_map(Evaluation::held))
     }
 
+    /// Of each step of a turn what its terms are called, and at the end its gradient and its update.
+    pub fn term_names(&self) -> Vec<Vec<String>> {
+        let names = |(which, _): &(usize, Program)| {
+            let step = &self.steps[*which];
+            step.terms.iter().map(String::as_str).chain(["gradient", "update"]).map(|term| step.named(term)).collect()
+        };
+        self.turn.iter().map(names).collect()
+    }
+
+    /// What reads the report of the oldest submit.
+    pub fn oldest(&mut self) -> Option<&mut Readback> {
+        let at = self.in_flight.front()?.readback;
+        self.readbacks.get_mut(at)
+    }
+
     /// What a step runs, in order: its passes, its end, and its updates.
     fn programs(&self, step: u64) -> impl Iterator<Item = &Program> {
         programs(&self.turn, &self.steps, step)
+    }
+
+    /// Which of the phase's steps comes after `now` others.
+    pub fn which(&self, now: u64) -> usize {
+        self.table.turn[(now % self.table.turn.len() as u64) as usize]
     }
 
     /// Dispatches of one turn.
@@ -344,13 +373,40 @@ impl Engine {
     /// Forgets the reports that nobody has read.
     pub fn forget(&mut self) {
         self.in_flight.clear();
+        self.tally = Tally::default();
         self.readbacks.iter_mut().for_each(Readback::discard);
     }
 
-    /// Takes the report of the oldest submit, or what went bad in it.
-    pub fn received(&mut self, bytes: &[u8]) -> Result<std::result::Result<Progress, Bad>> {
+    /// Takes the report of the oldest submit, or what went bad in it. Where `whole`, none is given away before its turn has
+    /// ended; it tells of the steps of earlier ones, too.
+    pub fn received(&mut self, bytes: &[u8], whole: bool) -> Result<std::result::Result<Option<Progress>, Bad>> {
         let submit = self.in_flight.pop_front().ok_or_else(|| Error::Internal("no submit in flight".into()))?;
-        self.report(bytes, &submit)
+        self.reported = true;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
+        let (ring, state) = words.split_at(RING * TERMS);
+        // What ran in the calls since the last report belongs to later submits, what ran in this one's call to it.
+        self.submitting = self.submitting.saturating_sub(submit.took);
+        self.measure(&submit, state.get(STATE_WORDS..).unwrap_or_default());
+        if let Some(bad) = Bad::find(state, submit.first)? {
+            return Ok(Err(bad));
+        }
+        self.count(ring, &submit);
+        let ended = (submit.first + submit.steps).is_multiple_of(self.turn.len() as u64);
+        Ok(Ok((ended || !whole).then(|| self.report(&submit))))
+    }
+
+    /// Adds up the terms of a submit's steps.
+    fn count(&mut self, ring: &[u32], submit: &Submit) {
+        self.tally.taken.resize(self.steps.len(), (0, vec![]));
+        for step in submit.taken() {
+            let which = self.which(step);
+            let row = &ring[step as usize % RING * TERMS..];
+            let (times, sums) = &mut self.tally.taken[which];
+            sums.resize(self.steps[which].terms.len(), 0.0);
+            sums.iter_mut().zip(row).for_each(|(sum, bits)| *sum += f64::from(f32::from_bits(*bits)));
+            *times += 1;
+        }
+        self.tally.steps += submit.steps;
     }
 
     /// Keeps how long a step takes. A clock says how long the submit kept the device busy. Without one it is only known
@@ -370,20 +426,30 @@ impl Engine {
             }
             return;
         };
+        let (which, each) = (self.which(submit.first), seconds / submit.steps as f64);
+        let (alone, alike) = (submit.steps == 1, self.steps.len() == 1);
+        let taken: Vec<usize> = submit.taken().map(|step| self.which(step)).collect();
         match &mut self.spread {
-            // Parts of a step say what the whole takes once each of them was measured.
-            Some(spread) if submit.submitted > 0 && submit.steps == 1 => {
-                spread.learn(spread.parts_after(submit.submitted), seconds);
-                self.each = spread.whole().or(self.each);
+            Some(spread) if alone || alike && submit.submitted == 0 => {
+                spread.learn(which, spread.parts_after(which, submit.submitted), each);
             }
-            _ if submit.submitted > 0 => {}
-            spread => {
-                let each = seconds / submit.steps as f64;
-                if let Some(spread) = spread {
-                    spread.learn(spread.parts_after(0), each);
+            // Of steps that differ it is known how they share what they took together.
+            Some(spread) if submit.submitted == 0 => {
+                let known: Option<f64> = taken.iter().map(|&which| spread.whole(which)).sum();
+                let factor = known.filter(|known| *known > 0.0).map(|known| seconds / known);
+                for which in (0..self.steps.len()).filter(|which| taken.contains(which)) {
+                    if let (Some(factor), Some(whole)) = (factor, spread.whole(which)) {
+                        spread.learn(which, spread.parts_after(which, 0), whole * factor);
+                    }
                 }
-                self.each = Some(each);
             }
+            _ => {}
+        }
+        if submit.submitted == 0 {
+            self.each = Some(each);
+        } else if alone && alike {
+            // Parts of a step say what the whole takes once each of them was measured.
+            self.each = self.spread.as_ref().and_then(|spread| spread.whole(which)).or(self.each);
         }
     }
 
@@ -404,31 +470,18 @@ impl Engine {
         self.readbacks.iter().any(Readback::waits)
     }
 
-    /// The report of a submit, or what went bad in it: its terms and the state behind it.
-    fn report(&mut self, bytes: &[u8], submit: &Submit) -> Result<std::result::Result<Progress, Bad>> {
-        self.reported = true;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
-        let (ring, state) = words.split_at(RING * TERMS);
-        // What ran in the calls since the last report belongs to later submits, what ran in this one's call to it.
-        let waited = self.last.elapsed().saturating_sub(self.submitting);
-        let elapsed = (waited + submit.took).as_secs_f64();
-        self.measure(submit, state.get(STATE_WORDS..).unwrap_or_default());
-        if let Some(bad) = Bad::find(state, submit.first)? {
-            return Ok(Err(bad));
-        }
-        // Of each step of a turn, the mean over those that were taken; none of one that was not.
-        let turn = self.turn.len() as u64;
-        let mut terms: Vec<(String, f64)> = Vec::new();
-        for (which, step) in self.steps.iter().enumerate() {
-            let is = |taken: &u64| self.turn[(taken % turn) as usize].0 == which;
-            let taken: Vec<usize> = submit.taken().filter(is).map(|taken| taken as usize % RING * TERMS).collect();
-            for term in (0..step.terms.len()).filter(|_| !taken.is_empty()) {
-                let sum: f64 = taken.iter().map(|row| f64::from(f32::from_bits(ring[row + term]))).sum();
-                terms.push((step.term(term), sum / taken.len() as f64));
-            }
-        }
+    /// What is to be told of the steps since the last report, of which a submit has the last ones: of each of the phase's
+    /// steps that was taken the means of its terms.
+    fn report(&mut self, submit: &Submit) -> Progress {
+        let Tally { steps, taken } = std::mem::take(&mut self.tally);
+        let elapsed = self.last.elapsed().saturating_sub(self.submitting).as_secs_f64();
+        let taken = self.steps.iter().zip(&taken).filter(|(_, (times, _))| *times > 0);
+        let terms = taken.flat_map(|(step, (times, sums))| {
+            step.terms.iter().zip(sums).map(|(term, sum)| (step.named(term), sum / *times as f64))
+        });
+        let terms: Vec<(String, f64)> = terms.collect();
         (self.last, self.submitting) = (Instant::now(), Duration::ZERO);
-        Ok(Ok(Progress {
+        Progress {
             step: submit.first + submit.steps,
             total_steps: self.table.total_steps(),
             epoch: submit.epoch,
@@ -436,9 +489,9 @@ impl Engine {
             terms,
             validation: None,
             learning_rate: self.table.learning_rate(submit.first + submit.steps - 1),
-            rows_per_second: (submit.steps * self.feed.batch() as u64) as f64 / turn as f64 / elapsed,
+            rows_per_second: (steps * self.feed.batch() as u64) as f64 / self.turn.len() as f64 / elapsed,
             elapsed: self.begun.elapsed(),
-        }))
+        }
     }
 }
 

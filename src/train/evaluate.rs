@@ -91,7 +91,7 @@ impl Evaluation {
         let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
         let graph = session.network.graph(Purpose::Evaluate, false)?;
         let recording = Recording::new(&graph, session.step_target(&feed))?;
-        let mut shared: BTreeMap<Role, Buffer> = session.resident.shared.clone();
+        let mut shared: BTreeMap<Role, Buffer> = session.course.resident.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
         // A batch that is not finite stops nothing: every term is the mean over all rows.
         let flags = gpu.buffer("flags", 16)?;

@@ -4,15 +4,27 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Fit, Progress, Session, Stop};
+use super::course::Course;
+use super::{Fit, Progress, Session, Snapshot, Stop};
 use crate::data::Source;
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::Wait;
 use crate::graph::Kept;
 
+/// What is trained in whole runs: a session or a trainer.
+pub(super) trait Trained: Send {
+    /// How far it has come.
+    fn course(&mut self) -> &mut Course;
+
+    /// Everything that it needs to go on elsewhere.
+    fn snapshot(&self) -> Result<Snapshot>;
+}
+
 /// A run under way, from one report to the next.
 #[derive(Debug)]
-struct Fitting {
+pub(super) struct Fitting {
     begun: Instant,
     /// Steps taken before.
     from: u64,
@@ -29,11 +41,10 @@ struct Fitting {
 }
 
 impl Fitting {
-    async fn begin(session: &mut Session, data: Arc<dyn Source>, how: Wait) -> Result<Fitting> {
-        let begun = Instant::now();
-        session.ready(data, how).await?;
-        session.engine()?.0.last = begun;
-        let (from, total) = (session.step, session.total_steps()?);
+    /// A run of what was made ready, which began before that.
+    pub fn new(course: &mut Course, begun: Instant) -> Result<Fitting> {
+        course.engine()?.0.last = begun;
+        let (from, total) = (course.step, course.total_steps()?);
         Ok(Fitting {
             begun,
             from,
@@ -47,43 +58,27 @@ impl Fitting {
     }
 
     /// The next report; none where the run is over, or was cancelled and what was under way is reported.
-    async fn next(&mut self, session: &mut Session, how: Wait) -> Result<Option<Progress>> {
+    async fn next(&mut self, trained: &mut dyn Trained, how: Wait) -> Result<Option<Progress>> {
+        let course = trained.course();
         if self.stop.is_some() {
             return Ok(None);
         }
-        if self.done >= self.total || session.waited_long() {
-            return self.end(session).map(|()| None);
+        if self.done >= self.total || course.waited_long() {
+            return self.end(course).map(|()| None);
         }
-        session.hasten(false)?;
-        self.cancelled |= session.cancel.is_cancelled();
-        // The queue of a device that is shared is left to the host between two submits.
-        while !session.gpu().is_shared() || session.in_flight() == 0 {
-            // Where rows are held out, every epoch ends with a look at them.
-            let left = session.steps_left_in_epoch()?.unwrap_or(u64::MAX);
-            let wanted = if self.cancelled { 0 } else { self.budget.min(self.total - session.step).min(left) };
-            if wanted == 0 {
-                break;
-            }
-            let wanted = match session.gpu().is_shared() {
-                true => session.fitting_a_frame(how).await?.min(wanted),
-                false => wanted,
-            };
-            let before = session.step;
-            let taken = session.submit(wanted, false);
-            // From here on the look is due, whatever becomes of this future.
-            session.look |= session.step - before == left;
-            if taken? == 0 {
-                break;
-            }
-        }
-        let Some(mut progress) = session.next_report(how).await? else {
-            if self.cancelled {
+        course.hasten(false)?;
+        let mut progress = loop {
+            self.cancelled |= course.cancel.is_cancelled();
+            self.fill(course, how).await?;
+            if course.in_flight() == 0 && self.cancelled {
                 self.stop = Some(Stop::Cancelled);
                 // It has been told. One that comes later is of what comes then.
-                session.cancel.clear();
+                course.cancel.clear();
                 return Ok(None);
             }
-            return Err(Error::Internal("no step was taken and none is under way".into()));
+            if let Some(progress) = course.next_report(how).await? {
+                break progress;
+            }
         };
         progress.elapsed = self.begun.elapsed();
         let steps = progress.step - self.done;
@@ -91,39 +86,109 @@ impl Fitting {
         if self.first_step.is_zero() {
             self.first_step = progress.elapsed;
         } else {
-            let (engine, resident) = session.engine()?;
+            let (engine, resident) = course.engine()?;
             self.budget = engine.next_budget(&resident.gpu, steps);
         }
-        if session.in_flight() == 0 && (session.epoch_ended()? || self.done == self.total) {
-            progress.validation = session.validate(how).await?;
+        if course.in_flight() == 0 && (course.epoch_ended()? || self.done == self.total) {
+            progress.validation = course.validate(how).await?;
         }
-        session.take_snapshot()?;
+        if course.snapshot_is_due() {
+            let snapshot = trained.snapshot()?;
+            trained.course().snapshot = Some(snapshot);
+        }
         Ok(Some(progress))
     }
 
-    /// Nothing is left to do: the best parameters come back, where they were looked for.
-    fn end(&mut self, session: &mut Session) -> Result<()> {
-        if session.best.validation.is_some() {
-            session.resident.copy(Kept::Best, Kept::Values)?;
+    /// Submits steps as long as there is room: whole turns, so that each of their steps is reported as often as it is
+    /// taken, but where a frame has no time for them.
+    async fn fill(&mut self, course: &mut Course, how: Wait) -> Result<()> {
+        let shared = course.resident.gpu.is_shared();
+        // The queue of a device that is shared is left to the host between two submits.
+        while !shared || course.in_flight() == 0 {
+            // Where rows are held out, every epoch ends with a look at them.
+            let left = course.steps_left_in_epoch()?.unwrap_or(u64::MAX);
+            let wanted = course.whole_turns(self.budget)?.min(self.total - course.step).min(left);
+            if self.cancelled || wanted == 0 {
+                break;
+            }
+            let wanted = if shared { course.fitting_a_frame(how).await?.min(wanted) } else { wanted };
+            let before = course.step;
+            let taken = course.submit(wanted, false);
+            // From here on the look is due, whatever becomes of this future.
+            course.look |= course.step - before == left;
+            if taken? == 0 {
+                break;
+            }
         }
-        session.over = true;
-        self.stop = Some(if session.waited_long() { Stop::Early } else { Stop::Done });
         Ok(())
+    }
+
+    /// Nothing is left to do: the best parameters come back, where they were looked for.
+    fn end(&mut self, course: &mut Course) -> Result<()> {
+        if course.best.validation.is_some() {
+            course.resident.copy(Kept::Best, Kept::Values)?;
+        }
+        course.over = true;
+        self.stop = Some(if course.waited_long() { Stop::Early } else { Stop::Done });
+        Ok(())
+    }
+
+    /// Goes through the whole run.
+    pub async fn run(
+        mut self,
+        trained: &mut dyn Trained,
+        mut report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+        how: Wait,
+    ) -> Result<Fit> {
+        let (mut history, mut last) = (Vec::<Progress>::new(), None);
+        while let Some(progress) = self.next(trained, how).await? {
+            self.cancelled |= report(&progress).is_break();
+            let new_epoch = history.last().is_none_or(|kept| kept.epoch != progress.epoch);
+            last = None;
+            if new_epoch || progress.validation.is_some() {
+                history.push(progress);
+            } else {
+                last = Some(progress);
+            }
+        }
+        history.extend(last);
+        let course = trained.course();
+        Ok(Fit {
+            history,
+            steps: course.step - self.from,
+            stop: self.stop.unwrap_or(Stop::Done),
+            best_validation: course.best.validation,
+            first_step: self.first_step,
+            elapsed: self.begun.elapsed(),
+        })
     }
 }
 
 /// The reports of a run, one by one: see [`Session::fit_iter`].
-#[derive(Debug)]
 pub struct Reports<'a> {
-    session: &'a mut Session,
+    trained: &'a mut dyn Trained,
     run: Fitting,
+}
+
+impl std::fmt::Debug for Reports<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reports").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Reports<'a> {
+    /// Of what was made ready, since `begun`.
+    pub(super) fn new(trained: &'a mut dyn Trained, begun: Instant) -> Result<Reports<'a>> {
+        let run = Fitting::new(trained.course(), begun)?;
+        Ok(Reports { trained, run })
+    }
 }
 
 impl Iterator for Reports<'_> {
     type Item = Result<Progress>;
 
     fn next(&mut self) -> Option<Result<Progress>> {
-        let next = pollster::block_on(self.run.next(self.session, Wait::Block));
+        let next = pollster::block_on(self.run.next(self.trained, Wait::Block));
         if next.is_err() {
             self.run.stop = Some(Stop::Cancelled);
         }
@@ -135,15 +200,16 @@ impl Drop for Reports<'_> {
     fn drop(&mut self) {
         // As with a callback that breaks off, what is under way comes to its end. What goes wrong in it is told by
         // whatever loads data next.
-        if pollster::block_on(self.session.settle(Wait::Block)).is_err() {
-            self.session.unread = true;
+        let course = self.trained.course();
+        if pollster::block_on(course.settle(Wait::Block)).is_err() {
+            course.unread = true;
         }
     }
 }
 
 impl Session {
     /// Trains on `data` for all epochs, or what is left of them where the run was broken off or resumed from a
-    /// checkpoint. Behind a run that has come to its end, also an early one, it begins another of as many epochs: from
+    /// checkpoint. After a run that has come to its end, also an early one, it begins another of as many epochs: from
     /// the parameters and moments as they are, with the schedule, ramps and early stopping from their beginning. A run
     /// that was broken off over another number of rows does not go on either: another begins, and a warning in the log
     /// says so.
@@ -165,7 +231,7 @@ impl Session {
         data: impl Into<Arc<dyn Source>>,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<Fit> {
-        pollster::block_on(self.run(data.into(), report, Wait::Block))
+        pollster::block_on(self.fit_how(data.into(), report, Wait::Block))
     }
 
     /// As [`Session::fit_with`], giving the thread back while the GPU works.
@@ -177,7 +243,7 @@ impl Session {
         data: impl Into<Arc<dyn Source>>,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<Fit> {
-        self.run(data.into(), report, Wait::Await).await
+        self.fit_how(data.into(), report, Wait::Await).await
     }
 
     /// As [`Session::fit`], report by report. Leaving the loop breaks off the run; what is under way then still comes
@@ -200,36 +266,19 @@ impl Session {
     /// # Errors
     /// As [`Session::load`]; what goes wrong later is the iterator's last item.
     pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
-        let run = pollster::block_on(Fitting::begin(self, data.into(), Wait::Block))?;
-        Ok(Reports { session: self, run })
+        let begun = Instant::now();
+        pollster::block_on(self.ready(data.into(), Wait::Block))?;
+        Reports::new(self, begun)
     }
 
-    async fn run(
+    async fn fit_how(
         &mut self,
         data: Arc<dyn Source>,
-        mut report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+        report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
         how: Wait,
     ) -> Result<Fit> {
-        let mut run = Fitting::begin(self, data, how).await?;
-        let (mut history, mut last) = (Vec::<Progress>::new(), None);
-        while let Some(progress) = run.next(self, how).await? {
-            run.cancelled |= report(&progress).is_break();
-            let new_epoch = history.last().is_none_or(|kept| kept.epoch != progress.epoch);
-            last = None;
-            if new_epoch || progress.validation.is_some() {
-                history.push(progress);
-            } else {
-                last = Some(progress);
-            }
-        }
-        history.extend(last);
-        Ok(Fit {
-            history,
-            steps: self.step - run.from,
-            stop: run.stop.unwrap_or(Stop::Done),
-            best_validation: self.best.validation,
-            first_step: run.first_step,
-            elapsed: run.begun.elapsed(),
-        })
+        let begun = Instant::now();
+        self.ready(data, how).await?;
+        Fitting::new(&mut self.course, begun)?.run(self, report, how).await
     }
 }

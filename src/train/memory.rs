@@ -18,7 +18,7 @@ impl Session {
     /// # Ok::<(), strait::Error>(())
     /// ```
     pub fn memory(&self) -> Memory {
-        let own = self.resident.held().chain(self.engine.iter().flat_map(|engine| engine.held()));
+        let own = self.course.resident.held().chain(self.course.engine.iter().flat_map(|engine| engine.held()));
         let own = own.map(|(role, buffer): (Option<Role>, &Buffer)| (role, buffer.clone()));
         Memory::of(own.chain(self.model.held()))
     }

@@ -40,7 +40,7 @@ impl Session {
     /// both more than 65,536; [`Error::Limit`] where the device writes no
     /// timestamps; [`Error::Diverged`] where one of the steps went bad.
     pub fn profile(&mut self, steps: u64) -> Result<Profile> {
-        let left = self.total_steps()?.saturating_sub(self.step);
+        let left = self.course.total_steps()?.saturating_sub(self.course.step);
         let steps = steps.min(left);
         if steps == 0 {
             return Err(Error::data("steps to profile", 0, "1 or more that are left of the run"));
@@ -48,17 +48,17 @@ impl Session {
         if steps > STEPS {
             return Err(Error::data("steps to profile", steps, format!("1 to {STEPS}")));
         }
-        pollster::block_on(self.settle(Wait::Block))?;
-        self.hasten(true)?;
+        pollster::block_on(self.course.settle(Wait::Block))?;
+        self.course.hasten(true)?;
         let mut taken: Vec<Vec<Timed>> = Vec::new();
         while (taken.len() as u64) < steps {
-            let more = self.timed_steps((steps - taken.len() as u64).min(TOGETHER))?;
+            let more = self.course.timed_steps((steps - taken.len() as u64).min(TOGETHER))?;
             if more.is_empty() {
                 break;
             }
             taken.extend(more);
         }
-        pollster::block_on(self.settle(Wait::Block))?;
+        pollster::block_on(self.course.settle(Wait::Block))?;
         let median = |at: usize| {
             let mut seconds: Vec<f64> = taken.iter().map(|step| step[at].seconds).collect();
             seconds.sort_by(f64::total_cmp);

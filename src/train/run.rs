@@ -378,6 +378,24 @@ impl Run {
         Ok(self.tensors.clone().with_scalars(scalars))
     }
 
+    /// Fails where two of its tensors have one name in a checkpoint.
+    fn check_names(&self) -> Result<()> {
+        let graph = &self.tensors;
+        let sets = graph.sets().map(|set| graph.set_name(set));
+        let frozen = graph.constants.iter().map(|tensor| tensor.name.as_str());
+        let lists = [("sets".to_string(), sets.collect()), ("constants".into(), frozen.collect())].into_iter();
+        let members = |set: Set| graph.tensors(set).iter().map(|tensor| tensor.name.as_str()).collect();
+        let lists = lists.chain(graph.sets().map(|set| (format!("sets[{:?}]", graph.set_name(set)), members(set))));
+        for (place, names) in lists {
+            let names: Vec<&str> = names;
+            let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+            if let Some((_, name)) = twice {
+                return Err(Error::spec(place, format!("{name:?} twice"), "names that differ"));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that it can be run.
     ///
     /// # Errors
@@ -387,6 +405,7 @@ impl Run {
         if self.phases.is_empty() {
             return Err(Error::spec("phases", "none", "at least one"));
         }
+        self.check_names()?;
         for (at, phase) in self.phases.iter().enumerate() {
             phase.check(self)?;
             if self.phases[..at].iter().any(|other| other.name == phase.name) {

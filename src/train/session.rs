@@ -4,16 +4,17 @@ use std::mem::discriminant;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::engine::Engine;
+use super::course::Course;
 use super::evaluate::Evaluation;
 use super::feed::{Feed, Part};
+use super::fit::Trained;
 use super::numbers::{Reads, beside};
 use super::progress::Best;
 use super::resident::Resident;
 use super::run::Step;
 use super::table::Table;
 
-use super::{Cancel, EarlyStopping, Snapshot, Training};
+use super::{EarlyStopping, Snapshot, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
@@ -42,31 +43,10 @@ pub struct Session {
     pub(super) model: Model,
     /// The model's network, with the scalars of its training.
     pub(super) network: Network,
-    /// The network's tensors on the GPU, and what training keeps of them.
-    pub(super) resident: Resident,
     pub(super) training: Training,
-    /// Steps submitted.
-    pub(super) step: u64,
-    /// The step at which the current run started: 0, unless it follows another.
-    pub(super) start: u64,
-    /// Whether the current run has come to its end, so that loading data begins another.
-    pub(super) over: bool,
-    /// The rows that the current run trains on, where it is known: it is a run over so many.
-    pub(super) rows: Option<u64>,
-    /// Whether an epoch has ended without the look at the validation rows that belongs to it.
-    pub(super) look: bool,
-    /// What early stopping has seen so far.
-    pub(super) best: Best,
-    /// Whether steps were submitted of which nobody has read how they ended.
-    pub(super) unread: bool,
-    pub(super) cancel: Cancel,
+    pub(super) course: Course,
     /// Rows to look at after each epoch, where they are the caller's.
     pub(super) validation: Option<Rows>,
-    /// Steps between two snapshots of a run, and the last one.
-    pub(super) snapshots: Option<u64>,
-    pub(super) snapshot: Option<Snapshot>,
-    /// What takes its steps, once data is loaded.
-    pub(super) engine: Option<Engine>,
 }
 
 /// Rows from anywhere.
@@ -86,9 +66,19 @@ impl Drop for Session {
     }
 }
 
+impl Trained for Session {
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        Session::snapshot(self)
+    }
+}
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("model", &self.model).field("step", &self.step).finish()
+        f.debug_struct("Session").field("model", &self.model).field("step", &self.course.step).finish()
     }
 }
 
@@ -126,20 +116,9 @@ impl Session {
         Ok(Session {
             model: model.clone(),
             network: model.network().clone().with_scalars(scalars),
-            resident,
             training,
-            step: 0,
-            start: 0,
-            over: false,
-            rows: None,
-            look: false,
-            best: Best::default(),
-            unread: false,
-            cancel: Cancel::default(),
+            course: Course::new("Session", resident),
             validation: None,
-            snapshots: None,
-            snapshot: None,
-            engine: None,
         })
     }
 
@@ -182,26 +161,27 @@ impl Session {
             return Err(Error::spec("optimizer", found, allowed));
         }
         let scalars = beside(self.model.network().scalars(), [Reads::new(0, training.ramps)])?;
-        pollster::block_on(self.settle(Wait::Block))?;
+        let course = &mut self.course;
+        pollster::block_on(course.settle(Wait::Block))?;
         if scalars != *self.network.scalars() {
-            self.resident.set_scalars(scalars.clone())?;
+            course.resident.set_scalars(scalars.clone())?;
             self.network = self.network.clone().with_scalars(scalars);
         }
         // A checkpoint has them from now on.
         let (first, second) = training.optimizer.moments();
         for (kept, _) in [(Kept::First, first), (Kept::Second, second)].into_iter().filter(|(_, has)| *has) {
-            self.resident.tensors.sets().try_for_each(|set| self.resident.keep(set, kept))?;
+            course.resident.tensors.sets().try_for_each(|set| course.resident.keep(set, kept))?;
         }
         let held = |training: &Training| training.early_stopping.map(|early| early.validation);
         let order = |t: &Training| (t.batch, t.shuffle, t.drop_last, t.seed, held(t));
-        self.over |= self.step > self.start && order(&before) != order(&training);
-        (self.engine, self.training) = (None, training);
+        course.over |= course.step > course.start && order(&before) != order(&training);
+        (course.engine, self.training) = (None, training);
         Ok(())
     }
 
     /// Steps submitted so far.
     pub fn steps(&self) -> u64 {
-        self.step
+        self.course.step
     }
 
     /// Replaces the trainable tensors, row-major, in the order of [`crate::Model::tensors`]. What early stopping has
@@ -210,12 +190,7 @@ impl Session {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        if let Some(engine) = &mut self.engine {
-            engine.abandon(&self.resident.gpu)?;
-        }
-        self.resident.write_all(Kept::Values, "parameters", values)?;
-        (self.best, self.look) = (Best::default(), false);
-        Ok(())
+        self.course.set_parameters(values)
     }
 
     /// Makes data ready to be trained on: learns the scaling where it is not known yet, holds out validation rows,
@@ -229,7 +204,7 @@ impl Session {
     /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
     /// there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
-        self.cancel.clear();
+        self.course.cancel.clear();
         pollster::block_on(self.ready(data.into(), Wait::Block))
     }
 
@@ -238,49 +213,58 @@ impl Session {
         let source: Rows = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
-        let constants = if self.is_known() { self.resident.constants()? } else { self.learn_constants(&*train)? };
+        let constants =
+            if self.is_known() { self.course.resident.constants()? } else { self.learn_constants(&*train)? };
         self.check_labels(&*source)?;
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         self.check_range(&*train, &constants)?;
-        self.settle(how).await?;
-        self.engine = None;
+        self.course.settle(how).await?;
+        self.course.engine = None;
         for penalty in &self.spec().penalties {
             if let Some(method) = penalty.method(self.spec()) {
                 log::info!("the {} penalty is computed by {method:?}", penalty.name());
             }
         }
-        let (rows, begun) = (train.rows() as u64, self.step > self.start && !self.over);
-        let other = self.rows.filter(|&of| begun && of != rows);
-        let anew = self.over || other.is_some();
-        let start = if anew { self.step } else { self.start };
+        let course = &self.course;
+        let (rows, begun) = (train.rows() as u64, course.step > course.start && !course.over);
+        let other = course.rows.filter(|&of| begun && of != rows);
+        let anew = course.over || other.is_some();
+        let start = if anew { course.step } else { course.start };
         let mut feed = Feed::new(self.gpu(), train, &self.training, start)?;
-        feed.seek(self.step);
+        feed.seek(course.step);
         if let Some(of) = other {
-            let done = self.step - self.start;
+            let done = course.step - course.start;
             log::warn!("{done} steps into a run over {of} rows, {rows} rows were loaded: another run begins");
-        }
-        if anew {
-            (self.start, self.best, self.over, self.look) = (start, Best::default(), false, false);
-        }
-        self.rows = Some(rows);
-        if self.training.early_stopping.is_some() {
-            self.resident.tensors.sets().try_for_each(|set| self.resident.keep(set, Kept::Best))?;
         }
         let steps = [self.training_step()?];
         let epochs = feed.steps_per_epoch().saturating_mul(self.training.epochs);
         let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
-        let (table, scalars) = (self.resident.buffer(Role::Table)?, self.network.scalars());
+        let (table, scalars) = (course.resident.buffer(Role::Table)?, self.network.scalars());
         let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
         let target = self.step_target(&feed);
-        let mut engine = Engine::new(&mut self.resident, feed, &steps, table, &target, self.step)?;
-        engine.validation = validation.map(|rows| Evaluation::new(self, rows)).transpose()?;
-        self.engine = Some(engine);
+        let course = &mut self.course;
+        if anew {
+            (course.start, course.best, course.over, course.look) = (start, Best::default(), false, false);
+        }
+        (course.rows, course.early) = (Some(rows), self.training.early_stopping);
+        if course.early.is_some() {
+            course.resident.tensors.sets().try_for_each(|set| course.resident.keep(set, Kept::Best))?;
+        }
+        course.begin(feed, &steps, table, &target)?;
+        let validation = validation.map(|rows| Evaluation::new(self, rows)).transpose();
+        match (validation, &mut self.course.engine) {
+            (Ok(validation), Some(engine)) => engine.validation = validation,
+            (validation, engine) => {
+                *engine = None;
+                return validation.map(drop);
+            }
+        }
         if !self.is_known() {
             self.model.set_constants(&constants)?;
         }
-        if self.look {
+        if self.course.look {
             // Of the epoch that had just ended when the run was broken off.
-            self.validate(how).await?;
+            self.course.validate(how).await?;
         }
         Ok(())
     }
@@ -323,7 +307,7 @@ impl Session {
     pub fn set_validation(&mut self, rows: Option<Arc<dyn Source>>) {
         self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Rows);
         // What early stopping has seen was of other rows.
-        (self.best, self.look) = (Best::default(), false);
+        (self.course.best, self.course.look) = (Best::default(), false);
     }
 
     /// Training rows, and validation rows where some are held out, or where there are some of the caller's.

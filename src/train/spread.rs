@@ -5,20 +5,21 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{Engine, STEPS};
 use super::resident::Resident;
 use crate::error::Result;
 use crate::gpu::{Buffer, Clock, Gpu, Readback, Wait, Work};
 
-/// How long the parts of a step take, and how far one has come.
+/// How long the parts of steps take, and how far one has come.
 pub(super) struct Spread {
-    /// Seconds of each dispatch of the passes, then of all that follows them, as far as they were measured.
-    seconds: Vec<Option<f64>>,
+    /// Of each of the phase's steps the seconds of every dispatch of its passes, then of all that follows them, as far as
+    /// they were measured.
+    seconds: Vec<Vec<Option<f64>>>,
     /// The step that was begun, and how many of its dispatches were submitted.
     begun: Option<(u64, usize)>,
-    /// Reads how long these took.
+    /// Reads how long some parts took, and of which of the phase's steps they are.
     probe: Readback,
-    timed: Range<usize>,
+    timed: (usize, Range<usize>),
 }
 
 /// The part of a difference by which an estimate falls.
@@ -33,9 +34,11 @@ pub(super) enum Fitting {
 }
 
 impl Spread {
-    fn new(gpu: &Gpu, clock: &Clock, dispatches: usize) -> Result<Spread> {
+    /// Of steps whose passes have so many dispatches.
+    fn new(gpu: &Gpu, clock: &Clock, dispatches: impl Iterator<Item = usize>) -> Result<Spread> {
         let probe = Readback::new(gpu, clock.ticks.bytes())?;
-        Ok(Spread { seconds: vec![None; dispatches + 1], begun: None, probe, timed: 0..0 })
+        let seconds = dispatches.map(|dispatches| vec![None; dispatches + 1]).collect();
+        Ok(Spread { seconds, begun: None, probe, timed: (0, 0..0) })
     }
 
     /// The buffer that it holds.
@@ -53,16 +56,16 @@ impl Spread {
         self.begun = None;
     }
 
-    /// Seconds of a whole step, where all parts of one were measured.
-    pub fn whole(&self) -> Option<f64> {
-        self.seconds.iter().copied().sum()
+    /// Seconds of the whole of one of the phase's steps, where all its parts were measured.
+    pub fn whole(&self, which: usize) -> Option<f64> {
+        self.seconds.get(which)?.iter().copied().sum()
     }
 
     /// Notes how long some parts took together. Where each of them was measured before, all estimates change by the
     /// same factor: at once where they took longer, little by little where they took less. Else each is taken for as
     /// long as the others.
-    pub fn learn(&mut self, parts: Range<usize>, seconds: f64) {
-        let Some(parts) = self.seconds.get_mut(parts) else { return };
+    pub fn learn(&mut self, which: usize, parts: Range<usize>, seconds: f64) {
+        let Some(parts) = self.seconds.get_mut(which).and_then(|all| all.get_mut(parts)) else { return };
         let known: Option<f64> = parts.iter().copied().sum();
         let even = seconds / parts.len().max(1) as f64;
         for part in parts {
@@ -80,13 +83,14 @@ impl Spread {
     fn timed(&mut self, clock: &Clock, ticks: &[u8]) {
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(ticks);
         if let Some(seconds) = ticks.first_chunk().and_then(|ticks| clock.seconds(*ticks)) {
-            self.learn(self.timed.clone(), seconds);
+            let (which, parts) = self.timed.clone();
+            self.learn(which, parts, seconds);
         }
     }
 
-    /// The parts of a step after so many dispatches.
-    pub fn parts_after(&self, dispatches: usize) -> Range<usize> {
-        dispatches..self.seconds.len()
+    /// The parts of one of the phase's steps after so many dispatches.
+    pub fn parts_after(&self, which: usize, dispatches: usize) -> Range<usize> {
+        dispatches..self.seconds.get(which).map_or(dispatches, Vec::len)
     }
 
     fn is_working(&self) -> bool {
@@ -103,18 +107,22 @@ impl Engine {
         let Some(clock) = &self.clock else { return Ok(Some(Fitting::Steps(self.steps_in(budget)))) };
         let spread = match &mut self.spread {
             Some(spread) => spread,
-            none => none.insert(Spread::new(&resident.gpu, clock, self.steps[0].passes.dispatches())?),
+            none => {
+                let dispatches = self.steps.iter().map(|step| step.passes.dispatches());
+                none.insert(Spread::new(&resident.gpu, clock, dispatches)?)
+            }
         };
         if let Some(ticks) = spread.probe.take()? {
             spread.timed(clock, &ticks);
         }
-        let from = spread.submitted(now);
-        if from == 0 && self.each.or(spread.whole()).is_some_and(|each| each <= budget.as_secs_f64()) {
-            self.each = self.each.or(spread.whole());
-            return Ok(Some(Fitting::Steps(self.steps_in(budget))));
+        let (from, which) = (spread.submitted(now), self.which(now));
+        let steps = self.steps_within(now, budget);
+        if from == 0 && steps > 0 {
+            return Ok(Some(Fitting::Steps(steps)));
         }
+        let parts = self.spread.iter().flat_map(|spread| &spread.seconds[which][from..]);
         let (mut end, mut sum) = (from, 0.0);
-        for part in &spread.seconds[from..] {
+        for part in parts {
             // What is not known yet comes alone.
             sum += part.unwrap_or(f64::INFINITY);
             if end > from && sum > budget.as_secs_f64() {
@@ -122,7 +130,24 @@ impl Engine {
             }
             end += 1;
         }
-        Ok(Some(if end == spread.seconds.len() { Fitting::Steps(1) } else { Fitting::Part(end) }))
+        let whole = self.steps[which].passes.dispatches() + 1;
+        Ok(Some(if end == whole { Fitting::Steps(1) } else { Fitting::Part(end) }))
+    }
+
+    /// How many of the steps after `now` others keep the device busy for so long; none where that is not known, or
+    /// where the first takes longer.
+    fn steps_within(&self, now: u64, budget: Duration) -> u64 {
+        let takes = |step: u64| {
+            let whole = || self.spread.as_ref().and_then(|spread| spread.whole(self.which(step)));
+            // Of steps that are all alike the last measure is the best one.
+            if self.steps.len() == 1 { self.each.or_else(whole) } else { whole() }
+        };
+        let mut left = budget.as_secs_f64();
+        let fit = |step: &u64| {
+            left -= takes(*step).map_or(f64::INFINITY, |seconds| seconds.max(1e-9));
+            left >= 0.0
+        };
+        (now..now.saturating_add(STEPS)).take_while(fit).count() as u64
     }
 
     /// Submits the step after `now` others up to a dispatch of its passes.
@@ -131,15 +156,16 @@ impl Engine {
         self.feed.place(gpu, state, now)?;
         self.table.write(gpu, now, 1)?;
         self.drop_gradients(gpu)?;
+        let which = self.which(now);
         let (Some(clock), Some(spread)) = (&self.clock, &mut self.spread) else { return Ok(()) };
         let from = spread.submitted(now);
-        let work = [Work::Part(&self.steps[0].passes, from, end)];
+        let work = [Work::Part(&self.steps[which].passes, from, end)];
         if let Err(error) = spread.probe.start_after(work, Some(clock), &[(&clock.ticks, 0..clock.ticks.bytes())]) {
             // They may have run all the same, and what they read is overwritten by later ones: the step begins anew.
             self.abandon(gpu)?;
             return Err(error);
         }
-        (spread.begun, spread.timed) = (Some((now, end)), from..end);
+        (spread.begun, spread.timed) = (Some((now, end)), (which, from..end));
         Ok(())
     }
 

@@ -1,16 +1,19 @@
 //! The trainer of graphs of the caller's own: takes the steps of a run, phase after phase.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cached::Cached;
-use super::divergence::Bad;
-use super::engine::{Engine, Steps};
+use super::course::Course;
 use super::feed::Feed;
+use super::fit::{Fitting, Reports, Trained};
 use super::resident::Resident;
-use super::run::{Phase, Run, turn};
+use super::run::{Phase, Run};
 use super::table::Table;
-use super::{Fit, Progress, Stop, Taken, Training};
+use super::{Cancel, Fit, Progress, Snapshot, Taken, Training};
+#[cfg(doc)]
+use super::{Session, Stop};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
@@ -82,22 +85,26 @@ use crate::plan::{Role, Target};
 /// # Ok::<(), strait::Error>(())
 /// ```
 pub struct Trainer {
-    run: Run,
-    resident: Resident,
-    /// The current phase, and the steps of it that were submitted.
-    phase: usize,
-    step: u64,
-    /// The rows that the phase began with.
-    rows: Option<usize>,
-    /// Whether steps were submitted of which no report will tell how they ended.
-    unread: bool,
-    engine: Option<Engine>,
+    pub(super) run: Run,
+    /// The current phase, and how far it has come.
+    pub(super) phase: usize,
+    pub(super) course: Course,
 }
 
 impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phase = self.phase().map(|phase| phase.name.as_str());
-        f.debug_struct("Trainer").field("gpu", self.gpu()).field("phase", &phase).field("step", &self.step).finish()
+        let (phase, step) = (self.phase().map(|phase| phase.name.as_str()), self.course.step);
+        f.debug_struct("Trainer").field("gpu", self.gpu()).field("phase", &phase).field("step", &step).finish()
+    }
+}
+
+impl Trained for Trainer {
+    fn course(&mut self) -> &mut Course {
+        &mut self.course
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        Trainer::snapshot(self)
     }
 }
 
@@ -111,12 +118,12 @@ impl Trainer {
         let tensors = run.tensors()?;
         let scalars = tensors.scalars().clone();
         let resident = Resident::new(inference::Resident::new(gpu, tensors)?, scalars)?;
-        Ok(Trainer { run, resident, phase: 0, step: 0, rows: None, unread: false, engine: None })
+        Ok(Trainer { run, phase: 0, course: Course::new("Trainer", resident) })
     }
 
     /// The device.
     pub fn gpu(&self) -> &Gpu {
-        &self.resident.gpu
+        &self.course.resident.gpu
     }
 
     /// The run.
@@ -126,17 +133,17 @@ impl Trainer {
 
     /// The current phase, or the one that the next call of [`Trainer::load`] begins; none where all are over.
     pub fn phase(&self) -> Option<&Phase> {
-        self.run.phases.get(self.phase + usize::from(self.over()))
+        self.run.phases.get(self.phase + usize::from(self.is_over()))
     }
 
     /// Steps of the current phase that were submitted: those of all its graphs.
     pub fn steps(&self) -> u64 {
-        if self.over() { 0 } else { self.step }
+        if self.is_over() { 0 } else { self.course.step }
     }
 
     /// The trainable tensors, one set after the other.
     pub fn tensors(&self) -> &[Tensor] {
-        self.resident.params()
+        self.course.resident.params()
     }
 
     /// Reads the trainable tensors back, row-major, in the order of [`Trainer::tensors`].
@@ -144,7 +151,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Device`] or [`Error::DeviceLost`].
     pub fn parameters(&self) -> Result<Vec<Vec<f32>>> {
-        self.resident.read_all(Kept::Values)
+        self.course.resident.read_all(Kept::Values)
     }
 
     /// Replaces the trainable tensors, row-major, in the order of [`Trainer::tensors`].
@@ -152,7 +159,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        self.resident.write_all(Kept::Values, "parameters", values)
+        self.course.set_parameters(values)
     }
 
     /// Replaces the frozen tensors, row-major, in the order that the run names them.
@@ -160,12 +167,13 @@ impl Trainer {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_constants(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        let tensors = &self.resident.tensors.constants;
+        let resident = &self.course.resident;
+        let tensors = &resident.tensors.constants;
         if values.len() != tensors.len() {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
         inference::finite(tensors, values)?;
-        self.resident.set_constants(values)
+        resident.set_constants(values)
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
@@ -177,15 +185,17 @@ impl Trainer {
     /// cannot hold them; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again
     /// goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
-        let source: Arc<dyn Source> = Arc::new(Fixed::new(data.into()));
-        while self.reported()?.is_some() {}
-        if self.unread {
-            self.unread = false;
-            if let Some(bad) = pollster::block_on(self.resident.bad(self.step, Wait::Block))? {
-                return Err(self.diverged(&bad));
-            }
-        }
-        let Some(phase) = self.phase() else {
+        self.course.cancel.clear();
+        pollster::block_on(self.ready(data.into(), Wait::Block))
+    }
+
+    /// [`Trainer::load`], blocking or not.
+    async fn ready(&mut self, source: Arc<dyn Source>, how: Wait) -> Result<()> {
+        let source: Arc<dyn Source> = Arc::new(Fixed::new(source));
+        self.course.settle(how).await?;
+        let over = self.is_over();
+        let number = self.phase + usize::from(over);
+        let Some(phase) = self.run.phases.get(number) else {
             let found = format!("{:?} is over", self.run.phases.last().map_or("", |phase| &phase.name));
             return Err(Error::spec("phases", found, "another phase after it"));
         };
@@ -194,42 +204,40 @@ impl Trainer {
             let allowed = format!("{columns}, what the graphs of the phase {:?} gather", phase.name);
             return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
         }
-        if source.rows() == 0 {
+        let rows = source.rows();
+        if rows == 0 {
             return Err(Error::data(format!("{}: rows", source.name()), 0, "1 or more"));
         }
-        let rows = source.rows();
-        if let Some(begun) = self.rows.filter(|&begun| self.steps() > 0 && begun != rows) {
+        let step = if over { 0 } else { self.course.step };
+        if let Some(begun) = self.course.rows.filter(|&begun| step > 0 && begun != rows as u64) {
             let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
         }
-        let &Phase { batch, epochs, drop_last, .. } = phase;
         let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
         let source = match &phase.cached {
-            Some(graph) => Arc::new(Cached::new(&self.resident, graph, columns, source)?),
+            Some(graph) => Arc::new(Cached::new(&self.course.resident, graph, columns, source)?),
             None => source,
         };
-        let number = self.phase + usize::from(self.over());
+        let &Phase { batch, epochs, drop_last, .. } = phase;
         let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
         let mut feed = Feed::new(self.gpu(), source, &order, 0)?;
-        if self.over() {
-            (self.phase, self.step) = (number, 0);
+        let (course, steps) = (&mut self.course, &phase.steps);
+        (course.engine, course.rows, course.step, course.over) = (None, Some(rows as u64), step, false);
+        self.phase = number;
+        if step == 0 {
+            let moments = |role: &Role| match role {
+                Role::Arena(arena) => matches!(arena.kept, Kept::First | Kept::Second),
+                _ => false,
+            };
+            course.resident.shared.retain(|role, _| !moments(role));
         }
-        (self.engine, self.rows) = (None, Some(rows));
-        if self.step == 0 {
-            self.resident.shared.retain(
-                |role, _| !matches!(role, Role::Arena(arena) if matches!(arena.kept, Kept::First | Kept::Second)),
-            );
-        }
-        let (gpu, scalars) = (&self.resident.gpu, self.resident.tensors.scalars());
-        let steps = &self.run.phases[self.phase].steps;
         let total = feed.steps_per_epoch().saturating_mul(epochs);
-        let table = self.resident.buffer(Role::Table)?;
+        let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
         let table = Table::new(table, scalars, steps, self.run.ramps().to_vec(), [0, total])?;
-        feed.seek(self.step / table.turn.len() as u64);
-        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(gpu, feed.batch()) };
-        self.engine = Some(Engine::new(&mut self.resident, feed, steps, table, &target, self.step)?);
-        Ok(())
+        feed.seek(step / table.turn.len() as u64);
+        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&course.resident.gpu, feed.batch()) };
+        course.begin(feed, steps, table, &target)
     }
 
     /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It
@@ -239,24 +247,15 @@ impl Trainer {
     /// # Errors
     /// [`Error::Data`] before [`Trainer::load`]; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn step(&mut self, steps: u64) -> Result<Taken> {
-        let now = self.step;
-        let engine = self.engine()?;
-        let left = engine.table.total_steps().saturating_sub(now);
-        let count = steps.min(left);
-        let Some(engine) = &mut self.engine else {
-            return Err(Error::Internal("no engine where there was one".into()));
-        };
-        let (taken, asked) = engine.submit(&self.resident, Steps { now, count, apart: false })?;
-        self.step += taken;
-        if asked.is_err() && taken > 0 {
-            // No report will tell how these steps ended. Loading data finds out.
-            (self.engine, self.unread) = (None, true);
-        }
-        if taken == 0 {
-            // Nothing was submitted that would have found it out.
-            self.resident.gpu.alive()?;
-        }
-        asked.map(|()| Taken::of(taken, steps, left))
+        self.course.step(steps)
+    }
+
+    /// Submits as many steps of the current phase as keep the device busy for about `budget`, as [`Session::step_for`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; [`Error::Spec`] where the budget is zero.
+    pub fn step_for(&mut self, budget: Duration) -> Result<Taken> {
+        self.course.step_for(budget)
     }
 
     /// The report of the oldest submit, if it has arrived; never waits. Terms are called by their step and their own
@@ -268,114 +267,73 @@ impl Trainer {
     /// and the run goes on there once data is loaded. Or where an update is not: what was not finite of it was not
     /// written, the rest was, and the run goes on after that step.
     pub fn progress(&mut self) -> Result<Option<Progress>> {
-        let Some(engine) = &mut self.engine else { return self.resident.gpu.alive().map(|()| None) };
-        let Some(at) = engine.in_flight.front().map(|submit| submit.readback) else {
-            return self.resident.gpu.alive().map(|()| None);
-        };
-        let taken = engine.readbacks[at].take();
-        match self.readable(taken)? {
-            Some(bytes) => self.received(&bytes).map(Some),
-            None => Ok(None),
-        }
+        self.course.progress()
     }
 
-    /// Takes what is left of the current phase, or all of the next one where that is over.
+    /// A handle that cancels the phase from any thread, as [`Session::cancel_handle`].
+    pub fn cancel_handle(&self) -> Cancel {
+        self.course.cancel.clone()
+    }
+
+    /// Takes what is left of the current phase, or all of the next one where that is over. Reports are of whole turns.
     ///
     /// # Errors
     /// As [`Trainer::load`] and [`Trainer::progress`].
     pub fn fit(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Fit> {
-        let begun = Instant::now();
-        self.load(data)?;
-        let (from, mut first_step, mut history) = (self.step, Duration::ZERO, Vec::<Progress>::new());
-        // Whole turns, so that every step of one is reported as often as it is taken.
-        let turn = self.engine()?.table.turn.len() as u64;
-        let (mut budget, mut last, mut done) = (turn - self.step % turn, None, self.step);
-        while !self.over() {
-            let engine = self.engine.as_mut().ok_or_else(|| Error::Internal("no engine after load".into()))?;
-            engine.hasten(&self.resident, false)?;
-            while self.step(budget)?.steps() > 0 {
-                budget = budget.max(turn);
-                if self.gpu().is_shared() {
-                    // The queue is left to the host between two submits.
-                    break;
-                }
-            }
-            let Some(progress) = self.reported()? else {
-                return Err(Error::Internal("no step was taken and none is under way".into()));
-            };
-            if first_step.is_zero() {
-                first_step = begun.elapsed();
-            } else {
-                let steps = progress.step - done;
-                let gpu = self.gpu().clone();
-                let engine = self.engine()?;
-                budget = (engine.next_budget(&gpu, steps) / turn).max(1) * turn;
-            }
-            done = progress.step;
-            last = None;
-            if history.last().is_none_or(|kept| kept.epoch != progress.epoch) {
-                history.push(progress);
-            } else {
-                last = Some(progress);
-            }
-        }
-        history.extend(last);
-        let steps = done - from;
-        Ok(Fit { history, steps, stop: Stop::Done, best_validation: None, first_step, elapsed: begun.elapsed() })
+        self.fit_with(data, |_| ControlFlow::Continue(()))
     }
 
-    fn engine(&mut self) -> Result<&mut Engine> {
-        match &mut self.engine {
-            Some(engine) => Ok(engine),
-            None => {
-                self.resident.gpu.check()?;
-                Err(Error::data("training data", "none", "data given to Trainer::load or Trainer::fit"))
-            }
-        }
+    /// As [`Trainer::fit`], with a callback at every report that may break off the phase: what is under way then still
+    /// comes to its end and is reported.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn fit_with(
+        &mut self,
+        data: impl Into<Arc<dyn Source>>,
+        report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+    ) -> Result<Fit> {
+        pollster::block_on(self.fit_how(data.into(), report, Wait::Block))
+    }
+
+    /// As [`Trainer::fit_with`], giving the thread back while the GPU works.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub async fn fit_async(
+        &mut self,
+        data: impl Into<Arc<dyn Source>>,
+        report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+    ) -> Result<Fit> {
+        self.fit_how(data.into(), report, Wait::Await).await
+    }
+
+    /// As [`Trainer::fit`], report by report. Leaving the loop breaks off the phase; what is under way then still comes
+    /// to its end.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`]; what goes wrong later is the iterator's last item.
+    pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
+        let begun = Instant::now();
+        pollster::block_on(self.ready(data.into(), Wait::Block))?;
+        Reports::new(self, begun)
+    }
+
+    async fn fit_how(
+        &mut self,
+        data: Arc<dyn Source>,
+        report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+        how: Wait,
+    ) -> Result<Fit> {
+        let begun = Instant::now();
+        self.ready(data, how).await?;
+        Fitting::new(&mut self.course, begun)?.run(self, report, how).await
     }
 
     /// Whether all steps of the phase were taken and reported.
-    fn over(&self) -> bool {
-        let ended = |engine: &Engine| engine.in_flight.is_empty() && self.step >= engine.table.total_steps();
-        self.engine.as_ref().is_some_and(ended)
-    }
-
-    /// Waits for the next report; none where no submit is in flight.
-    fn reported(&mut self) -> Result<Option<Progress>> {
-        let Some(engine) = &mut self.engine else { return Ok(None) };
-        let Some(at) = engine.in_flight.front().map(|submit| submit.readback) else { return Ok(None) };
-        let waited = engine.readbacks[at].wait();
-        let bytes = self.readable(waited)?;
-        self.received(&bytes).map(Some)
-    }
-
-    fn received(&mut self, bytes: &[u8]) -> Result<Progress> {
-        let engine = self.engine()?;
-        match engine.received(bytes)? {
-            Ok(progress) => Ok(progress),
-            Err(bad) => Err(self.diverged(&bad)),
-        }
-    }
-
-    /// A report, or why it cannot be read: then nobody knows how its steps ended until data is loaded.
-    fn readable<R>(&mut self, report: Result<R>) -> Result<R> {
-        if report.is_err() {
-            (self.engine, self.unread) = (None, true);
-        }
-        report
-    }
-
-    /// Goes back to what a bad step left, and says which it was and what of it went bad.
-    fn diverged(&mut self, bad: &Bad) -> Error {
-        // What is still in flight changes nothing any more.
-        (self.step, self.engine) = (bad.taken(), None);
-        let steps = self.run.phases.get(self.phase).map_or(&[][..], |phase| &phase.steps);
-        let turn = turn(steps);
-        let step = turn.get((bad.step % turn.len().max(1) as u64) as usize).and_then(|&which| steps.get(which));
-        let what = match bad.named() {
-            Ok(name) => name,
-            Err(term) => step.and_then(|step| step.graph.terms().get(term)).map_or("", String::as_str),
-        };
-        Error::Diverged { step: bad.step, term: format!("{}.{what}", step.map_or("", |step| &step.name)) }
+    pub(super) fn is_over(&self) -> bool {
+        let course = &self.course;
+        let ended = |total: u64| course.in_flight() == 0 && course.step >= total;
+        course.engine.as_ref().map_or(course.over, |engine| ended(engine.table.total_steps()))
     }
 }

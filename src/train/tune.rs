@@ -104,7 +104,7 @@ impl Session {
         self.gpu().alive()?;
         let begun = Instant::now();
         let left = || budget.saturating_sub(begun.elapsed());
-        pollster::block_on(self.settle(Wait::Block))?;
+        pollster::block_on(self.course.settle(Wait::Block))?;
         let mut trials = Vec::new();
         for (product, default) in self.untuned()? {
             if left().is_zero() {
@@ -122,7 +122,7 @@ impl Session {
 
     /// The products of a training step that the tuning does not name, the most expensive first, with their tiles.
     fn untuned(&self) -> Result<Vec<(Product, Tile)>> {
-        let target = match &self.engine {
+        let target = match &self.course.engine {
             Some(engine) => self.step_target(&engine.feed),
             None => self.target(self.training.batch),
         };

@@ -40,7 +40,7 @@ impl Session {
     /// be made anew. The tuning before then stays.
     pub fn use_tuning(&mut self, tuning: Tuning) -> Result<()> {
         tuning.check(&Target::of(self.gpu(), 1))?;
-        pollster::block_on(self.settle(Wait::Block))?;
+        pollster::block_on(self.course.settle(Wait::Block))?;
         let before = self.model.tuning();
         self.model.set_tuning(Arc::new(tuning));
         let planned = self.replan();
@@ -52,10 +52,10 @@ impl Session {
 
     /// Plans the step anew, where data is loaded.
     fn replan(&mut self) -> Result<()> {
-        let Some(engine) = &self.engine else { return Ok(()) };
+        let Some(engine) = &self.course.engine else { return Ok(()) };
         let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
         let recording = Recording::new(&graph, self.step_target(&engine.feed))?;
-        let (engine, resident) = self.engine()?;
+        let (engine, resident) = self.course.engine()?;
         engine.replan(resident, 0, recording)
     }
 

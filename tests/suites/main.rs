@@ -48,6 +48,7 @@ mod sums;
 mod systems;
 mod texts;
 mod theory;
+mod trainers;
 mod training;
 mod translate;
 mod tuning;

@@ -54,7 +54,7 @@ fn empty() -> Run {
     run
 }
 
-fn data() -> Data {
+pub(crate) fn data() -> Data {
     Data::from_rows(COLUMNS, values(81, ROWS * COLUMNS, (-1.0, 1.0))).unwrap()
 }
 
@@ -134,7 +134,7 @@ fn update(sets: &[Set], optimizer: Optimizer, learning_rate: f64, clip_norm: Opt
 
 /// Two phases: the model alone, all its sets clipped by one norm; then a critic, twice, and the model, whose sets have
 /// optimizers of their own.
-fn run(shuffled: bool, drop_last: bool) -> Run {
+pub(crate) fn run(shuffled: bool, drop_last: bool) -> Run {
     let mut run = empty();
     let decaying = Schedule { warm_up: 4, decay: Decay::Cosine { steps: None } };
     let together = Update { schedule: decaying, ..update(&[ENCODER, DECODER], OPTIMIZERS[2], 0.1, Some(0.3)) };
@@ -289,7 +289,7 @@ fn assert_same(gpu: &Gpu, found: &[Vec<f32>], expected: &[Vec<f32>], what: &str)
     assert!(same, "{what}: {:e}", squared_error(&found.concat(), &expected.concat()));
 }
 
-fn begun(gpu: &Gpu, run: Run) -> Trainer {
+pub(crate) fn begun(gpu: &Gpu, run: Run) -> Trainer {
     let mut trainer = Trainer::new(gpu, run).unwrap();
     trainer.set_parameters(&initial()).unwrap();
     trainer
@@ -601,7 +601,7 @@ fn a_bad_step_names_its_player() {
     assert!(trainer.phase().is_none());
 }
 
-fn refused(run: Run) -> [String; 3] {
+pub(crate) fn refused(run: Run) -> [String; 3] {
     match run.check() {
         Err(Error::Spec { field, value, allowed }) => [field, value, allowed],
         other => panic!("{:?}", other.map(|()| "nothing was refused")),

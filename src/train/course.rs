@@ -1,0 +1,292 @@
+//! The course of training: how far a run or a phase has come, what takes its steps, and what has to be found out about those
+//! under way. A session has one, and so has a trainer.
+
+use super::divergence::Bad;
+use super::engine::{Engine, Steps};
+use super::feed::Feed;
+use super::options::EarlyStopping;
+use super::progress::Best;
+use super::resident::Resident;
+use super::run::Step;
+use super::table::Table;
+use super::{Cancel, Objective, Progress, Snapshot};
+use crate::error::{Error, Result};
+use crate::gpu::{Timed, Wait};
+use crate::graph::Kept;
+use crate::plan::Target;
+
+/// How far training has come.
+pub(super) struct Course {
+    /// Who has it, as errors say.
+    owner: &'static str,
+    /// The tensors on the GPU, and what training keeps of them.
+    pub resident: Resident,
+    /// Steps submitted.
+    pub step: u64,
+    /// The step at which it started: 0, unless it follows another over the same moments.
+    pub start: u64,
+    /// Whether it has come to its end, so that loading data begins another.
+    pub over: bool,
+    /// The rows that it trains on, where they are known: it is a run over so many.
+    pub rows: Option<u64>,
+    /// Whether an epoch has ended without the look at the validation rows that belongs to it.
+    pub look: bool,
+    /// When it stops early, and what that has seen so far.
+    pub early: Option<EarlyStopping>,
+    pub best: Best,
+    /// Whether steps were submitted of which nobody has read how they ended.
+    pub unread: bool,
+    pub cancel: Cancel,
+    /// Steps between two snapshots of a run, and the last one.
+    pub snapshots: Option<u64>,
+    pub snapshot: Option<Snapshot>,
+    /// Of each step of a turn what its terms are called.
+    terms: Vec<Vec<String>>,
+    /// What takes its steps, once data is loaded.
+    pub engine: Option<Engine>,
+}
+
+impl Course {
+    /// One before its first step.
+    pub fn new(owner: &'static str, resident: Resident) -> Course {
+        Course {
+            owner,
+            resident,
+            step: 0,
+            start: 0,
+            over: false,
+            rows: None,
+            look: false,
+            early: None,
+            best: Best::default(),
+            unread: false,
+            cancel: Cancel::default(),
+            snapshots: None,
+            snapshot: None,
+            terms: vec![],
+            engine: None,
+        }
+    }
+
+    /// Takes steps from `feed` from now on.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready.
+    pub fn begin(&mut self, feed: Feed, steps: &[Step], table: Table, target: &Target) -> Result<()> {
+        let engine = Engine::new(&mut self.resident, feed, steps, table, target, self.step)?;
+        self.terms = engine.term_names();
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    /// Replaces the trainable tensors. What early stopping has seen was of others, and is forgotten.
+    pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        if let Some(engine) = &mut self.engine {
+            engine.abandon(&self.resident.gpu)?;
+        }
+        self.resident.write_all(Kept::Values, "parameters", values)?;
+        (self.best, self.look) = (Best::default(), false);
+        Ok(())
+    }
+
+    /// What takes the steps, and what they run on.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where no data is loaded.
+    pub fn engine(&mut self) -> Result<(&mut Engine, &Resident)> {
+        let Some(engine) = &mut self.engine else {
+            // A lost device may have been what it went with.
+            self.resident.gpu.check()?;
+            let allowed = format!("data given to {0}::load or {0}::fit", self.owner);
+            return Err(Error::data("training data", "none", allowed));
+        };
+        Ok((engine, &self.resident))
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.engine.as_ref().map_or(0, |engine| engine.in_flight.len())
+    }
+
+    /// The step that it ends with.
+    pub fn total_steps(&mut self) -> Result<u64> {
+        Ok(self.engine()?.0.table.total_steps())
+    }
+
+    /// Steps of a turn and of an epoch.
+    fn periods(&mut self) -> Result<(u64, u64)> {
+        let engine = self.engine()?.0;
+        let turn = engine.table.turn.len() as u64;
+        Ok((turn, engine.feed.steps_per_epoch().saturating_mul(turn)))
+    }
+
+    /// Steps from now on that end with a turn: as many as fit `budget`, at least what is left of the turn.
+    pub fn whole_turns(&mut self, budget: u64) -> Result<u64> {
+        let (turn, _) = self.periods()?;
+        let left = turn - self.step % turn;
+        Ok(left.saturating_add(budget.saturating_sub(left) / turn * turn))
+    }
+
+    /// Steps that may still be submitted before the next validation, where there is one.
+    pub fn steps_left_in_epoch(&mut self) -> Result<Option<u64>> {
+        let step = self.step.saturating_sub(self.start);
+        let (_, per_epoch) = self.periods()?;
+        let (engine, _) = self.engine()?;
+        let ended = step > 0 && step.is_multiple_of(per_epoch);
+        Ok(engine.validation.as_ref().map(|_| match ended && !engine.in_flight.is_empty() {
+            true => 0,
+            false => per_epoch - step % per_epoch,
+        }))
+    }
+
+    pub fn epoch_ended(&mut self) -> Result<bool> {
+        let (_, per_epoch) = self.periods()?;
+        Ok(self.step.saturating_sub(self.start).is_multiple_of(per_epoch))
+    }
+
+    /// Submits up to so many steps, of a single one without the passes where its gradients are there already.
+    pub fn submit(&mut self, count: u64, apart: bool) -> Result<u64> {
+        let steps = Steps { now: self.step, count, apart };
+        let (engine, resident) = self.engine()?;
+        let (taken, asked) = engine.submit(resident, steps)?;
+        self.step += taken;
+        self.unread |= taken > 0;
+        if asked.is_err() && taken > 0 {
+            // No report will tell how these steps ended. Loading data again finds out.
+            self.engine = None;
+        }
+        asked.map(|()| taken)
+    }
+
+    /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took.
+    pub fn timed_steps(&mut self, steps: u64) -> Result<Vec<Vec<Timed>>> {
+        let now = self.step;
+        let (engine, resident) = self.engine()?;
+        let times = engine.timed(resident, now, steps)?;
+        self.step += times.len() as u64;
+        self.unread = true;
+        Ok(times)
+    }
+
+    /// Changes to faster kernels where that pays, after the first report or at once. Compiling them takes a while.
+    pub fn hasten(&mut self, at_once: bool) -> Result<()> {
+        let (engine, resident) = self.engine()?;
+        engine.hasten(resident, at_once)
+    }
+
+    /// Waits for what is under way before its engine goes, so that nothing it came to is lost: a step that went bad is
+    /// told, and an epoch of a run that ended is looked at. It may be dropped at any point and begun again.
+    pub async fn settle(&mut self, how: Wait) -> Result<()> {
+        if self.unread {
+            if let Some(bad) = self.bad(how).await? {
+                return Err(self.stop_at(&bad));
+            }
+            self.unread = false;
+            if let Some(engine) = &mut self.engine {
+                engine.forget();
+            }
+        }
+        if self.look && self.engine.is_some() {
+            self.validate(how).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for everything submitted and tells whether a step of it went bad.
+    pub async fn bad(&self, how: Wait) -> Result<Option<Bad>> {
+        self.resident.bad(self.step, how).await
+    }
+
+    /// Waits for everything submitted: the step after which training stands then, and whether the next one went bad.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where that was taken in part.
+    pub fn stands(&self) -> Result<(u64, bool)> {
+        match pollster::block_on(self.bad(Wait::Block))? {
+            Some(bad) if bad.torn() => Err(self.diverged(&bad)),
+            Some(bad) => Ok((bad.step, true)),
+            None => Ok((self.step, false)),
+        }
+    }
+
+    /// Whether so many steps were taken since the last snapshot as lie between two.
+    pub fn snapshot_is_due(&self) -> bool {
+        let last = self.snapshot.as_ref().map_or(self.start, Snapshot::step);
+        self.snapshots.is_some_and(|every| self.step.saturating_sub(last) >= every)
+    }
+
+    /// Goes back to what a bad step left, and says so.
+    fn stop_at(&mut self, bad: &Bad) -> Error {
+        // What is still in flight changes nothing any more.
+        (self.step, self.engine, self.unread, self.look) = (bad.taken(), None, false, false);
+        self.over = false;
+        self.diverged(bad)
+    }
+
+    /// The error that names the step and what went bad in it.
+    fn diverged(&self, bad: &Bad) -> Error {
+        bad.error(&self.terms)
+    }
+
+    /// Waits for the report of the oldest submit; none where it ends in the middle of a turn, of which the next one tells.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where no submit is in flight.
+    pub async fn next_report(&mut self, how: Wait) -> Result<Option<Progress>> {
+        let readback = self.engine()?.0.oldest();
+        let Some(readback) = readback else { return Err(Error::Internal("no submit is in flight".into())) };
+        let finished = readback.finish(how).await;
+        let bytes = self.readable(finished)?;
+        self.received(&bytes, true)
+    }
+
+    /// The report of the oldest submit, if it has arrived; never waits.
+    pub fn progress(&mut self) -> Result<Option<Progress>> {
+        let Some(readback) = self.engine.as_mut().and_then(Engine::oldest) else {
+            return self.resident.gpu.alive().map(|()| None);
+        };
+        let taken = readback.take();
+        match self.readable(taken)? {
+            Some(bytes) => self.received(&bytes, false),
+            None => Ok(None),
+        }
+    }
+
+    /// A report, or why it cannot be read: then nobody knows how its steps ended until data is loaded.
+    fn readable<R>(&mut self, report: Result<R>) -> Result<R> {
+        if report.is_err() {
+            self.engine = None;
+        }
+        report
+    }
+
+    fn received(&mut self, bytes: &[u8], whole: bool) -> Result<Option<Progress>> {
+        match self.engine()?.0.received(bytes, whole)? {
+            Ok(progress) => Ok(progress),
+            Err(bad) => Err(self.stop_at(&bad)),
+        }
+    }
+
+    /// Whether the validation loss has not improved for as long as early stopping waits.
+    pub fn waited_long(&self) -> bool {
+        self.early.is_some_and(|early| self.best.waited >= early.patience)
+    }
+
+    /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
+    pub async fn validate(&mut self, how: Wait) -> Result<Option<Objective>> {
+        let gpu = self.resident.gpu.clone();
+        let Some(validation) = &mut self.engine()?.0.validation else { return Ok(None) };
+        let found = validation.run(&gpu, how).await;
+        // A look that fails is told by this call, and not tried again: its data may be gone for good.
+        self.look = false;
+        let found = found?;
+        let loss = found.loss;
+        let margin = self.early.map_or(0.0, |early| early.min_delta);
+        if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
+            self.resident.copy(Kept::Values, Kept::Best)?;
+            self.best = Best { validation: Some(loss), waited: 0 };
+        } else {
+            self.best.waited = self.best.waited.saturating_add(1);
+        }
+        Ok(Some(found))
+    }
+}

@@ -1,0 +1,152 @@
+//! Checkpoints of trainers: every tensor of the run, the moments of its phase, and where it stands. The run itself is the
+//! caller's and is given again.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(doc)]
+use super::Session;
+use super::snapshot::{SNAPSHOT, Snapshot};
+use super::{Run, Trainer};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Kept;
+use crate::inference::{Contents, STATE, StateFile, failure};
+
+/// The key of a file's metadata under which it is said where the run stands.
+const KEY: &str = "strait.trainer";
+
+/// Where a run of phases stands, as metadata.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Standing {
+    /// The names of the run's phases.
+    phases: Vec<String>,
+    phase: usize,
+    /// Steps taken in it.
+    step: u64,
+    /// Whether it is over.
+    over: bool,
+    /// The rows that it trains on, where they are known.
+    rows: Option<u64>,
+}
+
+impl Run {
+    /// What a file has of a run that stands somewhere: the values of all tensors, the frozen ones, and the moments of the
+    /// sets that the phase trains.
+    fn contents(&self, standing: &Standing) -> Contents {
+        let graph = self.graph();
+        let mut contents = Contents::default();
+        let begun = standing.step > 0 && !standing.over;
+        let updates = self.phases[standing.phase].steps.iter().flat_map(|step| &step.updates);
+        let updates: Vec<_> = updates.filter(|_| begun).collect();
+        for set in graph.sets() {
+            let moments = updates.iter().find(|update| update.sets.contains(&set)).map(|u| u.optimizer.moments());
+            let (first, second) = moments.unwrap_or_default();
+            for i in graph.members(set) {
+                let tensor = &graph.params[i];
+                let name = format!("{}/{}", graph.set_name(set), tensor.name);
+                contents.add(name.clone(), &tensor.shape, Some(Kept::Values), i);
+                for (kept, prefix) in STATE {
+                    if kept == Kept::First && first || kept == Kept::Second && second {
+                        contents.add(format!("{prefix}{name}"), &tensor.shape, Some(kept), i);
+                    }
+                }
+            }
+        }
+        for (i, tensor) in graph.constants.iter().enumerate() {
+            contents.add(format!("constants/{}", tensor.name), &tensor.shape, None, i);
+        }
+        contents
+    }
+}
+
+impl Trainer {
+    /// Writes all tensors and where the run stands, so that [`Trainer::resume`] goes on as if nothing had happened: from
+    /// the middle of any phase and of any turn. Steps that are under way come to their end first; where one of them
+    /// goes bad, what is written is the state before it.
+    ///
+    /// # Errors
+    /// As [`Session::checkpoint`].
+    pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.snapshot()?.save(path)
+    }
+
+    /// A checkpoint in memory, as [`Session::snapshot`].
+    ///
+    /// # Errors
+    /// As [`Trainer::checkpoint`], but for the file's.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let (step, _) = self.course.stands()?;
+        let total = self.course.engine.as_ref().map(|engine| engine.table.total_steps());
+        let standing = Standing {
+            phases: self.run.phases.iter().map(|phase| phase.name.clone()).collect(),
+            phase: self.phase,
+            step,
+            over: total.map_or(self.course.over, |total| step >= total),
+            rows: self.course.rows,
+        };
+        let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
+        let (mut bytes, name) = (Vec::new(), Path::new(SNAPSHOT));
+        let contents = self.run.contents(&standing);
+        contents.write(name, &mut bytes, [(KEY.into(), metadata)], &self.course.resident)?;
+        Ok(Snapshot::new(None, step, bytes))
+    }
+
+    /// Has [`Trainer::fit`] and its like take a snapshot once so many steps of a phase were taken since the last one, as
+    /// [`Session::snapshot_every`].
+    pub fn snapshot_every(&mut self, steps: Option<u64>) {
+        self.course.snapshots = steps;
+    }
+
+    /// The last snapshot that [`Trainer::snapshot_every`] had taken. It is there when the device is lost, too.
+    pub fn last_snapshot(&self) -> Option<&Snapshot> {
+        self.course.snapshot.as_ref()
+    }
+
+    /// Goes on with a run from a checkpoint of it: on the same data, adapter and driver the parameters end up the same to
+    /// the bit. The run is given as it was when it was begun. Where it has other options, such as another learning rate,
+    /// it goes on with those, as long as its tensors, the names of its phases and the moments of the current one are the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`Error::Checkpoint`] where the file is not one of this run; [`Error::Io`].
+    pub fn resume(gpu: &Gpu, run: Run, path: impl AsRef<Path>) -> Result<Trainer> {
+        Trainer::from_file(gpu, run, StateFile::open(path.as_ref())?)
+    }
+
+    /// Goes on from a snapshot, on this device or another: as [`Trainer::resume`].
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn restore(gpu: &Gpu, run: Run, snapshot: &Snapshot) -> Result<Trainer> {
+        Trainer::from_file(gpu, run, StateFile::in_memory(Path::new(SNAPSHOT), snapshot.content())?)
+    }
+
+    fn from_file(gpu: &Gpu, run: Run, mut file: StateFile) -> Result<Trainer> {
+        run.check()?;
+        let path = file.path().to_path_buf();
+        let fail = failure(&path);
+        let text = file.metadata(KEY).ok_or_else(|| fail(KEY, "nothing", "a checkpoint of a Trainer"))?;
+        let standing: Standing =
+            serde_json::from_str(text).map_err(|e| fail(KEY, &e.to_string(), "where a run stands"))?;
+        let phases: Vec<&String> = run.phases.iter().map(|phase| &phase.name).collect();
+        if standing.phases.iter().collect::<Vec<_>>() != phases {
+            let [found, allowed] = [format!("phases {:?}", standing.phases), format!("those of the run, {phases:?}")];
+            return Err(fail(KEY, &found, &allowed));
+        }
+        if standing.phase >= phases.len() {
+            return Err(fail(KEY, &format!("phase {}", standing.phase), &format!("below {}", phases.len())));
+        }
+        let contents = run.contents(&standing);
+        file.check(&contents)?;
+        let mut trainer = Trainer::new(gpu, run)?;
+        contents.fill(&mut file, &mut trainer.course.resident)?;
+        let Standing { phase, step, over, rows, .. } = standing;
+        trainer.phase = phase;
+        let course = &mut trainer.course;
+        (course.step, course.over, course.rows) = (step, over, rows);
+        Ok(trainer)
+    }
+}
