@@ -153,7 +153,7 @@ fn what_cannot_work_is_refused_at_once() {
         ("endurance", &["--saves", "4294967296"], &["--saves", "4294967296"]),
         (
             "endurance",
-            &["--dropped=0", "--losses=0", "--kills=0", "--saves=0"],
+            &["--dropped=0", "--runs=0", "--awaited=0", "--losses=0", "--kills=0", "--saves=0"],
             &["--dropped", "--saves", "nothing to do"],
         ),
     ];

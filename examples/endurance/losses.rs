@@ -27,8 +27,8 @@ pub enum Kind {
 pub const KINDS: [Kind; 3] = [Kind::Own, Kind::Adopted, Kind::Told];
 
 /// A device and what is done with it.
-struct Host {
-    gpu: Gpu,
+pub struct Host {
+    pub gpu: Gpu,
     session: Session,
     data: Data,
     buffer: Buffer,
@@ -37,10 +37,10 @@ struct Host {
     file: PathBuf,
 }
 
-type Operation = (&'static str, fn(&mut Host) -> Result<()>);
+pub type Operation = (&'static str, fn(&mut Host) -> Result<()>);
 
 /// Everything that uses the device.
-const OPERATIONS: &[Operation] = &[
+pub const OPERATIONS: &[Operation] = &[
     ("step", |h| h.session.step(3).map(drop)),
     ("progress", |h| h.session.progress().map(drop)),
     ("encode", |h| h.session.encode(h.data.values()).map(drop)),
@@ -104,7 +104,8 @@ pub fn run(count: usize) -> Outcome<usize> {
     Ok(tried)
 }
 
-fn device(kind: Kind) -> Outcome<Gpu> {
+/// A device of this kind.
+pub fn device(kind: Kind) -> Outcome<Gpu> {
     if kind == Kind::Own {
         return Ok(Gpu::new()?);
     }
@@ -122,7 +123,8 @@ fn device(kind: Kind) -> Outcome<Gpu> {
     Ok(gpu)
 }
 
-fn host(kind: Kind, file: PathBuf) -> Outcome<Host> {
+/// A device of this kind, and a session that can do every operation.
+pub fn host(kind: Kind, file: PathBuf) -> Outcome<Host> {
     let (gpu, data) = (device(kind)?, rows(40)?);
     let training = Training { batch: 8, epochs: 1 << 40, ..Training::default() };
     let mut session = Session::new(&gpu, &spec().gaussian_corruption(0.1), training)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use trials::outcome::{self, Outcome};
-use trials::{dropped, losses, saves};
+use trials::{awaited, dropped, losses, restored, saves};
 
 /// Drops futures, loses devices and kills processes while they save; what is 0 is left out.
 #[derive(Parser)]
@@ -19,7 +19,13 @@ struct Options {
     /// Futures to drop
     #[arg(long, default_value_t = 50_000)]
     dropped: usize,
-    /// Devices to lose
+    /// Futures of runs to drop
+    #[arg(long, default_value_t = 5_000)]
+    runs: usize,
+    /// Rows of a run that is awaited beside a timer
+    #[arg(long, default_value_t = 1_000)]
+    awaited: usize,
+    /// Devices to lose, in the middle of operations and once more in the middle of runs
     #[arg(long, default_value_t = 200)]
     losses: usize,
     /// Processes to kill while they save
@@ -49,8 +55,10 @@ fn run(options: Options) -> Outcome {
         command.arg("--save").arg(path).args(["--saves", &times.to_string()]);
         Ok(command)
     };
-    if options.dropped == 0 && options.losses == 0 && options.kills == 0 && options.saves == 0 {
-        return Err("--dropped, --losses, --kills and --saves are all 0, which leaves nothing to do".into());
+    let Options { dropped, runs, awaited, losses, kills, saves, .. } = options;
+    if dropped + runs + awaited + losses + kills + saves as usize == 0 {
+        let all = "--dropped, --runs, --awaited, --losses, --kills and --saves";
+        return Err(format!("{all} are all 0, which leaves nothing to do").into());
     }
     let begun = Instant::now();
     let futures = dropped::run(options.dropped)?;
@@ -59,8 +67,21 @@ fn run(options: Options) -> Outcome {
         "{} futures dropped and {} finished beside load; {} buffers and {threads} threads left over",
         futures.dropped, futures.finished, futures.buffers
     );
+    let ended = restored::dropped(options.runs)?;
+    println!("{} futures of runs dropped: {ended} runs came to their end, all to the same bits", options.runs);
+    let awaited = if options.awaited > 0 { Some(awaited::run(options.awaited, 2)?) } else { None };
+    if let Some(awaited::Awaited { timeout, gap, longest, reports, pending }) = &awaited {
+        println!(
+            "a timeout of 50 ms around a run fired after {timeout:.1} ms; beside its {reports} reports, for which it was"
+        );
+        println!(
+            "polled {pending} times, a timer of 2 ms had gaps of {gap:.1} ms (99 %), the longest poll took {longest:.1} ms"
+        );
+    }
     let asked = losses::run(options.losses)?;
     println!("{} devices lost: DeviceLost {asked} times of {asked}", options.losses);
+    let lives = restored::run(options.losses)?;
+    println!("{} devices lost in the middle of runs: {lives} came to their end, all to the same bits", options.losses);
     let left = saves::kills(options.kills, &start)?;
     println!("{} kills while saving: the file always whole, {left} times a part left, none in the end", options.kills);
     let read = if options.saves > 0 { saves::rivals(options.saves, &start)? } else { 0 };
@@ -69,7 +90,9 @@ fn run(options: Options) -> Outcome {
     if options.json {
         let figures = serde_json::json!({
             "dropped": futures.dropped, "finished": futures.finished, "buffers": futures.buffers, "threads": threads,
-            "losses": options.losses, "device_lost": asked, "kills": options.kills, "parts_left": left, "read": read,
+            "runs": options.runs, "runs_ended": ended, "timeout_ms": awaited.as_ref().map(|a| a.timeout),
+            "timer_gap_p99_ms": awaited.as_ref().map(|a| a.gap), "longest_poll_ms": awaited.as_ref().map(|a| a.longest),
+            "losses": options.losses, "restored": lives, "device_lost": asked, "kills": options.kills, "parts_left": left, "read": read,
         });
         println!("{figures}");
     }
@@ -79,10 +102,10 @@ fn run(options: Options) -> Outcome {
     Ok(())
 }
 
-/// Threads that wait for a copy, once all copies have had time to arrive. Linux tells them by name.
+/// Threads of strait's, once all that was waited for has had time to arrive. Linux tells them by name.
 fn waiting() -> usize {
     std::thread::sleep(Duration::from_secs(1));
     let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-    threads.map(name).filter(|name| name.starts_with("strait readback")).count()
+    threads.map(name).filter(|name| name.starts_with("strait ")).count()
 }

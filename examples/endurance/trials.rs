@@ -4,8 +4,14 @@
 #[allow(clippy::duplicate_mod, reason = "the program of all suites loads it with those of theory, too")]
 pub mod outcome;
 
+#[path = "../common/pending.rs"]
+#[allow(clippy::duplicate_mod, reason = "the program of all suites loads it with its own, too")]
+pub mod pending;
+
+pub mod awaited;
 pub mod dropped;
 pub mod losses;
+pub mod restored;
 pub mod saves;
 
 use std::sync::mpsc;

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::buffer::Staged;
 use super::program::Pipeline;
+use super::waiter::Waiter;
 use crate::error::{Error, Result};
 use crate::plan::{AdapterKind, Limits};
 
@@ -54,6 +56,9 @@ struct Inner {
     troubles: Arc<Mutex<Troubles>>,
     /// Whether the device is strait's own, so that its callbacks are.
     own: bool,
+    /// Whether the host polls the device, so that nobody else waits for it.
+    polled: AtomicBool,
+    waiter: Arc<Waiter>,
 }
 
 /// What became of the device, and what it reported outside any call of ours.
@@ -252,8 +257,20 @@ impl Gpu {
             busy: if info.device_type == wgpu::DeviceType::DiscreteGpu { 128 } else { Limits::DEFAULT.busy },
         };
         let summary = summarise(&info);
-        let (pipelines, staged, troubles) = Default::default();
-        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, staged, troubles, own }))
+        let (pipelines, staged, troubles, polled, waiter) = Default::default();
+        Gpu(Arc::new(Inner { device, queue, summary, limits, pipelines, staged, troubles, own, polled, waiter }))
+    }
+
+    /// Says that the host polls the device by itself, such as once a frame (`device.poll(wgpu::PollType::Poll)`): what is
+    /// awaited then arrives with its polls, and strait has no thread of its own wait for the device. By itself it has one
+    /// while something is awaited.
+    pub fn polled_by_host(&self, polled: bool) {
+        self.0.polled.store(polled, Ordering::Relaxed);
+    }
+
+    /// The thread that waits for the device in the place of who awaits it; none where the host polls.
+    pub(super) fn waiter(&self) -> Option<&Arc<Waiter>> {
+        (!self.0.polled.load(Ordering::Relaxed)).then_some(&self.0.waiter)
     }
 
     /// Every adapter of this machine, in the order of [`GpuOptions::index`].

@@ -78,6 +78,17 @@ impl Program {
     /// # Errors
     /// [`Error::Kernel`] where a kernel is not valid, [`Error::Limit`] or [`Error::Device`] where memory is short.
     pub fn new(gpu: &Gpu, recording: &Recording, state: &Buffer, shared: &BTreeMap<Role, Buffer>) -> Result<Program> {
+        Program::with(gpu, recording, state, shared, &|| {})
+    }
+
+    /// [`Program::new`], which calls `made` after each dispatch that was made ready.
+    pub(crate) fn with(
+        gpu: &Gpu,
+        recording: &Recording,
+        state: &Buffer,
+        shared: &BTreeMap<Role, Buffer>,
+        made: &dyn Fn(),
+    ) -> Result<Program> {
         let mut buffers = BTreeMap::new();
         for (role, bytes) in &recording.buffers {
             let buffer = match shared.get(role) {
@@ -116,6 +127,7 @@ impl Program {
             }
             commands.push(gpu.command(&dispatch.label, dispatch.cost, pipeline, &entries, dispatch.workgroups)?);
             offset += bytes;
+            made();
         }
         Ok(Program { commands, buffers, dims })
     }

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -12,6 +11,7 @@ use super::buffer::Buffer;
 use super::context::{Gpu, lock};
 use super::program::{Work, record};
 use super::timing::Clock;
+use super::waiter::pause;
 use crate::error::{Error, Result};
 
 /// How long a callback that another thread has taken may take to be called.
@@ -62,7 +62,7 @@ struct Pending {
 
 /// What the device's callback and whoever waits for it have in common.
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     copy: Mutex<Copy>,
     arrived: Condvar,
 }
@@ -76,7 +76,7 @@ struct Copy {
 impl Shared {
     /// Notes how the copy ended and wakes who waits for it: not under the lock, since an executor may poll, or drop a
     /// future, while it is woken.
-    fn tell(&self, done: std::result::Result<(), String>) {
+    pub fn tell(&self, done: std::result::Result<(), String>) {
         let waker = {
             let mut copy = lock(&self.copy);
             copy.done.get_or_insert(done);
@@ -252,11 +252,17 @@ impl Readback {
     pub async fn finish(&mut self, how: Wait) -> Result<Vec<u8>> {
         match how {
             Wait::Block => self.wait(),
-            Wait::Await => self.arrive().await,
+            Wait::Await => {
+                // A driver that works inside the submit has its results there already. Others of the executor get their
+                // turn all the same.
+                pause(how).await;
+                self.arrive().await
+            }
         }
     }
 
-    /// The bytes as a future. Whatever executor polls it: a thread waits for the device and wakes it.
+    /// The bytes as a future. Whatever executor polls it: the device's thread waits for the device and wakes it, or the
+    /// host's polls do ([`Gpu::polled_by_host`]).
     pub fn arrive(&mut self) -> impl Future<Output = Result<Vec<u8>>> + Send {
         Arrival(self)
     }
@@ -304,26 +310,11 @@ impl Future for Arrival<'_> {
             if pending.shared.ended_or_wakes(context.waker()) {
                 continue;
             }
-            if !pending.waiter {
+            if !pending.waiter
+                && let Some(waiter) = gpu.waiter()
+            {
+                waiter.wait(gpu.clone(), pending.submission.clone(), pending.shared.clone())?;
                 pending.waiter = true;
-                let submission_index = Some(pending.submission.clone());
-                let told = pending.shared.clone();
-                let waiter = std::thread::Builder::new().name("strait readback".into()).spawn(move || {
-                    let wait = || gpu.poll(wgpu::PollType::Wait { submission_index, timeout: None });
-                    // Where this fails the callback will not come any more.
-                    match catch_unwind(AssertUnwindSafe(wait)) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(e)) => told.tell(Err(e.to_string())),
-                        Err(panic) => {
-                            told.tell(Err("a callback of the host's panicked".into()));
-                            resume_unwind(panic);
-                        }
-                    }
-                });
-                if let Err(e) = waiter {
-                    pending.waiter = false;
-                    return Poll::Ready(Err(Error::Device { op: "read".into(), message: e.to_string() }));
-                }
             }
             return Poll::Pending;
         }

@@ -10,7 +10,7 @@ use super::file::{self, ModelFile};
 use super::memory::Memory;
 use super::resident::Resident;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu, lock};
+use crate::gpu::{Buffer, Gpu, Wait, apart, lock};
 use crate::graph::{Graph, Kept, Op, Tensor};
 use crate::model::{Corruption, Meanings, Network, Precision, Purpose, Scaling, Spec};
 use crate::plan::{Role, Target, Tuning};
@@ -223,7 +223,7 @@ impl Model {
     }
 
     /// A plan for at least so many rows, or for as many as fit.
-    pub(super) fn take(&self, purpose: Purpose, rows: usize) -> Result<Compiled> {
+    pub(super) async fn take(&self, purpose: Purpose, rows: usize, how: Wait) -> Result<Compiled> {
         let tuning = self.tuning();
         let found = {
             let mut all = lock(&self.0.compiled);
@@ -239,7 +239,10 @@ impl Model {
         };
         match found {
             Some(plan) => Ok(plan),
-            None => Compiled::new(self, purpose, rows, tuning),
+            None => {
+                let model = self.clone();
+                apart(how, &mut |()| {}, move |_| Compiled::new(&model, purpose, rows, tuning)).await
+            }
         }
     }
 

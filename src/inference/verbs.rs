@@ -150,7 +150,7 @@ impl Model {
         let count = self.check_rows(values, width, &what)?;
         // Small requests get a small plan; a larger one replaces it.
         let rows = count.next_power_of_two().min(ROWS);
-        let plan = self.take(purpose, rows)?;
+        let plan = self.take(purpose, rows, how).await?;
         let rows = plan.rows;
         let mut lent = Lent { model: self, purpose, plan: Some(plan) };
         let Some(plan) = &mut lent.plan else { return Err(Error::Internal("no plan for inference".into())) };

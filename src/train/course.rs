@@ -1,19 +1,23 @@
 //! The course of training: how far a run or a phase has come, what takes its steps, and what has to be found out about those
 //! under way. A session has one, and so has a trainer.
 
+use std::sync::Arc;
+
 use super::divergence::Bad;
 use super::engine::{Engine, Steps};
+use super::evaluate::{Evaluation, Ground};
 use super::feed::Feed;
 use super::options::EarlyStopping;
-use super::progress::Best;
+use super::progress::{Best, Told};
 use super::resident::Resident;
 use super::run::Step;
 use super::table::Table;
 use super::{Cancel, Objective, Progress, Snapshot};
+use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::gpu::{Timed, Wait};
+use crate::gpu::{Timed, Wait, apart};
 use crate::graph::Kept;
-use crate::plan::Target;
+use crate::plan::{Role, Target};
 
 /// How far training has come.
 pub(super) struct Course {
@@ -46,6 +50,15 @@ pub(super) struct Course {
     pub engine: Option<Engine>,
 }
 
+/// Steps that are to be made ready.
+pub(super) struct Ahead {
+    pub feed: Feed,
+    pub steps: Vec<Step>,
+    pub table: Table,
+    pub target: Target,
+    pub validation: Option<(Ground, Arc<dyn Source>)>,
+}
+
 impl Course {
     /// One before its first step.
     pub fn new(owner: &'static str, resident: Resident) -> Course {
@@ -68,15 +81,33 @@ impl Course {
         }
     }
 
-    /// Takes steps from `feed` from now on.
+    /// Takes such steps from now on, and looks at validation rows where there are some. Until all is ready nothing of it
+    /// changes, so it may be dropped anywhere.
     ///
     /// # Errors
-    /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready.
-    pub fn begin(&mut self, feed: Feed, steps: &[Step], table: Table, target: &Target) -> Result<()> {
-        let engine = Engine::new(&mut self.resident, feed, steps, table, target, self.step)?;
+    /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready; as the source of rows.
+    pub async fn begin(&mut self, ahead: Ahead, how: Wait, told: Told<'_>) -> Result<()> {
+        let Ahead { feed, steps, table, target, validation } = ahead;
+        self.resident.keep_for(&steps)?;
+        let (mut resident, now) = (self.resident.clone(), self.step);
+        resident.shared.insert(Role::Data, feed.buffer.clone());
+        let engine = apart(how, &mut *told, move |told| {
+            let mut engine = Engine::new(&resident, feed, &steps, table, &target, now, told)?;
+            engine.validation = validation.map(|(ground, rows)| Evaluation::new(&ground, rows)).transpose()?;
+            Ok(engine)
+        });
+        let mut engine = engine.await?;
+        engine.feed.fetch(&self.resident.gpu, how, told).await?;
+        engine.begin(&self.resident)?;
         self.terms = engine.term_names();
         self.engine = Some(engine);
         Ok(())
+    }
+
+    /// Sees to it that the GPU holds the rows of the next step.
+    pub async fn fetch(&mut self, how: Wait) -> Result<()> {
+        let (engine, resident) = self.engine()?;
+        engine.feed.fetch(&resident.gpu, how, &mut |_| {}).await
     }
 
     /// Replaces the trainable tensors. What early stopping has seen was of others, and is forgotten.
@@ -168,9 +199,9 @@ impl Course {
     }
 
     /// Changes to faster kernels where that pays, after the first report or at once. Compiling them takes a while.
-    pub fn hasten(&mut self, at_once: bool) -> Result<()> {
+    pub async fn hasten(&mut self, at_once: bool, how: Wait) -> Result<()> {
         let (engine, resident) = self.engine()?;
-        engine.hasten(resident, at_once)
+        engine.hasten(resident, at_once, how).await
     }
 
     /// Waits for what is under way before its engine goes, so that nothing it came to is lost: a step that went bad is

@@ -1,10 +1,11 @@
 //! The engine: what the turns of a phase keep on the GPU, several steps to a submit, at most two submits in flight,
 //! reports read behind them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Progress;
 use super::divergence::Bad;
 use super::evaluate::Evaluation;
 use super::feed::Feed;
@@ -12,8 +13,9 @@ use super::resident::Resident;
 use super::run::Step;
 use super::spread::Spread;
 use super::table::Table;
+use super::{Loading, Progress};
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, Timed, Work};
+use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, Timed, Wait, Work, apart};
 use crate::graph::{Kept, Scalars, Sink};
 use crate::kernel::{RING, TERMS};
 use crate::plan::{Recording, Role, Target};
@@ -67,7 +69,7 @@ pub(super) struct Compiled {
     /// Forward and backward.
     pub passes: Program,
     /// What these give way to after the first report: the same to the bit, but faster and longer to compile.
-    faster: Option<Recording>,
+    faster: Option<Arc<Recording>>,
     /// What follows the end of the step: updates, and next values of state.
     updates: Vec<Program>,
 }
@@ -111,17 +113,25 @@ impl Submit {
     }
 }
 
-impl Compiled {
-    /// Plans and compiles a step of a table's scalars; `left` turns of it are to come.
-    fn new(resident: &Resident, step: &Step, target: &Target, left: u64) -> Result<Compiled> {
+/// A step's recordings.
+struct Planned {
+    name: String,
+    terms: Vec<String>,
+    passes: Recording,
+    faster: Option<Recording>,
+    updates: Vec<Recording>,
+}
+
+impl Planned {
+    /// Plans a step of a table's scalars; `left` turns of it are to come.
+    fn new(resident: &Resident, step: &Step, target: &Target, left: u64) -> Result<Planned> {
         let tensors = &resident.tensors;
         // Its table may be wider than the graph's: updates of other steps have columns, too.
         let graph = step.graph.clone().with_scalars(tensors.scalars().clone());
-        let recording = Recording::new(&graph, Target { quick: true, ..target.clone() })?;
+        let passes = Recording::new(&graph, Target { quick: true, ..target.clone() })?;
         let faster = Recording::new(&graph, target.clone())?;
         let flops = faster.cost().flops.saturating_mul(left).saturating_mul(step.repeat);
-        let pays = faster.dispatches != recording.dispatches && flops >= LONG_RUN;
-        let passes = Program::new(&resident.gpu, &recording, &resident.state, &resident.shared)?;
+        let pays = faster.dispatches != passes.dispatches && flops >= LONG_RUN;
         let updates = step.updates.iter().enumerate().map(|(i, update)| update.graph(tensors, i));
         let state = step.state.iter().map(|&set| {
             let mut graph = tensors.without_nodes();
@@ -129,15 +139,27 @@ impl Compiled {
             graph.sink(Sink::Update(set.arena(Kept::Values)), next);
             Ok(graph)
         });
-        let compiled = updates.chain(state).map(|graph| {
-            let recording = Recording::new(&graph?, Target::of(&resident.gpu, 1))?;
-            Program::new(&resident.gpu, &recording, &resident.state, &resident.shared)
-        });
-        let updates = compiled.collect::<Result<_>>()?;
-        let (name, faster) = (step.name.clone(), pays.then_some(faster));
-        Ok(Compiled { name, terms: graph.terms().to_vec(), passes, faster, updates })
+        let updates = updates.chain(state).map(|graph| Recording::new(&graph?, Target::of(&resident.gpu, 1)));
+        let updates = updates.collect::<Result<_>>()?;
+        let (name, terms) = (step.name.clone(), graph.terms().to_vec());
+        Ok(Planned { name, terms, passes, faster: pays.then_some(faster), updates })
     }
 
+    /// All that is to be compiled.
+    fn recordings(&self) -> impl Iterator<Item = &Recording> {
+        [&self.passes].into_iter().chain(&self.updates)
+    }
+
+    fn compile(self, resident: &Resident, made: &dyn Fn()) -> Result<Compiled> {
+        let compile = |recording| Program::with(&resident.gpu, recording, &resident.state, &resident.shared, made);
+        let passes = compile(&self.passes)?;
+        let updates = self.updates.iter().map(compile).collect::<Result<_>>()?;
+        let Planned { name, terms, faster, .. } = self;
+        Ok(Compiled { name, terms, passes, faster: faster.map(Arc::new), updates })
+    }
+}
+
+impl Compiled {
     /// What something of it is called in reports.
     fn named(&self, term: &str) -> String {
         if self.name.is_empty() { term.into() } else { format!("{}.{term}", self.name) }
@@ -145,33 +167,36 @@ impl Compiled {
 }
 
 impl Engine {
-    /// An engine of these steps, in the order of a turn, over the rows of `feed`; `now` of them were taken.
+    /// Begins: nothing went bad yet. Not part of making it, which may go on after whoever wanted it has gone.
+    pub fn begin(&self, resident: &Resident) -> Result<()> {
+        resident.gpu.write(&self.flags, 0, &[0; 16])?;
+        resident.gpu.write(&resident.state, 0, &[0; 64])
+    }
+
+    /// An engine of these steps, in the order of a turn, over the rows of `feed`; `now` of them were taken. What they keep
+    /// is there ([`Resident::keep_for`]).
     pub fn new(
-        resident: &mut Resident,
+        resident: &Resident,
         feed: Feed,
         steps: &[Step],
         table: Table,
         target: &Target,
         now: u64,
+        told: &dyn Fn(Loading),
     ) -> Result<Engine> {
-        for update in steps.iter().flat_map(|step| &step.updates) {
-            let (first, second) = update.optimizer.moments();
-            let wanted = [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second)];
-            for (kept, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-                update.sets.iter().try_for_each(|&set| resident.keep(set, kept))?;
-            }
-        }
-        for &set in steps.iter().flat_map(|step| &step.state) {
-            resident.keep(set, Kept::Gradients)?;
-        }
-        resident.shared.insert(Role::Data, feed.buffer.clone());
         let left = table.turns().saturating_sub(now / table.turn.len() as u64);
-        let compiled = steps.iter().map(|step| Compiled::new(resident, step, target, left));
+        let planned = steps.iter().map(|step| Planned::new(resident, step, target, left));
+        let planned = planned.collect::<Result<Vec<_>>>()?;
+        let of = planned.iter().flat_map(Planned::recordings).map(|recording| recording.dispatches.len() as u64).sum();
+        let kernels = Cell::new(0);
+        let made = || {
+            kernels.set(kernels.get() + 1);
+            told(Loading::Compiling { kernels: kernels.get(), of });
+        };
+        let compiled = planned.into_iter().map(|step| step.compile(resident, &made));
         let compiled = compiled.collect::<Result<Vec<_>>>()?;
         let (gpu, state, ring) = (&resident.gpu, &resident.state, &resident.ring);
         let flags = resident.buffer(Role::Flags)?.clone();
-        gpu.write(&flags, 0, &[0; 16])?;
-        gpu.write(state, 0, &[0; 64])?;
         let mut turn = Vec::new();
         for (at, &step) in table.turn.iter().enumerate() {
             let Compiled { passes, terms, .. } = &compiled[step];
@@ -250,25 +275,28 @@ impl Engine {
 
     /// Changes to another plan of a step at once.
     pub fn replan(&mut self, resident: &Resident, step: usize, recording: Recording) -> Result<()> {
-        self.steps[step].faster = Some(recording);
-        self.hasten(resident, true)
+        self.steps[step].faster = Some(Arc::new(recording));
+        pollster::block_on(self.hasten(resident, true, Wait::Block))
     }
 
     /// Changes to faster kernels where that pays, once a first step was reported or at once.
-    pub fn hasten(&mut self, resident: &Resident, at_once: bool) -> Result<()> {
-        let due = self.reported || at_once;
-        if due && self.steps.iter().any(|step| step.faster.is_some()) {
+    pub async fn hasten(&mut self, resident: &Resident, at_once: bool, how: Wait) -> Result<()> {
+        if !(self.reported || at_once) {
+            return Ok(());
+        }
+        for at in 0..self.steps.len() {
+            let Some(faster) = self.steps[at].faster.clone() else { continue };
             // What was begun is of the kernels that go.
             self.abandon(&resident.gpu)?;
-        }
-        for step in &mut self.steps {
-            if let Some(faster) = step.faster.take_if(|_| due) {
-                // What passes between dispatches is laid out anew.
-                let mut shared = step.passes.buffers().clone();
-                shared.retain(|role, _| !role.is_slot());
-                step.passes = Program::new(&resident.gpu, &faster, &resident.state, &shared)?;
-                (self.each, self.spread) = (None, None);
-            }
+            let (gpu, state) = (resident.gpu.clone(), resident.state.clone());
+            // What passes between dispatches is laid out anew.
+            let mut shared = self.steps[at].passes.buffers().clone();
+            shared.retain(|role, _| !role.is_slot());
+            let compiled = apart(how, &mut |()| {}, move |_| Program::new(&gpu, &faster, &state, &shared)).await;
+            // What cannot be compiled is not tried again.
+            self.steps[at].faster = None;
+            self.steps[at].passes = compiled?;
+            (self.each, self.spread) = (None, None);
         }
         Ok(())
     }

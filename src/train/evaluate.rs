@@ -10,10 +10,10 @@ use crate::data::{Fixed, Source};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
-use crate::inference::halving;
+use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work, apart};
+use crate::inference::{Model, halving};
 use crate::kernel::{RING, TERMS};
-use crate::model::Purpose;
+use crate::model::{Network, Purpose};
 use crate::plan::{Recording, Role};
 
 /// Rows of a batch, where so many fit.
@@ -69,29 +69,44 @@ impl Session {
         self.check_shape(&*data)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
-        self.check_labels(&*data)?;
-        Evaluation::new(self, data)?.run(self.gpu(), how).await
+        self.check_labels(&*data, how, &mut |_| {}).await?;
+        let ground = self.ground();
+        let evaluation = apart(how, &mut |()| {}, move |_| Evaluation::new(&ground, data)).await;
+        evaluation?.run(self.gpu(), how).await
+    }
+
+    /// What evaluating needs of it.
+    pub(super) fn ground(&self) -> Ground {
+        let (network, shared) = (self.network.clone(), self.course.resident.shared.clone());
+        Ground { model: self.model.clone(), network, training: self.training, shared }
     }
 }
 
+/// What evaluating needs of a session.
+pub(super) struct Ground {
+    model: Model,
+    network: Network,
+    training: Training,
+    shared: BTreeMap<Role, Buffer>,
+}
+
 impl Evaluation {
-    /// For batches of 1,024 rows, or as many as fit.
-    pub fn new(session: &Session, source: Arc<dyn Source>) -> Result<Evaluation> {
-        session.check_shape(&*source)?;
-        let most = fitting(session.gpu(), &session.training, source.columns()).min(ROWS);
-        halving(most, |batch| Evaluation::of(session, source.clone(), batch))
+    /// For batches of 1,024 rows, or as many as fit; of rows that fit the model.
+    pub fn new(ground: &Ground, source: Arc<dyn Source>) -> Result<Evaluation> {
+        let most = fitting(ground.model.gpu(), &ground.training, source.columns()).min(ROWS);
+        halving(most, |batch| Evaluation::of(ground, source.clone(), batch))
     }
 
-    fn of(session: &Session, source: Arc<dyn Source>, batch: usize) -> Result<Evaluation> {
-        let gpu = session.gpu();
-        let once = Training { shuffle: false, drop_last: false, batch, ..session.training };
+    fn of(ground: &Ground, source: Arc<dyn Source>, batch: usize) -> Result<Evaluation> {
+        let gpu = ground.model.gpu();
+        let once = Training { shuffle: false, drop_last: false, batch, ..ground.training };
         let rows = source.rows() as u64;
         let feed = Feed::new(gpu, source, &once, 0)?;
         let state = gpu.buffer("state", 64)?;
         let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
-        let graph = session.network.graph(Purpose::Evaluate, false)?;
-        let recording = Recording::new(&graph, session.step_target(&feed))?;
-        let mut shared: BTreeMap<Role, Buffer> = session.course.resident.shared.clone();
+        let graph = ground.network.graph(Purpose::Evaluate, false)?;
+        let recording = Recording::new(&graph, feed.target(&ground.model))?;
+        let mut shared = ground.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
         // A batch that is not finite stops nothing: every term is the mean over all rows.
         let flags = gpu.buffer("flags", 16)?;
@@ -119,6 +134,7 @@ impl Evaluation {
         let batch = self.feed.batch() as u64;
         let (mut done, mut sums) = (0u64, vec![0.0f64; self.terms.len()]);
         while done < self.feed.steps_per_epoch() {
+            self.feed.fetch(gpu, how, &mut |_| {}).await?;
             self.feed.place(gpu, &self.state, done)?;
             let steps = STEPS.min(self.feed.steps_left_in_chunk());
             let step = self.programs.iter().map(Work::Run);

@@ -8,11 +8,14 @@
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use super::Training;
+use super::progress::Told;
+use super::{Loading, Training};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu, Wait, pause};
 use crate::graph::Scalars;
+use crate::inference::Model;
+use crate::plan::Target;
 use crate::random::{key, permute};
 use crate::state::State;
 
@@ -111,6 +114,11 @@ impl Feed {
         Ok(feed)
     }
 
+    /// What steps of a model over its batches are planned for.
+    pub fn target(&self, model: &Model) -> Target {
+        Target { data_rows: self.chunk_rows, ..model.target(self.batch) }
+    }
+
     /// Rows of the resident buffer.
     pub fn chunk_rows(&self) -> usize {
         self.chunk_rows
@@ -172,16 +180,23 @@ impl Feed {
         self.steps_of(self.chunk_at(self.position)) - self.position.step
     }
 
+    /// Sees to it that the GPU holds the rows of the next step.
+    pub async fn fetch(&mut self, gpu: &Gpu, how: Wait, told: Told<'_>) -> Result<()> {
+        let chunk = self.chunk_at(self.position);
+        if self.placed || self.resident == Some(chunk) {
+            return Ok(());
+        }
+        self.upload(gpu, chunk, how, told).await
+    }
+
     /// Sees to it that the GPU holds the rows and the state for the step after `now` others.
     pub fn place(&mut self, gpu: &Gpu, state: &Buffer, now: u64) -> Result<()> {
         if self.placed {
             return Ok(());
         }
+        pollster::block_on(self.fetch(gpu, Wait::Block, &mut |_| {}))?;
         let chunk = self.chunk_at(self.position);
         let rows = self.rows_of(chunk);
-        if self.resident != Some(chunk) {
-            self.upload(gpu, chunk)?;
-        }
         let first_row = self.position.step as usize * self.batch;
         let now = State {
             step: now as u32,
@@ -203,22 +218,27 @@ impl Feed {
         Ok(())
     }
 
-    fn upload(&mut self, gpu: &Gpu, chunk: usize) -> Result<()> {
-        /// Values read at a time, so that no second copy of a large data set is held.
+    async fn upload(&mut self, gpu: &Gpu, chunk: usize, how: Wait, told: Told<'_>) -> Result<()> {
+        /// Values read at a time, so that no second copy of a large data set is held,
         const PIECE: usize = 1 << 22;
+        /// and where others wait for the thread.
+        const SMALL: usize = 1 << 18;
         self.resident = None;
-        let columns = self.source.columns();
-        let piece_rows = (PIECE / columns).max(1).min(self.rows_of(chunk));
+        let (columns, all) = (self.source.columns(), self.rows_of(chunk));
+        let piece = if how == Wait::Await { SMALL } else { PIECE };
+        let piece_rows = (piece / columns).max(1).min(all);
         let mut piece = vec![0.0f32; piece_rows * columns];
         let mut done = 0;
-        while done < self.rows_of(chunk) {
-            let rows = piece_rows.min(self.rows_of(chunk) - done);
+        while done < all {
+            pause(how).await;
+            let rows = piece_rows.min(all - done);
             let values = &mut piece[..rows * columns];
             let first = chunk * self.chunk_rows + done;
             self.source.read(first, values)?;
             finite(&*self.source, first, values)?;
             gpu.write(&self.buffer, (done * columns * 4) as u64, bytemuck::cast_slice(values))?;
             done += rows;
+            told(Loading::Uploading { rows: done as u64, of: all as u64 });
         }
         self.resident = Some(chunk);
         Ok(())
@@ -263,15 +283,23 @@ fn finite(source: &dyn Source, first_row: usize, values: &[f32]) -> Result<()> {
 }
 
 /// Calls `see` with the rows of a source, some at a time.
-pub(super) fn scan(source: &dyn Source, mut see: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+pub(super) async fn scan(
+    source: &dyn Source,
+    how: Wait,
+    told: Told<'_>,
+    mut see: impl FnMut(usize, &[f32]) -> Result<()>,
+) -> Result<()> {
     const ROWS: usize = 4096;
-    let columns = source.columns();
-    let mut values = vec![0.0f32; ROWS.min(source.rows()) * columns];
-    for first in (0..source.rows()).step_by(ROWS) {
-        let values = &mut values[..ROWS.min(source.rows() - first) * columns];
+    let (rows, columns) = (source.rows(), source.columns());
+    let mut values = vec![0.0f32; ROWS.min(rows) * columns];
+    for first in (0..rows).step_by(ROWS) {
+        pause(how).await;
+        let count = ROWS.min(rows - first);
+        let values = &mut values[..count * columns];
         source.read(first, values)?;
         finite(source, first, values)?;
         see(first, values)?;
+        told(Loading::Reading { rows: (first + count) as u64, of: rows as u64 });
     }
     Ok(())
 }

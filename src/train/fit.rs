@@ -66,7 +66,7 @@ impl Fitting {
         if self.done >= self.total || course.waited_long() {
             return self.end(course).map(|()| None);
         }
-        course.hasten(false)?;
+        course.hasten(false, how).await?;
         let mut progress = loop {
             self.cancelled |= course.cancel.is_cancelled();
             self.fill(course, how).await?;
@@ -112,6 +112,7 @@ impl Fitting {
                 break;
             }
             let wanted = if shared { course.fitting_a_frame(how).await?.min(wanted) } else { wanted };
+            course.fetch(how).await?;
             let before = course.step;
             let taken = course.submit(wanted, false);
             // From here on the look is due, whatever becomes of this future.
@@ -267,7 +268,7 @@ impl Session {
     /// As [`Session::load`]; what goes wrong later is the iterator's last item.
     pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
         let begun = Instant::now();
-        pollster::block_on(self.ready(data.into(), Wait::Block))?;
+        pollster::block_on(self.ready(data.into(), Wait::Block, &mut |_| {}))?;
         Reports::new(self, begun)
     }
 
@@ -278,7 +279,7 @@ impl Session {
         how: Wait,
     ) -> Result<Fit> {
         let begun = Instant::now();
-        self.ready(data, how).await?;
+        self.ready(data, how, &mut |_| {}).await?;
         Fitting::new(&mut self.course, begun)?.run(self, report, how).await
     }
 }

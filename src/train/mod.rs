@@ -35,7 +35,7 @@ pub use numbers::UpdateRamps;
 pub use optimizer::Optimizer;
 pub use options::{EarlyStopping, Training};
 pub use profile::Profile;
-pub use progress::{Cancel, Fit, Objective, Progress, Stop, Taken};
+pub use progress::{Cancel, Fit, Loading, Objective, Progress, Stop, Taken};
 pub use run::{Phase, Run, Step, Update};
 pub use schedule::{Decay, Schedule};
 pub use session::Session;

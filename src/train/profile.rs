@@ -49,7 +49,7 @@ impl Session {
             return Err(Error::data("steps to profile", steps, format!("1 to {STEPS}")));
         }
         pollster::block_on(self.course.settle(Wait::Block))?;
-        self.course.hasten(true)?;
+        pollster::block_on(self.course.hasten(true, Wait::Block))?;
         let mut taken: Vec<Vec<Timed>> = Vec::new();
         while (taken.len() as u64) < steps {
             let more = self.course.timed_steps((steps - taken.len() as u64).min(TOGETHER))?;

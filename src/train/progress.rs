@@ -38,6 +38,37 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
+/// How far making data ready has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loading {
+    /// So many rows of all were looked at: once for the scaling, once for labels, once for what the loss needs, where the
+    /// model asks for these.
+    Reading {
+        /// Rows so far.
+        rows: u64,
+        /// Rows in all.
+        of: u64,
+    },
+    /// So many kernels were compiled.
+    Compiling {
+        /// Kernels so far.
+        kernels: u64,
+        /// Kernels in all.
+        of: u64,
+    },
+    /// So many rows of those that fit the GPU's share lie there.
+    Uploading {
+        /// Rows so far.
+        rows: u64,
+        /// Rows in all.
+        of: u64,
+    },
+}
+
+/// Whoever is told.
+pub(super) type Told<'a> = &'a mut (dyn FnMut(Loading) + Send);
+
 /// What became of a call that takes steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,8 +3,10 @@
 
 use super::Session;
 use super::feed::scan;
+use super::progress::Told;
 use crate::data::Source;
 use crate::error::{Error, Result};
+use crate::gpu::Wait;
 use crate::graph::Tensor;
 use crate::model::{Corruption, Loss, Scaling};
 
@@ -13,13 +15,18 @@ const SUM: f64 = 1e-4;
 
 impl Session {
     /// The frozen tensors, learned from the training rows.
-    pub(super) fn learn_constants(&self, source: &dyn Source) -> Result<Vec<Vec<f32>>> {
+    pub(super) async fn learn_constants(
+        &self,
+        source: &dyn Source,
+        how: Wait,
+        told: Told<'_>,
+    ) -> Result<Vec<Vec<f32>>> {
         // Labels may follow the features.
         let (stride, columns) = (source.columns(), self.spec().input);
         let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
         let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
         let mut first: Vec<f32> = Vec::new();
-        scan(source, |_, values| {
+        scan(source, how, told, |_, values| {
             if first.is_empty() {
                 first = values[..columns].to_vec();
             }
@@ -34,7 +41,8 @@ impl Session {
                 (sum[c], square[c]) = (sum[c] + d, square[c] + d * d);
             }
             Ok(())
-        })?;
+        })
+        .await?;
         let rows = source.rows() as f64;
         let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
         for c in 0..columns {
@@ -72,20 +80,28 @@ impl Session {
 
     /// Fails where a scaled value to train on is outside what the loss takes, or a block of a softmax loss is no
     /// distribution.
-    pub(super) fn check_range(&self, source: &dyn Source, constants: &[Vec<f32>]) -> Result<()> {
+    pub(super) async fn check_range(
+        &self,
+        source: &dyn Source,
+        constants: &[Vec<f32>],
+        how: Wait,
+        told: Told<'_>,
+    ) -> Result<()> {
         if !self.spec().loss.range().0.is_finite() {
             return Ok(());
         }
-        scan(source, |first, values| self.check_values(source.name(), source.columns(), first, values, constants))
+        let check =
+            |first, values: &[f32]| self.check_values(source.name(), source.columns(), first, values, constants);
+        scan(source, how, told, check).await
     }
 
     /// Fails where a row's label columns are not 1 at one class and 0 at the others.
-    pub(super) fn check_labels(&self, source: &dyn Source) -> Result<()> {
+    pub(super) async fn check_labels(&self, source: &dyn Source, how: Wait, told: Told<'_>) -> Result<()> {
         let (stride, features) = (source.columns(), self.spec().input);
         if stride == features {
             return Ok(());
         }
-        scan(source, |first, values| {
+        scan(source, how, told, |first, values| {
             for (i, row) in values.chunks(stride).enumerate() {
                 let label = &row[features..];
                 let ones = label.iter().filter(|&&v| v == 1.0).count();
@@ -97,6 +113,7 @@ impl Session {
             }
             Ok(())
         })
+        .await
     }
 
     /// As [`Session::check_range`], of rows of `stride` values that start at row `first`.

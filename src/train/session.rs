@@ -4,17 +4,16 @@ use std::mem::discriminant;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::course::Course;
-use super::evaluate::Evaluation;
+use super::course::{Ahead, Course};
 use super::feed::{Feed, Part};
 use super::fit::Trained;
 use super::numbers::{Reads, beside};
-use super::progress::Best;
+use super::progress::{Best, Told};
 use super::resident::Resident;
 use super::run::Step;
 use super::table::Table;
 
-use super::{EarlyStopping, Snapshot, Training};
+use super::{EarlyStopping, Loading, Snapshot, Training};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
@@ -204,20 +203,53 @@ impl Session {
     /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
     /// there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
+        self.load_with(data, |_| {})
+    }
+
+    /// As [`Session::load`], with a callback that is told how far it has come.
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub fn load_with(&mut self, data: impl Into<Arc<dyn Source>>, mut told: impl FnMut(Loading) + Send) -> Result<()> {
         self.course.cancel.clear();
-        pollster::block_on(self.ready(data.into(), Wait::Block))
+        pollster::block_on(self.ready(data.into(), Wait::Block, &mut told))
+    }
+
+    /// As [`Session::load_with`], giving the thread back: rows are read and uploaded some at a time, and kernels compile
+    /// on a thread of their own. It may be dropped at any point and begun again.
+    ///
+    /// ```no_run
+    /// # async fn start(session: &mut strait::Session) -> strait::Result<()> {
+    /// session.load_async(strait::data::digits()?, |loading| println!("{loading:?}")).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub async fn load_async(
+        &mut self,
+        data: impl Into<Arc<dyn Source>>,
+        mut told: impl FnMut(Loading) + Send,
+    ) -> Result<()> {
+        self.course.cancel.clear();
+        self.ready(data.into(), Wait::Await, &mut told).await
     }
 
     /// [`Session::load`], blocking or not.
-    pub(super) async fn ready(&mut self, source: Rows, how: Wait) -> Result<()> {
+    pub(super) async fn ready(&mut self, source: Rows, how: Wait, told: Told<'_>) -> Result<()> {
         let source: Rows = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
         let (train, validation) = self.hold_out(source.clone())?;
-        let constants =
-            if self.is_known() { self.course.resident.constants()? } else { self.learn_constants(&*train)? };
-        self.check_labels(&*source)?;
+        let constants = match self.is_known() {
+            true => self.course.resident.constants()?,
+            false => self.learn_constants(&*train, how, told).await?,
+        };
+        self.check_labels(&*source, how, told).await?;
+        if let Some(own) = validation.as_ref().filter(|_| self.validation.is_some()) {
+            self.check_labels(&**own, how, told).await?;
+        }
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
-        self.check_range(&*train, &constants)?;
+        self.check_range(&*train, &constants, how, told).await?;
         self.course.settle(how).await?;
         self.course.engine = None;
         for penalty in &self.spec().penalties {
@@ -236,30 +268,24 @@ impl Session {
             let done = course.step - course.start;
             log::warn!("{done} steps into a run over {of} rows, {rows} rows were loaded: another run begins");
         }
-        let steps = [self.training_step()?];
+        let steps = vec![self.training_step()?];
         let epochs = feed.steps_per_epoch().saturating_mul(self.training.epochs);
         let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
         let (table, scalars) = (course.resident.buffer(Role::Table)?, self.network.scalars());
         let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
-        let target = self.step_target(&feed);
+        let target = feed.target(&self.model);
+        if self.training.early_stopping.is_some() {
+            let resident = &mut self.course.resident;
+            resident.tensors.sets().try_for_each(|set| resident.keep(set, Kept::Best))?;
+        }
+        let validation = validation.map(|rows| (self.ground(), rows));
+        self.course.begin(Ahead { feed, steps, table, target, validation }, how, told).await?;
         let course = &mut self.course;
         if anew {
             (course.start, course.best, course.over, course.look) = (start, Best::default(), false, false);
         }
         (course.rows, course.early) = (Some(rows), self.training.early_stopping);
-        if course.early.is_some() {
-            course.resident.tensors.sets().try_for_each(|set| course.resident.keep(set, Kept::Best))?;
-        }
-        course.begin(feed, &steps, table, &target)?;
-        let validation = validation.map(|rows| Evaluation::new(self, rows)).transpose();
-        match (validation, &mut self.course.engine) {
-            (Ok(validation), Some(engine)) => engine.validation = validation,
-            (validation, engine) => {
-                *engine = None;
-                return validation.map(drop);
-            }
-        }
-        if !self.is_known() {
+        if !self.model.is_known() {
             self.model.set_constants(&constants)?;
         }
         if self.course.look {
@@ -315,7 +341,6 @@ impl Session {
         let Some(EarlyStopping { validation, .. }) = self.training.early_stopping else { return Ok((source, None)) };
         if let Some(own) = &self.validation {
             self.check_shape(&**own)?;
-            self.check_labels(&**own)?;
             return Ok((source, Some(own.clone())));
         }
         let rows = source.rows();

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cached::Cached;
-use super::course::Course;
+use super::course::{Ahead, Course};
 use super::feed::Feed;
 use super::fit::{Fitting, Reports, Trained};
+use super::progress::Told;
 use super::resident::Resident;
 use super::run::{Phase, Run};
 use super::table::Table;
-use super::{Cancel, Fit, Progress, Snapshot, Taken, Training};
+use super::{Cancel, Fit, Loading, Progress, Snapshot, Taken, Training};
 #[cfg(doc)]
 use super::{Session, Stop};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Wait};
+use crate::gpu::{Gpu, Wait, apart};
 use crate::graph::{Kept, Tensor};
 use crate::inference;
 use crate::plan::{Role, Target};
@@ -185,12 +186,33 @@ impl Trainer {
     /// cannot hold them; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again
     /// goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
+        self.load_with(data, |_| {})
+    }
+
+    /// As [`Trainer::load`], with a callback that is told how far it has come.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`].
+    pub fn load_with(&mut self, data: impl Into<Arc<dyn Source>>, mut told: impl FnMut(Loading) + Send) -> Result<()> {
         self.course.cancel.clear();
-        pollster::block_on(self.ready(data.into(), Wait::Block))
+        pollster::block_on(self.ready(data.into(), Wait::Block, &mut told))
+    }
+
+    /// As [`Trainer::load_with`], giving the thread back in between: see [`Session::load_async`].
+    ///
+    /// # Errors
+    /// As [`Trainer::load`].
+    pub async fn load_async(
+        &mut self,
+        data: impl Into<Arc<dyn Source>>,
+        mut told: impl FnMut(Loading) + Send,
+    ) -> Result<()> {
+        self.course.cancel.clear();
+        self.ready(data.into(), Wait::Await, &mut told).await
     }
 
     /// [`Trainer::load`], blocking or not.
-    async fn ready(&mut self, source: Arc<dyn Source>, how: Wait) -> Result<()> {
+    async fn ready(&mut self, source: Arc<dyn Source>, how: Wait, told: Told<'_>) -> Result<()> {
         let source: Arc<dyn Source> = Arc::new(Fixed::new(source));
         self.course.settle(how).await?;
         let over = self.is_over();
@@ -215,14 +237,18 @@ impl Trainer {
         }
         let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
         let source = match &phase.cached {
-            Some(graph) => Arc::new(Cached::new(&self.course.resident, graph, columns, source)?),
+            Some(graph) => {
+                let (resident, graph) = (self.course.resident.clone(), graph.clone());
+                let make = move |_: &dyn Fn(())| Cached::new(&resident, &graph, columns, source);
+                Arc::new(apart(how, &mut |()| {}, make).await?)
+            }
             None => source,
         };
         let &Phase { batch, epochs, drop_last, .. } = phase;
         let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
         let mut feed = Feed::new(self.gpu(), source, &order, 0)?;
-        let (course, steps) = (&mut self.course, &phase.steps);
+        let (course, steps) = (&mut self.course, phase.steps.clone());
         (course.engine, course.rows, course.step, course.over) = (None, Some(rows as u64), step, false);
         self.phase = number;
         if step == 0 {
@@ -234,10 +260,10 @@ impl Trainer {
         }
         let total = feed.steps_per_epoch().saturating_mul(epochs);
         let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
-        let table = Table::new(table, scalars, steps, self.run.ramps().to_vec(), [0, total])?;
+        let table = Table::new(table, scalars, &steps, self.run.ramps().to_vec(), [0, total])?;
         feed.seek(step / table.turn.len() as u64);
         let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&course.resident.gpu, feed.batch()) };
-        course.begin(feed, steps, table, &target)
+        course.begin(Ahead { feed, steps, table, target, validation: None }, how, told).await
     }
 
     /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It
@@ -315,7 +341,7 @@ impl Trainer {
     /// As [`Trainer::load`]; what goes wrong later is the iterator's last item.
     pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
         let begun = Instant::now();
-        pollster::block_on(self.ready(data.into(), Wait::Block))?;
+        pollster::block_on(self.ready(data.into(), Wait::Block, &mut |_| {}))?;
         Reports::new(self, begun)
     }
 
@@ -326,7 +352,7 @@ impl Trainer {
         how: Wait,
     ) -> Result<Fit> {
         let begun = Instant::now();
-        self.ready(data, how).await?;
+        self.ready(data, how, &mut |_| {}).await?;
         Fitting::new(&mut self.course, begun)?.run(self, report, how).await
     }
 

@@ -123,7 +123,7 @@ impl Session {
     /// The products of a training step that the tuning does not name, the most expensive first, with their tiles.
     fn untuned(&self) -> Result<Vec<(Product, Tile)>> {
         let target = match &self.course.engine {
-            Some(engine) => self.step_target(&engine.feed),
+            Some(engine) => engine.feed.target(&self.model),
             None => self.target(self.training.batch),
         };
         let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;

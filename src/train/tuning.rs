@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Session;
-use super::feed::Feed;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -54,13 +53,8 @@ impl Session {
     fn replan(&mut self) -> Result<()> {
         let Some(engine) = &self.course.engine else { return Ok(()) };
         let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
-        let recording = Recording::new(&graph, self.step_target(&engine.feed))?;
+        let recording = Recording::new(&graph, engine.feed.target(&self.model))?;
         let (engine, resident) = self.course.engine()?;
         engine.replan(resident, 0, recording)
-    }
-
-    /// What is planned for: the batches of a feed.
-    pub(super) fn step_target(&self, feed: &Feed) -> Target {
-        Target { data_rows: feed.chunk_rows(), ..self.target(feed.batch()) }
     }
 }

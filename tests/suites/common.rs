@@ -1,6 +1,11 @@
 //! What several suites share: a device at WebGPU's default limits, made inputs, and the comparison of two results.
 #![allow(dead_code, reason = "every suite uses a part of it")]
 
+#[path = "../../examples/common/pending.rs"]
+mod pending;
+
+pub use pending::until_pending;
+
 use std::sync::OnceLock;
 
 use strait::evaluator::Evaluator;

@@ -7,7 +7,7 @@ mod trials;
 use std::path::Path;
 use std::process::Command;
 
-use trials::{dropped, losses, saves};
+use trials::{awaited, dropped, losses, restored, saves};
 
 /// What a process of its own has to save: the path and how often.
 const JOB: &str = "STRAIT_TEST_SAVE";
@@ -41,6 +41,20 @@ fn a_lost_device_is_told_whatever_was_under_way() {
     // With every kind of host; the example goes through all operations.
     let count = 18;
     assert_eq!(losses::run(count).unwrap(), count * (losses::operations() + 1));
+}
+
+#[test]
+fn runs_outlive_their_devices_and_their_futures() {
+    assert!(restored::run(12).unwrap() > 0);
+    assert!(restored::dropped(120).unwrap() > 1);
+}
+
+/// By the clock only as far as a busy machine allows: the example says what it takes on a quiet one.
+#[test]
+fn others_have_their_turn_beside_a_run() {
+    let found = awaited::run(200, 1).unwrap();
+    assert!(found.pending >= found.reports, "{found:?}");
+    assert!(found.timeout < 2000.0 && found.longest < 2000.0, "{found:?}");
 }
 
 #[test]

@@ -1,13 +1,10 @@
 //! Trainers of several phases and players: snapshots, checkpoints and lost devices in the middle of them, runs as futures,
 //! by reports and by frames, and runs that are cancelled. All end as a run that nobody disturbed, to the bit.
 
-use std::future::Future as _;
 use std::ops::ControlFlow;
-use std::pin::pin;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use crate::common::{gpu, host_device, own_gpu, values};
+use crate::common::{gpu, host_device, own_gpu, until_pending, values};
 use crate::phases::{begun, data, refused, run};
 use strait::graph::{Shape, Tensor, TensorSet};
 use strait::random::Draw;
@@ -119,12 +116,11 @@ fn frames_give_the_same_run() {
 fn dropped_and_cancelled_runs_go_on() {
     let whole = whole();
     let mut trainer = begun(&gpu(), run(true, false));
-    let mut context = Context::from_waker(Waker::noop());
-    for polls in (1..7).cycle() {
+    for polls in (1..50).cycle() {
         if trainer.phase().is_none() {
             break;
         }
-        if polls == 3 {
+        if polls % 5 == 3 {
             // It waits for what is under way, which may be the end.
             if trainer.load(data()).is_err() {
                 break;
@@ -138,13 +134,7 @@ fn dropped_and_cancelled_runs_go_on() {
         if trainer.phase().is_none() {
             break;
         }
-        let mut fit = pin!(trainer.fit_async(data(), |_| ControlFlow::Continue(())));
-        for _ in 0..polls {
-            if fit.as_mut().poll(&mut context).is_ready() {
-                break;
-            }
-            std::thread::sleep(Duration::from_micros(300));
-        }
+        until_pending(trainer.fit_async(data(), |_| ControlFlow::Continue(())), polls);
     }
     assert!(bits(&trainer) == whole);
 }

@@ -1,15 +1,12 @@
 //! Training beside a host's frames: as many steps as a time holds, answers that say why none were taken, runs that
 //! another thread cancels, and devices whose queue is shared.
 
-use std::future::Future as _;
 use std::ops::ControlFlow;
-use std::pin::pin;
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::{MOMENTUM, bits, rows, session, take, tiny};
-use crate::common::{gpu, host_device, report};
-use strait::{Error, Gpu, Session, Stop, Taken, Training, wgpu};
+use crate::common::{gpu, host_device, report, until_pending};
+use strait::{Error, Gpu, Progress, Session, Stop, Taken, Training, wgpu};
 
 fn training() -> Training {
     Training { batch: 4, epochs: 30, optimizer: MOMENTUM, ..Training::default() }
@@ -269,16 +266,17 @@ fn a_run_that_is_parted_may_be_dropped_anywhere() {
     let mut whole = session(&crate::common::gpu(), &tiny(), short);
     whole.fit(rows(23)).unwrap();
     let mut dropped = session(&gpu, &tiny(), short);
-    let mut context = Context::from_waker(Waker::noop());
-    for polls in (1..9).cycle().take(200) {
-        let mut fit = pin!(dropped.fit_async(rows(23), |_| ControlFlow::Continue(())));
-        for _ in 0..polls {
-            if fit.as_mut().poll(&mut context).is_ready() {
-                break;
-            }
-            std::thread::sleep(Duration::from_micros(300));
+    let mut reported = 0;
+    for pending in (1..60).cycle().take(240) {
+        let report = |_: &Progress| {
+            reported += 1;
+            ControlFlow::Continue(())
+        };
+        if until_pending(dropped.fit_async(rows(23), report), pending).is_some() {
+            break;
         }
     }
+    assert!(reported > 0, "some come as far as that");
     while dropped.steps() < whole.steps() {
         dropped.fit(rows(23)).unwrap();
     }

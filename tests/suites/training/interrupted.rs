@@ -1,13 +1,12 @@
 //! Runs that are broken off at any point: dropped futures, other data, files in between. What comes of them is what the
 //! whole run comes to.
 
-use std::future::Future;
 use std::ops::ControlFlow;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
-use strait::{EarlyStopping, Error, Fit, Stop};
+use crate::common::until_pending;
+use strait::{EarlyStopping, Error, Fit, Progress, Stop};
 
 const EARLY: EarlyStopping = EarlyStopping { validation: 0.2, patience: 3, min_delta: 0.0 };
 
@@ -18,17 +17,7 @@ fn fast() -> Training {
 
 /// Polls a run until it has been pending so many times, then drops it; its end where that comes first.
 fn dropped(session: &mut Session, data: &Data, pending: usize) -> Option<Fit> {
-    let gpu = session.gpu().clone();
-    let mut run = pin!(session.fit_async(data, |_| ControlFlow::Continue(())));
-    let mut context = Context::from_waker(Waker::noop());
-    for seen in 0.. {
-        match run.as_mut().poll(&mut context) {
-            Poll::Ready(fit) => return Some(fit.unwrap()),
-            Poll::Pending if seen == pending => return None,
-            Poll::Pending => gpu.wait().unwrap(),
-        }
-    }
-    None
+    until_pending(session.fit_async(data, |_| ControlFlow::Continue(())), pending).map(Result::unwrap)
 }
 
 #[test]
@@ -38,7 +27,8 @@ fn a_future_dropped_at_any_point_loses_no_look_at_the_validation_rows() {
     let fit = whole.fit(&data).unwrap();
     assert_eq!(fit.stop, Stop::Early);
     let mut broken_off = 0;
-    for pending in 0..12 {
+    // Loading, a report and a look are pending some times each.
+    for pending in 0..40 {
         let mut found = session(&gpu(), &tiny(), fast());
         let rest = dropped(&mut found, &data, pending).unwrap_or_else(|| {
             broken_off += 1;
@@ -69,7 +59,7 @@ fn a_look_that_is_due_goes_through_a_checkpoint() {
     let path = folder.path().join("due");
     let mut whole = session(&gpu(), &tiny(), fast());
     let fit = whole.fit(&data).unwrap();
-    for pending in 0..8 {
+    for pending in (0..40).step_by(2) {
         let mut found = session(&gpu(), &tiny(), fast());
         dropped(&mut found, &data, pending);
         found.checkpoint(&path).unwrap();
@@ -84,8 +74,18 @@ fn a_look_that_is_due_goes_through_a_checkpoint() {
 fn stepping_by_hand_past_an_epoch_leaves_its_look() {
     let data = rows(30);
     let mut found = session(&gpu(), &tiny(), fast());
-    // The first time that it is pending, a report or the first look.
-    assert!(dropped(&mut found, &data, 0).is_none());
+    // Dropped before the second report: on the way to a report, or to the first look.
+    let reports = AtomicUsize::new(0);
+    for pending in 1.. {
+        let report = |_: &Progress| {
+            reports.fetch_add(1, Relaxed);
+            ControlFlow::Continue(())
+        };
+        assert!(until_pending(found.fit_async(&data, report), pending).is_none());
+        if reports.load(Relaxed) > 0 {
+            break;
+        }
+    }
     take(&mut found, 1, 1);
     let before = found.steps();
     let fit = found.fit(&data).unwrap();
