@@ -105,7 +105,7 @@ fn subtract(row: &mut [f64], (a, u): (f64, &[f64]), (b, q): (f64, &[f64])) {
 }
 
 /// An inner product, in sums that a processor can take side by side.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     const SUMS: usize = 8;
     let mut sums = [0.0; SUMS];
     let (mut a, mut b) = (a.chunks_exact(SUMS), b.chunks_exact(SUMS));
@@ -208,7 +208,7 @@ fn iterate(diagonal: &[f64], below: &[f64], values: &[f64]) -> Option<Vec<Vec<f6
 }
 
 /// Brings a vector to length 1; nothing where it has none.
-fn normalise(vector: &mut [f64]) -> Option<()> {
+pub fn normalise(vector: &mut [f64]) -> Option<()> {
     let largest = vector.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
     if !(largest > 0.0 && largest.is_finite()) {
         return None;

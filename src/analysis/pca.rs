@@ -5,8 +5,8 @@ use std::sync::mpsc::{channel, sync_channel};
 
 use nalgebra::DMatrix;
 
-use super::eigen::leading;
-use crate::data::{Fixed, Source};
+use super::eigen::{dot, leading, normalise};
+use crate::data::{Data, Fixed, Source};
 use crate::error::{Error, Result};
 use crate::evaluator::Evaluator;
 use crate::gpu::Gpu;
@@ -32,7 +32,8 @@ const PART: usize = 192;
 const PARTS: usize = 6;
 
 impl Pca {
-    /// The `count` leading components of `data`.
+    /// The `count` leading components of `data`. Rows that are fewer than the features are held in memory; of others there
+    /// is a matrix of features by features instead.
     ///
     /// # Errors
     /// [`Error::Spec`] where `count` is 0 or more than the features; [`Error::Data`] where the source gives no rows or a
@@ -60,8 +61,10 @@ impl Pca {
         // Products of values beyond 1e19 leave the range of f32, small ones vanish: a power of two, which changes no digit,
         // brings the largest near 1.
         let scale = (-f64::from(largest).log2().floor().clamp(-126.0, 126.0)).exp2();
-        let mut covariance = gram(gpu, data, &mean, scale)?;
-        let (mut eigenvalues, components) = leading(&mut covariance, columns, count);
+        let (mut eigenvalues, components) = match rows < columns {
+            true => of_few_rows(gpu, data, &mean, scale, count)?,
+            false => leading(&mut gram(gpu, data, &mean, scale)?, columns, count),
+        };
         eigenvalues.iter_mut().for_each(|v| *v /= rows as f64 * scale * scale);
         Ok(Pca { mean, eigenvalues, components })
     }
@@ -142,6 +145,70 @@ impl Pca {
         let left = &basis - &own * (own.transpose() * &basis);
         Ok(left.singular_values().max().min(1.0).asin())
     }
+}
+
+/// The leading eigenvalues and eigenvectors of X'X, X being the centred rows times `scale`, where there are fewer rows
+/// than columns: those of XX', which is the smaller matrix, say as much. Where XX' u = λ u, X'u is an eigenvector of
+/// X'X with the same λ (Turk and Pentland, "Eigenfaces for recognition", 1991).
+fn of_few_rows(
+    gpu: &Gpu,
+    data: &dyn Source,
+    mean: &[f64],
+    scale: f64,
+    count: usize,
+) -> Result<(Vec<f64>, Vec<Vec<f64>>)> {
+    let (rows, columns) = (data.rows(), data.columns());
+    // X', row-major.
+    let mut turned: Vec<f32> = Vec::new();
+    let size = rows.checked_mul(columns).filter(|&size| turned.try_reserve_exact(size).is_ok());
+    let too_many = || Error::data(data.name(), format!("{rows} x {columns} values"), "as many as fit in memory");
+    turned.resize(size.ok_or_else(too_many)?, 0.0);
+    let mut row = 0;
+    each_batch(data, |values| {
+        for values in values.chunks(columns) {
+            for (column, (&v, m)) in values.iter().zip(mean).enumerate() {
+                turned[column * rows + row] = ((f64::from(v) - m) * scale) as f32;
+            }
+            row += 1;
+        }
+        Ok(())
+    })?;
+    let turned = Data::from_rows(rows, turned)?;
+    let mut products = gram(gpu, &turned, &vec![0.0; rows], 1.0)?;
+    let (values, vectors) = leading(&mut products, rows, count.min(rows));
+    // No eigenvalue is below 0, and those that XX' does not have are 0.
+    let mut eigenvalues: Vec<f64> = values.into_iter().map(|v| v.max(0.0)).collect();
+    eigenvalues.resize(count, 0.0);
+    let mut components: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for vector in vectors {
+        let along = |row: &[f32]| row.iter().zip(&vector).map(|(&v, u)| f64::from(v) * u).sum();
+        components.extend(beside(turned.values().chunks(rows).map(along).collect(), &components));
+    }
+    // Where X has no more directions, any do.
+    let mut axes = 0..columns;
+    while let (true, Some(axis)) = (components.len() < count, axes.next()) {
+        let unit = (0..columns).map(|i| f64::from(u8::from(i == axis))).collect();
+        components.extend(beside(unit, &components));
+    }
+    Ok((eigenvalues, components))
+}
+
+/// What a vector has that is orthogonal to all of `others`, which are so to each other, at length 1; nothing where that
+/// is no more than rounding leaves.
+fn beside(mut vector: Vec<f64>, others: &[Vec<f64>]) -> Option<Vec<f64>> {
+    // What the first time rounds away is gone after the second, unless hardly anything is left.
+    for _ in 0..3 {
+        normalise(&mut vector)?;
+        for other in others {
+            let along = dot(other, &vector);
+            vector.iter_mut().zip(other).for_each(|(v, o)| *v -= along * o);
+        }
+        if dot(&vector, &vector) > 0.5 {
+            normalise(&mut vector)?;
+            return Some(vector);
+        }
+    }
+    None
 }
 
 /// Σ (x − mean)(x − mean)' over all rows, times scale²: row-major, right only on and below the diagonal, since the rest is

@@ -134,6 +134,76 @@ fn eigenvectors_against_the_covariance() {
     }
 }
 
+/// Fewer rows than features: against the rows themselves by plain loops in f64. More components are asked for than the
+/// rows can have.
+#[test]
+fn few_wide_rows() {
+    let gpu = gpu();
+    for (rows, columns, count) in [(50, 2000, 60), (7, 300, 300), (2, 3, 3), (1, 40, 5), (64, 65, 65)] {
+        let draw = Draw { seed: 9, stream: 3, step: 0 };
+        // A few large directions that all rows share, and a part of each row's own.
+        let value = |i: usize| {
+            let (row, column) = (i / columns, i % columns);
+            let shared: f64 = (0..3).map(|k| 10f64.powi(-k) * draw.normal(row, k as usize) * wave(k, column)).sum();
+            (5.0 + shared + 0.01 * draw.normal(row, column + 100)) as f32
+        };
+        let values: Vec<f32> = (0..rows * columns).map(value).collect();
+        let mean = |c: usize| values.iter().skip(c).step_by(columns).map(|&v| f64::from(v)).sum::<f64>() / rows as f64;
+        let means: Vec<f64> = (0..columns).map(mean).collect();
+        let centred: Vec<Vec<f64>> = values
+            .chunks(columns)
+            .map(|row| row.iter().zip(&means).map(|(&v, m)| f64::from(v) - m).collect())
+            .collect();
+        let trace = centred.iter().flatten().map(|v| v * v).sum::<f64>() / rows as f64;
+        let data = Data::from_rows(columns, values.clone()).unwrap();
+        let pca = Pca::fit(&gpu, &data, count).unwrap();
+        assert_eq!((pca.eigenvalues.len(), pca.components.len()), (count, count), "{rows} x {columns}");
+        // All the variance is in as many directions as there are rows, less the mean.
+        let sum: f64 = pca.eigenvalues.iter().sum();
+        assert!((sum - trace).abs() <= 1e-6 * trace.max(1e-12), "{rows} x {columns}: {sum}, not {trace}");
+        assert!(pca.eigenvalues.is_sorted_by(|a, b| a >= b) && pca.eigenvalues.iter().all(|&v| v >= 0.0));
+        assert!(pca.eigenvalues[rows.min(count) - 1..].iter().all(|&v| v <= 1e-6 * trace.max(1e-12)));
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        for (j, (value, vector)) in pca.eigenvalues.iter().zip(&pca.components).enumerate() {
+            for (k, other) in pca.components[..=j].iter().enumerate() {
+                let expected = f64::from(u8::from(j == k));
+                assert!((dot(vector, other) - expected).abs() < 1e-10, "{rows} x {columns}: {j} and {k}");
+            }
+            // C v = X'(X v) / rows.
+            let along: Vec<f64> = centred.iter().map(|row| dot(row, vector) / rows as f64).collect();
+            for i in 0..columns {
+                let product: f64 = centred.iter().zip(&along).map(|(row, a)| row[i] * a).sum();
+                let off = (product - value * vector[i]).abs();
+                assert!(off <= 1e-5 * pca.eigenvalues[0].max(1e-9), "{rows} x {columns}, component {j}: {off:e}");
+            }
+        }
+        // What two components leave over is the rest of the spectrum.
+        let two = Pca::fit(&gpu, &data, 2).unwrap();
+        let left = (trace - two.eigenvalues[0] - two.eigenvalues[1]) / columns as f64;
+        let found = two.mse(&data).unwrap();
+        assert!((found - left).abs() <= 1e-6 * trace.max(1e-12), "{rows} x {columns}: {found}, not {left}");
+    }
+}
+
+/// A direction that no other is like.
+fn wave(k: i32, column: usize) -> f64 {
+    (0.1 * f64::from(k + 1) * column as f64).sin()
+}
+
+/// A matrix of features by features would have 36 million values, and its eigenvalues would take minutes.
+#[test]
+fn few_wide_rows_take_no_long_time() {
+    let gpu = gpu();
+    let draw = Draw { seed: 2, stream: 8, step: 0 };
+    let values: Vec<f32> = (0..30 * 6000).map(|i| draw.normal(i / 6000, i % 6000) as f32).collect();
+    let data = Data::from_rows(6000, values).unwrap();
+    let start = std::time::Instant::now();
+    let pca = Pca::fit(&gpu, &data, 10).unwrap();
+    let taken = start.elapsed();
+    assert_eq!(pca.components.len(), 10);
+    assert!(taken < std::time::Duration::from_secs(20), "{taken:?}");
+}
+
 /// A source that breaks its promises.
 struct Liar {
     rows: usize,
