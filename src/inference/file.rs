@@ -11,7 +11,7 @@ use super::Model;
 use super::contents::{Contents, check_version};
 use super::replace::replace;
 use super::resident::Resident;
-use super::tensors::{FLOATS, TensorFile, failure};
+use super::tensors::{TensorFile, failure};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -203,12 +203,6 @@ impl ModelFile {
     }
 }
 
-/// Reads tensors out of a safetensors file from anywhere, by name and shape; other tensors in it are left alone.
-pub(crate) fn parameters(path: &Path, tensors: &[Tensor], weights: Weights) -> Result<Vec<Vec<f32>>> {
-    let mut file = TensorFile::open(path)?;
-    tensors.iter().map(|tensor| take(&mut file, "", tensor, weights, &FLOATS)).collect()
-}
-
 /// Sees to it that every feature has a spread, or fails with the value that is none. A file may say 0 for a
 /// feature that was constant in the training data, which hid every later deviation from it; such a deviation now counts
 /// as it is.
@@ -231,31 +225,32 @@ fn usable_scale(name: &str, values: &mut [f32]) -> std::result::Result<(), f32> 
 
 /// Reads a tensor of strait's own out of a file.
 pub(super) fn own(file: &mut TensorFile, prefix: &str, tensor: &Tensor) -> Result<Vec<f32>> {
-    take(file, prefix, tensor, Weights::InOut, &[Dtype::F32])
+    take(file, &format!("{prefix}{}", tensor.name), tensor, Weights::InOut, &[Dtype::F32])
 }
 
-/// Reads a tensor out of a file, checking its type, its shape and its values.
-fn take(file: &mut TensorFile, prefix: &str, tensor: &Tensor, weights: Weights, types: &[Dtype]) -> Result<Vec<f32>> {
+/// Reads a tensor, called `name` there, out of a file, checking its type, its shape and its values.
+pub(super) fn take(
+    file: &mut TensorFile,
+    name: &str,
+    tensor: &Tensor,
+    weights: Weights,
+    types: &[Dtype],
+) -> Result<Vec<f32>> {
     let path = file.path().to_path_buf();
     let fail = failure(&path);
-    let name = format!("{prefix}{}", tensor.name);
-    let (dtype, dims) = file.info(&name).ok_or_else(|| fail(&name, "nothing", "a tensor of this name"))?;
+    let (dtype, dims) = file.info(name).ok_or_else(|| fail(name, "nothing", "a tensor of this name"))?;
     if !types.contains(&dtype) {
         let names: Vec<String> = types.iter().map(|dtype| format!("{dtype:?}")).collect();
-        return Err(fail(&name, &format!("dtype {dtype:?}"), &format!("dtype {}", names.join(", "))));
+        return Err(fail(name, &format!("dtype {dtype:?}"), &format!("dtype {}", names.join(", "))));
     }
     let right = weights.dims(tensor);
     if dims != right {
         let other = if weights == Weights::InOut { Weights::OutIn } else { Weights::InOut };
         let hint = match dims == other.dims(tensor) {
-            true => format!("; the transpose fits: load_parameters with Weights::{other:?}"),
+            true => format!("; the transpose fits: load it with Weights::{other:?}"),
             false => String::new(),
         };
-        return Err(fail(&name, &format!("shape {dims:?}"), &format!("shape {right:?}{hint}")));
+        return Err(fail(name, &format!("shape {dims:?}"), &format!("shape {right:?}{hint}")));
     }
-    let values = file.read(&name)?;
-    if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-        return Err(fail(&name, &bad.to_string(), "finite numbers"));
-    }
-    Ok(weights.turned(tensor, values))
+    Ok(weights.turned(tensor, file.read(name)?))
 }

@@ -6,6 +6,7 @@ mod compiled;
 mod contents;
 mod exact;
 mod file;
+mod foreign;
 mod memory;
 mod model;
 mod replace;
@@ -21,7 +22,8 @@ pub use verbs::Component;
 
 pub(crate) use compiled::halving;
 pub(crate) use contents::{Contents, StateFile};
-pub(crate) use file::{ModelFile, Run, STATE, copy, parameters, write};
+pub(crate) use file::{ModelFile, Run, STATE, copy, write};
+pub(crate) use foreign::{named_parameters, parameters};
 pub(crate) use replace::replace;
 pub(crate) use resident::{Resident, finite, fits_binding};
 pub(crate) use tensors::failure;

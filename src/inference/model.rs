@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::compiled::Compiled;
-use super::file::{self, ModelFile};
+use super::file::{self, ModelFile, Weights};
+use super::foreign::named_parameters;
 use super::memory::Memory;
 use super::resident::Resident;
 use crate::error::{Error, Result};
@@ -77,6 +78,39 @@ impl Model {
         file.check(&file.kept(), false)?;
         let model = Model::blank(gpu, file.network().clone())?;
         file.fill(&model)?;
+        Ok(model)
+    }
+
+    /// A model of this spec with the parameters that another program wrote, PyTorch for example; `names` pairs the
+    /// names of its layers with the file's, as [`crate::Session::load_parameters_named`] says.
+    ///
+    /// ```no_run
+    /// use strait::{Activation, Gpu, Model, Spec, Weights};
+    ///
+    /// // nn.Sequential(nn.Linear(784, 32), nn.ELU(), nn.Linear(32, 784)), saved by safetensors.torch.save_file
+    /// let spec = Spec::symmetric(&[784, 32], Activation::Elu).code_activation(Activation::Elu);
+    /// let names = [("encoder.0", "0"), ("decoder.0", "2")];
+    /// let model = Model::with_parameters(&Gpu::new()?, &spec, "pytorch.safetensors", Weights::OutIn, &names)?;
+    /// let codes = model.encode(&vec![0.0; 784])?;
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`crate::Session::load_parameters_named`] and [`Spec::check`]; [`Error::Limit`] and [`Error::Spec`] as
+    /// [`Model::open`].
+    pub fn with_parameters(
+        gpu: &Gpu,
+        spec: &Spec,
+        path: impl AsRef<Path>,
+        weights: Weights,
+        names: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<Model> {
+        let network = Network::new(spec)?;
+        let values = named_parameters(path.as_ref(), &network, weights, names)?;
+        let model = Model::blank(gpu, network)?;
+        model.resident().write_all(Kept::Values, "parameters", &values)?;
+        // What was written is held twice until something is submitted.
+        gpu.submit([])?;
         Ok(model)
     }
 

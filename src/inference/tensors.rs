@@ -24,6 +24,17 @@ fn whole<const N: usize>(piece: &[u8]) -> impl Iterator<Item = [u8; N]> {
     piece.as_chunks().0.iter().copied()
 }
 
+/// Where the n-th value of a tensor lies in it.
+fn element(mut n: usize, shape: &[usize]) -> Vec<usize> {
+    let mut place = Vec::with_capacity(shape.len());
+    for extent in shape.iter().rev() {
+        place.push(n % extent.max(&1));
+        n /= extent.max(&1);
+    }
+    place.reverse();
+    place
+}
+
 /// Bytes of a header that are read: as many as the library reads.
 const HEADER: u64 = 100_000_000;
 
@@ -125,12 +136,13 @@ impl TensorFile {
     /// Reads a tensor of one of [`FLOATS`], row-major; what f32 does not hold in full is rounded.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where there is none of this name and of these types, or no memory for it; [`Error::Io`].
+    /// [`Error::Checkpoint`] where there is none of this name and of these types, or no memory for it, and naming the
+    /// element that is no finite number of f32; [`Error::Io`].
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         let fail = failure(&self.path);
         let info = self.header.info(name).filter(|info| FLOATS.contains(&info.dtype));
         let info = info.ok_or_else(|| fail(name, "nothing", "a tensor of this name and of floating-point numbers"))?;
-        let (dtype, (start, end)) = (info.dtype, info.data_offsets);
+        let (dtype, (start, end), shape) = (info.dtype, info.data_offsets, info.shape.clone());
         let size = if dtype == Dtype::F64 {
             8
         } else if dtype == Dtype::F32 {
@@ -146,11 +158,21 @@ impl TensorFile {
         for at in (start..end).step_by(PIECE) {
             let piece = &mut piece[..PIECE.min(end - at)];
             self.file.read_exact(piece).map_err(Error::io(&self.path))?;
+            let before = values.len();
             match dtype {
                 Dtype::F64 => values.extend(whole(piece).map(|bytes| f64::from_le_bytes(bytes) as f32)),
                 Dtype::F16 => values.extend(whole(piece).map(|bytes| f16::from_le_bytes(bytes).to_f32())),
                 Dtype::BF16 => values.extend(whole(piece).map(|bytes| bf16::from_le_bytes(bytes).to_f32())),
                 _ => values.extend(whole(piece).map(f32::from_le_bytes)),
+            }
+            if let Some(at) = values[before..].iter().position(|v| !v.is_finite()) {
+                // As it stands in the file: what is too large for f32 is infinite only here.
+                let bad = match dtype {
+                    Dtype::F64 => whole(piece).nth(at).map_or(f64::NAN, f64::from_le_bytes),
+                    _ => f64::from(values[before + at]),
+                };
+                let found = format!("{bad:e} at {:?}", element(before + at, &shape));
+                return Err(fail(name, &found, "finite numbers, in the range of f32"));
             }
         }
         Ok(values)

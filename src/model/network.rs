@@ -203,6 +203,16 @@ impl Network {
         &self.params
     }
 
+    /// The decoder's weights that are no tensors of their own, where weights are tied: each as it would be, and the
+    /// number of the trainable tensor whose transpose it is.
+    pub(crate) fn tied(&self) -> impl Iterator<Item = (Tensor, usize)> + '_ {
+        let decoder = self.layers.iter().skip(self.spec.encoder.len()).enumerate();
+        decoder.filter(|(_, dense)| dense.transposed).map(|(i, dense)| {
+            let dims: Vec<usize> = self.params[dense.weight].shape.dims.iter().rev().copied().collect();
+            (Tensor { name: format!("decoder.{i}.weight"), shape: Shape::fixed(&dims) }, dense.weight)
+        })
+    }
+
     /// The same where no set may have more bytes, as far as single tensors allow: what one binding may hold.
     pub(crate) fn within(self, bytes: u64) -> Network {
         Network { most: bytes.min(MOST), ..self }

@@ -213,9 +213,10 @@ impl Session {
         Ok(session)
     }
 
-    /// Replaces the parameters by those of a safetensors file from anywhere, found by name and shape; other tensors in
-    /// it are left alone, whatever their type. Numbers of 64 and of 16 bits (F64, F16, BF16) become f32. `weights` says
-    /// how the file's matrices lie:
+    /// Replaces the parameters by those of a safetensors file from anywhere that has them under the names of
+    /// [`Model::tensors`]; other tensors in it are left alone, whatever their type. For other names there is
+    /// [`Session::load_parameters_named`]. Numbers of 64 and of 16 bits (F64, F16, BF16) become f32. `weights` says how
+    /// the file's matrices lie:
     ///
     /// ```no_run
     /// # fn show(session: &mut strait::Session) -> strait::Result<()> {
@@ -228,10 +229,57 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`Session::open`]; where a matrix would fit in the other layout alone, the error says so. Where it fails
-    /// nothing was changed.
+    /// [`Error::Checkpoint`] naming the tensor that is missing, has another shape or type, or holds something else than
+    /// finite numbers in the range of f32, with the element; where a matrix would fit in the other layout alone, the
+    /// error says so. So it is where weights are tied and the file has a decoder's matrix, too, that is not the
+    /// transpose of the encoder's to the bit. [`Error::Io`]. Where it fails nothing was changed.
     pub fn load_parameters(&mut self, path: impl AsRef<Path>, weights: Weights) -> Result<()> {
-        let values = inference::parameters(path.as_ref(), self.tensors(), weights)?;
+        let values = inference::parameters(path.as_ref(), self.model.network(), weights)?;
+        self.set_parameters(&values)
+    }
+
+    /// Replaces the parameters by those of a file that calls them otherwise, as PyTorch's `state_dict` does. Each pair
+    /// is the name of a layer here (`encoder.0`, which has `encoder.0.weight` and `encoder.0.bias`), then the file's
+    /// name of it; or the names of one tensor. Every tensor must be named, and the file may have no other: one that is
+    /// left over, such as the statistics of a normalisation, would mean something that this model does not compute.
+    ///
+    /// A module of PyTorch that has `self.encoder = nn.Sequential(nn.Linear(784, 256), nn.ELU(), nn.Linear(256, 32))`
+    /// and a mirrored `self.decoder` numbers its activations, too; a single `nn.Sequential` has numbers only, and
+    /// layers with names of their own have those:
+    ///
+    /// ```no_run
+    /// # fn show(session: &mut strait::Session) -> strait::Result<()> {
+    /// use strait::Weights;
+    ///
+    /// let numbered = [
+    ///     ("encoder.0", "encoder.0"),
+    ///     ("encoder.1", "encoder.2"),
+    ///     ("decoder.0", "decoder.0"),
+    ///     ("decoder.1", "decoder.2"),
+    /// ];
+    /// session.load_parameters_named("module.safetensors", Weights::OutIn, &numbered)?;
+    /// let single = [("encoder.0", "0"), ("encoder.1", "2"), ("decoder.0", "4"), ("decoder.1", "6")];
+    /// session.load_parameters_named("sequential.safetensors", Weights::OutIn, &single)?;
+    /// let named = [("encoder.0", "fc1"), ("encoder.1", "fc2"), ("decoder.0", "fc3"), ("decoder.1", "fc4")];
+    /// session.load_parameters_named("names.safetensors", Weights::OutIn, &named)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// With tied weights a decoder's layer has a bias alone here. Where the file has its weight, too, it must be the
+    /// transpose of the encoder's, to the bit. Every layer here has a bias: for one of PyTorch without (`bias=False`)
+    /// the file needs zeros. Activations are not in such a file; they are the spec's.
+    ///
+    /// # Errors
+    /// As [`Session::load_parameters`], with both names; [`Error::Data`] where the pairs do not name every tensor once.
+    /// Where it fails nothing was changed.
+    pub fn load_parameters_named(
+        &mut self,
+        path: impl AsRef<Path>,
+        weights: Weights,
+        names: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) -> Result<()> {
+        let values = inference::named_parameters(path.as_ref(), self.model.network(), weights, names)?;
         self.set_parameters(&values)
     }
 }
