@@ -97,7 +97,9 @@ pub fn operations() -> usize {
 pub fn run(count: usize) -> Outcome<usize> {
     let mut tried = 0;
     for i in 0..count {
-        let (kind, operation) = (KINDS[i % KINDS.len()], OPERATIONS[i / KINDS.len() % OPERATIONS.len()]);
+        // Every operation once, then with the next kind of host.
+        let operation = OPERATIONS[i % OPERATIONS.len()];
+        let kind = KINDS[(i + i / OPERATIONS.len()) % KINDS.len()];
         let what = format!("loss {i}, {kind:?}, during {}", operation.0);
         tried += watched(&what, move || lose(i, kind, operation).map_err(|e| e.to_string()))?;
     }

@@ -11,7 +11,7 @@ use super::{rows, spec, watched};
 use strait::{Data, Error, Gpu, Session, Snapshot, Stop, Training};
 
 /// Steps of a run: 5 an epoch.
-const EPOCHS: u64 = 60;
+const EPOCHS: u64 = 20;
 
 fn training() -> Training {
     Training { batch: 8, epochs: EPOCHS, ..Training::default() }

@@ -47,6 +47,12 @@ pub trait Source: Send + Sync {
 
     /// What to call this data set in errors and logs: the file, mostly.
     fn name(&self) -> &str;
+
+    /// What it is, where training can use that as it is: rows that lie on the GPU already.
+    #[doc(hidden)]
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        None
+    }
 }
 
 /// Checks a [`Source::read`] of `length` values and returns the range of values it covers, counted over the table.

@@ -35,7 +35,8 @@ impl Attached {
     /// [`Error::Spec`] where there are more rows than were attached for; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn run(&self, rows: usize) -> Result<()> {
         let state = self.state_of(rows)?;
-        self.gpu.submit(self.work(&state))
+        self.gpu.submit(self.work(&state))?;
+        self.gpu.alive()
     }
 
     /// Records the computation of the first `rows` rows into the host's own command encoder, in the order of whatever
@@ -60,7 +61,7 @@ impl Attached {
     pub fn record(&self, encoder: &mut CommandEncoder, rows: usize) -> Result<()> {
         let state = self.state_of(rows)?;
         record(encoder, self.work(&state), None);
-        Ok(())
+        self.gpu.alive()
     }
 
     /// What is run: the number of rows takes its turn with the rest, so that no other thread's call comes between.

@@ -142,7 +142,8 @@ impl Resident {
             let [from, to] = [from, to].map(|kept| self.buffer(Role::Arena(set.arena(kept))));
             work.push(Work::Copy(from?, to?));
         }
-        self.gpu.submit(work)
+        self.gpu.submit(work)?;
+        self.gpu.alive()
     }
 
     /// The frozen tensors.

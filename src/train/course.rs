@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::divergence::Bad;
 use super::engine::{Engine, Steps};
 use super::evaluate::{Evaluation, Ground};
-use super::feed::Feed;
+use super::live::Rows;
 use super::options::EarlyStopping;
 use super::progress::{Best, Told};
 use super::resident::Resident;
@@ -52,7 +52,7 @@ pub(super) struct Course {
 
 /// Steps that are to be made ready.
 pub(super) struct Ahead {
-    pub feed: Feed,
+    pub rows: Rows,
     pub steps: Vec<Step>,
     pub table: Table,
     pub target: Target,
@@ -87,17 +87,17 @@ impl Course {
     /// # Errors
     /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready; as the source of rows.
     pub async fn begin(&mut self, ahead: Ahead, how: Wait, told: Told<'_>) -> Result<()> {
-        let Ahead { feed, steps, table, target, validation } = ahead;
+        let Ahead { rows, steps, table, target, validation } = ahead;
         self.resident.keep_for(&steps)?;
         let (mut resident, now) = (self.resident.clone(), self.step);
-        resident.shared.insert(Role::Data, feed.buffer.clone());
+        resident.shared.insert(Role::Data, rows.buffer().clone());
         let engine = apart(how, &mut *told, move |told| {
-            let mut engine = Engine::new(&resident, feed, &steps, table, &target, now, told)?;
+            let mut engine = Engine::new(&resident, rows, &steps, table, &target, now, told)?;
             engine.validation = validation.map(|(ground, rows)| Evaluation::new(&ground, rows)).transpose()?;
             Ok(engine)
         });
         let mut engine = engine.await?;
-        engine.feed.fetch(&self.resident.gpu, how, told).await?;
+        engine.rows.fetch(&self.resident.gpu, how, told).await?;
         engine.begin(&self.resident)?;
         self.terms = engine.term_names();
         self.engine = Some(engine);
@@ -107,7 +107,7 @@ impl Course {
     /// Sees to it that the GPU holds the rows of the next step.
     pub async fn fetch(&mut self, how: Wait) -> Result<()> {
         let (engine, resident) = self.engine()?;
-        engine.feed.fetch(&resident.gpu, how, &mut |_| {}).await
+        engine.rows.fetch(&resident.gpu, how, &mut |_| {}).await
     }
 
     /// Replaces the trainable tensors. What early stopping has seen was of others, and is forgotten.
@@ -147,7 +147,7 @@ impl Course {
     fn periods(&mut self) -> Result<(u64, u64)> {
         let engine = self.engine()?.0;
         let turn = engine.table.turn.len() as u64;
-        Ok((turn, engine.feed.steps_per_epoch().saturating_mul(turn)))
+        Ok((turn, engine.rows.steps_per_epoch().saturating_mul(turn)))
     }
 
     /// Steps from now on that end with a turn: as many as fit `budget`, at least what is left of the turn.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::divergence::Bad;
 use super::evaluate::Evaluation;
-use super::feed::Feed;
+use super::live::Rows;
 use super::resident::Resident;
 use super::run::Step;
 use super::spread::Spread;
@@ -35,7 +35,7 @@ const LONG_RUN: u64 = 10_000_000_000;
 
 /// What takes the steps of a phase.
 pub(super) struct Engine {
-    pub feed: Feed,
+    pub rows: Rows,
     pub validation: Option<Evaluation>,
     pub steps: Vec<Compiled>,
     /// What a turn is: steps by their number, each with the program that ends it.
@@ -173,11 +173,11 @@ impl Engine {
         resident.gpu.write(&resident.state, 0, &[0; 64])
     }
 
-    /// An engine of these steps, in the order of a turn, over the rows of `feed`; `now` of them were taken. What they keep
+    /// An engine of these steps, in the order of a turn, over such rows; `now` of them were taken. What they keep
     /// is there ([`Resident::keep_for`]).
     pub fn new(
         resident: &Resident,
-        feed: Feed,
+        rows: Rows,
         steps: &[Step],
         table: Table,
         target: &Target,
@@ -212,7 +212,7 @@ impl Engine {
         let ticks = clock.as_ref().map_or(0, |clock| clock.ticks.bytes());
         let bytes = ring.bytes() + state.bytes() + flags.bytes() + ticks;
         Ok(Engine {
-            feed,
+            rows,
             validation: None,
             steps: compiled,
             turn,
@@ -317,7 +317,7 @@ impl Engine {
     /// Submits the forward and backward passes of the step after `now` others, and neither its end nor its updates.
     pub fn backward(&mut self, resident: &Resident, now: u64) -> Result<()> {
         let (gpu, state) = (&resident.gpu, &resident.state);
-        self.feed.place(gpu, state, now)?;
+        self.rows.place(gpu, state, now)?;
         self.table.write(gpu, now, 1)?;
         self.drop_gradients(gpu)?;
         self.abandon(gpu)?;
@@ -330,14 +330,14 @@ impl Engine {
     /// and no more than whole turns, so that all of a turn are reported together.
     fn room(&self, now: u64) -> u64 {
         let turn = self.turn.len() as u64;
-        let turns = self.feed.steps_left().min(STEPS / turn);
+        let turns = self.rows.steps_left().min(STEPS / turn);
         turns.saturating_mul(turn).saturating_sub(now % turn)
     }
 
     /// Notes that steps were submitted.
     fn advance(&mut self, now: u64, steps: u64) {
         let turn = self.turn.len() as u64;
-        self.feed.advance((now % turn + steps) / turn);
+        self.rows.advance((now % turn + steps) / turn);
     }
 
     /// Submits up to `steps.count` steps and returns how many: fewer where the data must be moved on first, none where
@@ -346,7 +346,7 @@ impl Engine {
         let Some(readback) = self.free() else { return Ok((0, Ok(()))) };
         let (gpu, state, ring) = (&resident.gpu, &resident.state, &resident.ring);
         let Steps { now, count, apart } = steps;
-        self.feed.place(gpu, state, now)?;
+        self.rows.place(gpu, state, now)?;
         let steps = count.min(self.room(now));
         if steps == 0 {
             return Ok((0, Ok(())));
@@ -379,7 +379,7 @@ impl Engine {
         let took = begun.elapsed();
         self.submitting += took;
         self.advance(now, steps);
-        let epoch = self.feed.epoch();
+        let epoch = self.rows.epoch();
         self.in_flight.push_back(Submit { readback, first: now, steps, epoch, submitted, begun, took });
         Ok((steps, Ok(())))
     }
@@ -387,7 +387,7 @@ impl Engine {
     /// Takes up to `steps` steps in one submit and tells of each how long its dispatches took. Of turns of one step.
     pub fn timed(&mut self, resident: &Resident, now: u64, steps: u64) -> Result<Vec<Vec<Timed>>> {
         let (gpu, state) = (&resident.gpu, &resident.state);
-        self.feed.place(gpu, state, now)?;
+        self.rows.place(gpu, state, now)?;
         let steps = steps.min(self.room(now));
         self.table.write(gpu, now, steps)?;
         self.drop_gradients(gpu)?;
@@ -517,7 +517,7 @@ impl Engine {
             terms,
             validation: None,
             learning_rate: self.table.learning_rate(submit.first + submit.steps - 1),
-            rows_per_second: (steps * self.feed.batch() as u64) as f64 / self.turn.len() as f64 / elapsed,
+            rows_per_second: (steps * self.rows.batch() as u64) as f64 / self.turn.len() as f64 / elapsed,
             elapsed: self.begun.elapsed(),
         }
     }

@@ -14,7 +14,7 @@ use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work, apart};
 use crate::inference::{Model, halving};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Network, Purpose};
-use crate::plan::{Recording, Role};
+use crate::plan::{Recording, Role, Target};
 
 /// Rows of a batch, where so many fit.
 const ROWS: usize = 1024;
@@ -105,7 +105,7 @@ impl Evaluation {
         let state = gpu.buffer("state", 64)?;
         let ring = gpu.buffer("ring", (RING * TERMS * 4) as u64)?;
         let graph = ground.network.graph(Purpose::Evaluate, false)?;
-        let recording = Recording::new(&graph, feed.target(&ground.model))?;
+        let recording = Recording::new(&graph, Target { data_rows: feed.chunk_rows(), ..ground.model.target(batch) })?;
         let mut shared = ground.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
         // A batch that is not finite stops nothing: every term is the mean over all rows.

@@ -14,8 +14,6 @@ use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait, pause};
 use crate::graph::Scalars;
-use crate::inference::Model;
-use crate::plan::Target;
 use crate::random::{key, permute};
 use crate::state::State;
 
@@ -114,11 +112,6 @@ impl Feed {
         Ok(feed)
     }
 
-    /// What steps of a model over its batches are planned for.
-    pub fn target(&self, model: &Model) -> Target {
-        Target { data_rows: self.chunk_rows, ..model.target(self.batch) }
-    }
-
     /// Rows of the resident buffer.
     pub fn chunk_rows(&self) -> usize {
         self.chunk_rows
@@ -198,22 +191,17 @@ impl Feed {
         let chunk = self.chunk_at(self.position);
         let rows = self.rows_of(chunk);
         let first_row = self.position.step as usize * self.batch;
-        let now = State {
-            step: now as u32,
+        let next = State {
             rows: self.batch.min(rows - first_row) as u32,
             seed: key(self.seed),
             first_row: first_row as u32,
             count: rows as u32,
             batch: self.batch as u32,
             epoch: self.position.epoch.wrapping_mul(self.chunks as u64).wrapping_add(self.position.chunk as u64) as u32,
-            table_row: (now % Scalars::STEPS as u64) as u32,
             ragged: self.ragged.into(),
             ..State::default()
         };
-        // All but what says that a step went bad: it may have been in the submit before this one.
-        let (bytes, sticky) = (bytemuck::bytes_of(&now), offset_of!(State, halted)..offset_of!(State, table_row));
-        gpu.write(state, 0, &bytes[..sticky.start])?;
-        gpu.write(state, sticky.end as u64, &bytes[sticky.end..])?;
+        place(gpu, state, now, next)?;
         self.placed = true;
         Ok(())
     }
@@ -263,6 +251,15 @@ impl Feed {
             }
         }
     }
+}
+
+/// Has the GPU go on with such rows, after `now` steps.
+pub(super) fn place(gpu: &Gpu, state: &Buffer, now: u64, next: State) -> Result<()> {
+    let next = State { step: now as u32, table_row: (now % Scalars::STEPS as u64) as u32, ..next };
+    // All but what says that a step went bad: it may have been in the submit before this one.
+    let (bytes, sticky) = (bytemuck::bytes_of(&next), offset_of!(State, halted)..offset_of!(State, table_row));
+    gpu.write(state, 0, &bytes[..sticky.start])?;
+    gpu.write(state, sticky.end as u64, &bytes[sticky.end..])
 }
 
 /// Bytes that data may take on the GPU.

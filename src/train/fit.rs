@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::Wait;
 use crate::graph::Kept;
+use crate::plan::AdapterKind;
 
 /// What is trained in whole runs: a session or a trainer.
 pub(super) trait Trained: Send {
@@ -102,9 +103,12 @@ impl Fitting {
     /// Submits steps as long as there is room: whole turns, so that each of their steps is reported as often as it is
     /// taken, but where a frame has no time for them.
     async fn fill(&mut self, course: &mut Course, how: Wait) -> Result<()> {
-        let shared = course.resident.gpu.is_shared();
-        // The queue of a device that is shared is left to the host between two submits.
-        while !shared || course.in_flight() == 0 {
+        let gpu = &course.resident.gpu;
+        let shared = gpu.is_shared();
+        // The queue of a device that is shared is left to the host between two submits. So is the thread of an executor,
+        // where a driver that works on the CPU lets a submit wait for the one before.
+        let one = shared || how == Wait::Await && gpu.kind() == AdapterKind::Software;
+        while !one || course.in_flight() == 0 {
             // Where rows are held out, every epoch ends with a look at them.
             let left = course.steps_left_in_epoch()?.unwrap_or(u64::MAX);
             let wanted = course.whole_turns(self.budget)?.min(self.total - course.step).min(left);

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use super::course::{Ahead, Course};
 use super::feed::{Feed, Part};
 use super::fit::Trained;
+use super::live::{Live, Rows};
 use super::numbers::{Reads, beside};
 use super::progress::{Best, Told};
 use super::resident::Resident;
+use super::ring::Ring;
 use super::run::Step;
 use super::table::Table;
 
 use super::{EarlyStopping, Loading, Snapshot, Training};
-use crate::data::{Fixed, Source};
+use crate::data::{self, Fixed};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::Kept;
@@ -45,11 +47,11 @@ pub struct Session {
     pub(super) training: Training,
     pub(super) course: Course,
     /// Rows to look at after each epoch, where they are the caller's.
-    pub(super) validation: Option<Rows>,
+    pub(super) validation: Option<Source>,
 }
 
 /// Rows from anywhere.
-type Rows = Arc<dyn Source>;
+type Source = Arc<dyn data::Source>;
 
 impl Deref for Session {
     type Target = Model;
@@ -202,7 +204,7 @@ impl Session {
     /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
     /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
     /// there.
-    pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
+    pub fn load(&mut self, data: impl Into<Arc<dyn data::Source>>) -> Result<()> {
         self.load_with(data, |_| {})
     }
 
@@ -210,7 +212,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::load`].
-    pub fn load_with(&mut self, data: impl Into<Arc<dyn Source>>, mut told: impl FnMut(Loading) + Send) -> Result<()> {
+    pub fn load_with(
+        &mut self,
+        data: impl Into<Arc<dyn data::Source>>,
+        mut told: impl FnMut(Loading) + Send,
+    ) -> Result<()> {
         self.course.cancel.clear();
         pollster::block_on(self.ready(data.into(), Wait::Block, &mut told))
     }
@@ -228,7 +234,7 @@ impl Session {
     /// As [`Session::load`].
     pub async fn load_async(
         &mut self,
-        data: impl Into<Arc<dyn Source>>,
+        data: impl Into<Arc<dyn data::Source>>,
         mut told: impl FnMut(Loading) + Send,
     ) -> Result<()> {
         self.course.cancel.clear();
@@ -236,10 +242,16 @@ impl Session {
     }
 
     /// [`Session::load`], blocking or not.
-    pub(super) async fn ready(&mut self, source: Rows, how: Wait, told: Told<'_>) -> Result<()> {
-        let source: Rows = Arc::new(Fixed::new(source));
+    pub(super) async fn ready(&mut self, source: Source, how: Wait, told: Told<'_>) -> Result<()> {
+        let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
+        let source: Source = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
-        let (train, validation) = self.hold_out(source.clone())?;
+        // A ring changes meanwhile: what is looked at is what is there of it now.
+        let source: Source = match &ring {
+            Some(ring) => Arc::new(ring.copy()?),
+            None => source,
+        };
+        let (train, validation) = self.hold_out(source.clone(), ring.is_some())?;
         let constants = match self.is_known() {
             true => self.course.resident.constants()?,
             false => self.learn_constants(&*train, how, told).await?,
@@ -258,28 +270,32 @@ impl Session {
             }
         }
         let course = &self.course;
-        let (rows, begun) = (train.rows() as u64, course.step > course.start && !course.over);
+        let rows = ring.as_ref().map_or(train.rows(), Ring::capacity) as u64;
+        let begun = course.step > course.start && !course.over;
         let other = course.rows.filter(|&of| begun && of != rows);
         let anew = course.over || other.is_some();
         let start = if anew { course.step } else { course.start };
-        let mut feed = Feed::new(self.gpu(), train, &self.training, start)?;
-        feed.seek(course.step);
+        let mut fed = match &ring {
+            Some(ring) => Rows::Live(Live::new(ring, &self.training, start)),
+            None => Rows::Stored(Feed::new(self.gpu(), train, &self.training, start)?),
+        };
+        fed.seek(course.step);
         if let Some(of) = other {
             let done = course.step - course.start;
             log::warn!("{done} steps into a run over {of} rows, {rows} rows were loaded: another run begins");
         }
-        let steps = vec![self.training_step()?];
-        let epochs = feed.steps_per_epoch().saturating_mul(self.training.epochs);
+        let steps = vec![self.training_step(fed.is_shuffled(self.training.shuffle))?];
+        let epochs = fed.steps_per_epoch().saturating_mul(self.training.epochs);
         let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
         let (table, scalars) = (course.resident.buffer(Role::Table)?, self.network.scalars());
         let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
-        let target = feed.target(&self.model);
+        let target = fed.target_of(&self.model);
         if self.training.early_stopping.is_some() {
             let resident = &mut self.course.resident;
             resident.tensors.sets().try_for_each(|set| resident.keep(set, Kept::Best))?;
         }
         let validation = validation.map(|rows| (self.ground(), rows));
-        self.course.begin(Ahead { feed, steps, table, target, validation }, how, told).await?;
+        self.course.begin(Ahead { rows: fed, steps, table, target, validation }, how, told).await?;
         let course = &mut self.course;
         if anew {
             (course.start, course.best, course.over, course.look) = (start, Best::default(), false, false);
@@ -296,14 +312,14 @@ impl Session {
     }
 
     /// Its training as a step: the graph of its objective, and the update of all its sets.
-    pub(super) fn training_step(&self) -> Result<Step> {
-        let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
+    fn training_step(&self, shuffled: bool) -> Result<Step> {
+        let graph = self.network.graph(Purpose::Train, shuffled)?;
         let update = self.training.update(graph.sets());
         Ok(Step::new("", graph, [update]))
     }
 
     /// Fails where there are no rows, or none that fit the model.
-    pub(super) fn check_shape(&self, source: &dyn Source) -> Result<()> {
+    pub(super) fn check_shape(&self, source: &dyn data::Source) -> Result<()> {
         let wanted = self.network.data_columns();
         if source.columns() != wanted {
             let classes = wanted - self.spec().input;
@@ -330,18 +346,22 @@ impl Session {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn set_validation(&mut self, rows: Option<Arc<dyn Source>>) {
-        self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Rows);
+    pub fn set_validation(&mut self, rows: Option<Arc<dyn data::Source>>) {
+        self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Source);
         // What early stopping has seen was of other rows.
         (self.course.best, self.course.look) = (Best::default(), false);
     }
 
     /// Training rows, and validation rows where some are held out, or where there are some of the caller's.
-    fn hold_out(&self, source: Rows) -> Result<(Rows, Option<Rows>)> {
+    fn hold_out(&self, source: Source, pushed: bool) -> Result<(Source, Option<Source>)> {
         let Some(EarlyStopping { validation, .. }) = self.training.early_stopping else { return Ok((source, None)) };
         if let Some(own) = &self.validation {
             self.check_shape(&**own)?;
             return Ok((source, Some(own.clone())));
+        }
+        if pushed {
+            let allowed = "validation rows of one's own where rows are pushed: Session::set_validation";
+            return Err(Error::spec("early_stopping", "rows to hold out", allowed));
         }
         let rows = source.rows();
         let held = ((rows as f64 * validation).round() as usize).max(1);
@@ -349,7 +369,7 @@ impl Session {
             let name = format!("{}: rows", source.name());
             return Err(Error::data(name, rows, "enough to hold some out for validation"));
         }
-        let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Rows;
+        let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Source;
         Ok((part(0, rows - held), Some(part(rows - held, held))))
     }
 }

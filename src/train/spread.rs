@@ -153,7 +153,7 @@ impl Engine {
     /// Submits the step after `now` others up to a dispatch of its passes.
     pub fn part(&mut self, resident: &Resident, now: u64, end: usize) -> Result<()> {
         let (gpu, state) = (&resident.gpu, &resident.state);
-        self.feed.place(gpu, state, now)?;
+        self.rows.place(gpu, state, now)?;
         self.table.write(gpu, now, 1)?;
         self.drop_gradients(gpu)?;
         let which = self.which(now);

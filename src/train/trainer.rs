@@ -8,8 +8,10 @@ use super::cached::Cached;
 use super::course::{Ahead, Course};
 use super::feed::Feed;
 use super::fit::{Fitting, Reports, Trained};
+use super::live::{Live, Rows};
 use super::progress::Told;
 use super::resident::Resident;
+use super::ring::Ring;
 use super::run::{Phase, Run};
 use super::table::Table;
 use super::{Cancel, Fit, Loading, Progress, Snapshot, Taken, Training};
@@ -213,6 +215,7 @@ impl Trainer {
 
     /// [`Trainer::load`], blocking or not.
     async fn ready(&mut self, source: Arc<dyn Source>, how: Wait, told: Told<'_>) -> Result<()> {
+        let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
         let source: Arc<dyn Source> = Arc::new(Fixed::new(source));
         self.course.settle(how).await?;
         let over = self.is_over();
@@ -226,8 +229,19 @@ impl Trainer {
             let allowed = format!("{columns}, what the graphs of the phase {:?} gather", phase.name);
             return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
         }
-        let rows = source.rows();
-        if rows == 0 {
+        let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
+        if let Some(ring) = &ring {
+            if phase.cached.is_some() {
+                let found = format!("pushed rows in the phase {:?}", phase.name);
+                return Err(Error::spec("cached", found, "rows that stay as they are"));
+            }
+            if shuffle != ring.is_shuffled() {
+                let found = format!("{ring:?} where the phase {:?} gathers shuffled: {shuffle}", phase.name);
+                return Err(Error::spec("shuffled", found, "Ring::newest gathered in order, others shuffled"));
+            }
+        }
+        let rows = ring.as_ref().map_or(source.rows(), Ring::capacity);
+        if source.rows() == 0 {
             return Err(Error::data(format!("{}: rows", source.name()), 0, "1 or more"));
         }
         let step = if over { 0 } else { self.course.step };
@@ -235,7 +249,6 @@ impl Trainer {
             let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
         }
-        let (columns, shuffle) = phase.reads().next().unwrap_or((0, false));
         let source = match &phase.cached {
             Some(graph) => {
                 let (resident, graph) = (self.course.resident.clone(), graph.clone());
@@ -247,7 +260,10 @@ impl Trainer {
         let &Phase { batch, epochs, drop_last, .. } = phase;
         let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
-        let mut feed = Feed::new(self.gpu(), source, &order, 0)?;
+        let mut fed = match &ring {
+            Some(ring) => Rows::Live(Live::new(ring, &order, 0)),
+            None => Rows::Stored(Feed::new(self.gpu(), source, &order, 0)?),
+        };
         let (course, steps) = (&mut self.course, phase.steps.clone());
         (course.engine, course.rows, course.step, course.over) = (None, Some(rows as u64), step, false);
         self.phase = number;
@@ -258,12 +274,12 @@ impl Trainer {
             };
             course.resident.shared.retain(|role, _| !moments(role));
         }
-        let total = feed.steps_per_epoch().saturating_mul(epochs);
+        let total = fed.steps_per_epoch().saturating_mul(epochs);
         let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
         let table = Table::new(table, scalars, &steps, self.run.ramps().to_vec(), [0, total])?;
-        feed.seek(step / table.turn.len() as u64);
-        let target = Target { data_rows: feed.chunk_rows(), ..Target::of(&course.resident.gpu, feed.batch()) };
-        course.begin(Ahead { feed, steps, table, target, validation: None }, how, told).await
+        fed.seek(step / table.turn.len() as u64);
+        let target = fed.target(Target::of(&course.resident.gpu, fed.batch()));
+        course.begin(Ahead { rows: fed, steps, table, target, validation: None }, how, told).await
     }
 
     /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It

@@ -52,8 +52,8 @@ impl Session {
     /// Plans the step anew, where data is loaded.
     fn replan(&mut self) -> Result<()> {
         let Some(engine) = &self.course.engine else { return Ok(()) };
-        let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
-        let recording = Recording::new(&graph, engine.feed.target(&self.model))?;
+        let graph = self.network.graph(Purpose::Train, engine.rows.is_shuffled(self.training.shuffle))?;
+        let recording = Recording::new(&graph, engine.rows.target_of(&self.model))?;
         let (engine, resident) = self.course.engine()?;
         engine.replan(resident, 0, recording)
     }

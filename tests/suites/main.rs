@@ -35,6 +35,7 @@ mod pca;
 mod phases;
 mod plan;
 mod planning;
+mod pushed;
 mod pytorch;
 mod ramps;
 mod random;

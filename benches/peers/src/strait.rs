@@ -156,7 +156,7 @@ impl Peer for Run {
         let mut idle = true;
         while left > 0 {
             let begun = Instant::now();
-            let taken = self.session.step(left)?;
+            let taken = self.session.step(left)?.steps();
             if idle {
                 self.host = (self.host.0 + begun.elapsed(), self.host.1 + taken);
             }
