@@ -263,7 +263,7 @@ impl Gpu {
 
     /// Says that the host polls the device by itself, such as once a frame (`device.poll(wgpu::PollType::Poll)`): what is
     /// awaited then arrives with its polls, and strait has no thread of its own wait for the device. By itself it has one
-    /// while something is awaited.
+    /// while something is awaited. What is awaited already stays with who waits for it.
     pub fn polled_by_host(&self, polled: bool) {
         self.0.polled.store(polled, Ordering::Relaxed);
     }

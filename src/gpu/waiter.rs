@@ -63,12 +63,15 @@ impl Waiter {
                 next
             };
             let Some((gpu, submission, told)) = next else { return };
-            let wait = || gpu.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
-            // Where this fails the callback will not come any more.
-            match catch_unwind(AssertUnwindSafe(wait)) {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => told.tell(Err(e.to_string())),
-                Err(_) => told.tell(Err("a callback of the host's panicked".into())),
+            let tell = |what: String| told.tell(Err(what));
+            let wait = || {
+                // Where this fails the callback will not come any more.
+                let waited = gpu.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+                waited.unwrap_or_else(|e| tell(e.to_string()));
+            };
+            // Callbacks and wakers are the host's, and a panic of theirs is not the end of this thread.
+            if catch_unwind(AssertUnwindSafe(wait)).is_err() {
+                let _ = catch_unwind(AssertUnwindSafe(|| tell("a callback of the host's panicked".into())));
             }
         }
     }

@@ -194,6 +194,9 @@ pub(super) fn write(
     // By name, as everybody writes them.
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&i| &tensors[i].0);
+    if let Some(twice) = order.windows(2).find(|pair| tensors[pair[0]].0 == tensors[pair[1]].0) {
+        return Err(internal(&format!("{} twice", tensors[twice[0]].0)));
+    }
     let (mut infos, mut end) = (Vec::with_capacity(tensors.len()), 0usize);
     for &i in &order {
         let (name, dims) = &tensors[i];

@@ -207,7 +207,7 @@ impl Session {
                 file.fill_kept(&course.resident, kept, prefix)?;
             }
             (course.step, course.start, course.best) = (run.step, run.start, run.best);
-            (course.rows, course.look) = (run.rows, run.look);
+            (course.rows, course.look, course.snapshot_at) = (run.rows, run.look, run.step);
             model.set_tuning(Arc::new(usable(run.tuning, &Target::of(gpu, 1))));
         }
         Ok(session)

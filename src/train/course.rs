@@ -41,8 +41,9 @@ pub(super) struct Course {
     /// Whether steps were submitted of which nobody has read how they ended.
     pub unread: bool,
     pub cancel: Cancel,
-    /// Steps between two snapshots of a run, and the last one.
+    /// Steps between two snapshots of a run, the step from which they count, and the last one.
     pub snapshots: Option<u64>,
+    pub snapshot_at: u64,
     pub snapshot: Option<Snapshot>,
     /// Of each step of a turn what its terms are called.
     terms: Vec<Vec<String>>,
@@ -75,6 +76,7 @@ impl Course {
             unread: false,
             cancel: Cancel::default(),
             snapshots: None,
+            snapshot_at: 0,
             snapshot: None,
             terms: vec![],
             engine: None,
@@ -241,8 +243,13 @@ impl Course {
 
     /// Whether so many steps were taken since the last snapshot as lie between two.
     pub fn snapshot_is_due(&self) -> bool {
-        let last = self.snapshot.as_ref().map_or(self.start, Snapshot::step);
-        self.snapshots.is_some_and(|every| self.step.saturating_sub(last) >= every)
+        self.snapshots.is_some_and(|every| self.step.saturating_sub(self.snapshot_at) >= every)
+    }
+
+    /// Keeps a snapshot in the place of the one before.
+    pub fn keep_snapshot(&mut self, snapshot: Snapshot) {
+        self.snapshot_at = snapshot.step();
+        self.snapshot = Some(snapshot);
     }
 
     /// Goes back to what a bad step left, and says so.

@@ -337,7 +337,7 @@ impl Engine {
     /// Notes that steps were submitted.
     fn advance(&mut self, now: u64, steps: u64) {
         let turn = self.turn.len() as u64;
-        self.rows.advance((now % turn + steps) / turn);
+        self.rows.advance((now % turn + steps) / turn, (now + steps).is_multiple_of(turn));
     }
 
     /// Submits up to `steps.count` steps and returns how many: fewer where the data must be moved on first, none where
@@ -346,6 +346,12 @@ impl Engine {
         let Some(readback) = self.free() else { return Ok((0, Ok(()))) };
         let (gpu, state, ring) = (&resident.gpu, &resident.state, &resident.ring);
         let Steps { now, count, apart } = steps;
+        if count == 0 {
+            return Ok((0, Ok(())));
+        }
+        if self.apart.is_some() && !apart {
+            self.rows.look_again();
+        }
         self.rows.place(gpu, state, now)?;
         let steps = count.min(self.room(now));
         if steps == 0 {

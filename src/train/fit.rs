@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use super::course::Course;
 use super::{Fit, Progress, Session, Snapshot, Stop};
 use crate::data::Source;
-#[cfg(doc)]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Wait;
 use crate::graph::Kept;
 use crate::plan::AdapterKind;
@@ -94,8 +92,12 @@ impl Fitting {
             progress.validation = course.validate(how).await?;
         }
         if course.snapshot_is_due() {
-            let snapshot = trained.snapshot()?;
-            trained.course().snapshot = Some(snapshot);
+            match trained.snapshot() {
+                Ok(snapshot) => trained.course().keep_snapshot(snapshot),
+                // Of a step under way, whose report tells it.
+                Err(Error::Diverged { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(Some(progress))
     }
@@ -203,10 +205,11 @@ impl Iterator for Reports<'_> {
 
 impl Drop for Reports<'_> {
     fn drop(&mut self) {
-        // As with a callback that breaks off, what is under way comes to its end. What goes wrong in it is told by
+        // As with a callback that breaks off, what is under way comes to its end. A step that goes bad in it is told by
         // whatever loads data next.
         let course = self.trained.course();
-        if pollster::block_on(course.settle(Wait::Block)).is_err() {
+        if let Err(error) = pollster::block_on(course.settle(Wait::Block)) {
+            log::warn!("after a run was left: {error}");
             course.unread = true;
         }
     }

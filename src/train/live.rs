@@ -1,9 +1,12 @@
 //! Where the rows of steps come from: a source that is uploaded, or rows that lie on the GPU already and change.
 
+use std::sync::Arc;
+
 use super::Training;
 use super::feed::{Feed, place};
 use super::progress::Told;
 use super::ring::Ring;
+use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu, Wait};
 use crate::inference::Model;
@@ -27,13 +30,13 @@ pub(super) struct Live {
     /// Batches that were taken, and the first of the run.
     taken: u64,
     start: u64,
-    /// Steps of the next submit that find rows, once the GPU knows which.
+    /// Batches that the next submit finds, once the GPU knows where.
     placed: Option<u64>,
 }
 
 impl Live {
     /// For a run that starts with step `start`.
-    pub fn new(ring: &Ring, training: &Training, start: u64) -> Live {
+    fn new(ring: &Ring, training: &Training, start: u64) -> Live {
         let batch = training.batch.min(ring.capacity());
         Live { ring: ring.clone(), batch, seed: training.seed, taken: start, start, placed: None }
     }
@@ -57,7 +60,8 @@ impl Live {
             first_row: first as u32,
             count: (first + rows) as u32,
             batch: batch as u32,
-            // No submit has the order of another: it begins at most one pass a step.
+            // A submit has the orders of its own step and of as many after it as it begins passes, which are at most as
+            // many as it has steps: no other has the same.
             epoch: now as u32,
             ragged: 1,
             ..State::default()
@@ -70,6 +74,14 @@ impl Live {
 }
 
 impl Rows {
+    /// Those of a ring, or else of a source, for a run that starts with step `start`.
+    pub fn of(gpu: &Gpu, ring: Option<&Ring>, source: Arc<dyn Source>, order: &Training, start: u64) -> Result<Rows> {
+        match ring {
+            Some(ring) => Ok(Rows::Live(Live::new(ring, order, start))),
+            None => Ok(Rows::Stored(Feed::new(gpu, source, order, start)?)),
+        }
+    }
+
     /// The rows, without padding.
     pub fn buffer(&self) -> &Buffer {
         match self {
@@ -156,15 +168,28 @@ impl Rows {
         }
     }
 
-    /// Notes that so many batches more were submitted, no more than [`Rows::steps_left`].
-    pub fn advance(&mut self, steps: u64) {
+    /// Notes that so many batches more were submitted, no more than [`Rows::steps_left`], and whether a turn has ended with
+    /// the last step.
+    pub fn advance(&mut self, steps: u64, ended: bool) {
         match self {
             Rows::Stored(feed) => feed.advance(steps),
             Rows::Live(live) => {
                 live.taken += steps;
-                // The next submit looks again; not within a turn, all of which sees the same rows.
-                live.placed = live.placed.filter(|_| steps == 0);
+                // The next submit looks again, but for the rest of a turn.
+                live.placed = (!ended).then_some(1);
             }
+        }
+    }
+
+    /// Whether they change while training goes on.
+    pub fn are_live(&self) -> bool {
+        matches!(self, Rows::Live(_))
+    }
+
+    /// Has the next submit see what is there then, where rows change.
+    pub fn look_again(&mut self) {
+        if let Rows::Live(live) = self {
+            live.placed = None;
         }
     }
 }

@@ -34,7 +34,7 @@ struct Standing {
 
 impl Run {
     /// What a file has of a run that stands somewhere: the values of all tensors, the frozen ones, and the moments of the
-    /// sets that the phase trains.
+    /// sets that the phase trains. A set's name has no `/` and no `:` in it, so that no two of these have one name.
     fn contents(&self, standing: &Standing) -> Contents {
         let graph = self.graph();
         let mut contents = Contents::default();
@@ -50,13 +50,14 @@ impl Run {
                 contents.add(name.clone(), &tensor.shape, Some(Kept::Values), i);
                 for (kept, prefix) in STATE {
                     if kept == Kept::First && first || kept == Kept::Second && second {
-                        contents.add(format!("{prefix}{name}"), &tensor.shape, Some(kept), i);
+                        let prefix = prefix.trim_end_matches('.');
+                        contents.add(format!("{prefix}:{name}"), &tensor.shape, Some(kept), i);
                     }
                 }
             }
         }
         for (i, tensor) in graph.constants.iter().enumerate() {
-            contents.add(format!("constants/{}", tensor.name), &tensor.shape, None, i);
+            contents.add(format!("constants:{}", tensor.name), &tensor.shape, None, i);
         }
         contents
     }
@@ -139,6 +140,10 @@ impl Trainer {
         if standing.phase >= phases.len() {
             return Err(fail(KEY, &format!("phase {}", standing.phase), &format!("below {}", phases.len())));
         }
+        if standing.step > 0 && standing.rows.is_none_or(|rows| rows == 0) {
+            let found = format!("step {} over {:?} rows", standing.step, standing.rows.unwrap_or(0));
+            return Err(fail(KEY, &found, "rows that it was taken over"));
+        }
         let contents = run.contents(&standing);
         file.check(&contents)?;
         let mut trainer = Trainer::new(gpu, run)?;
@@ -146,7 +151,7 @@ impl Trainer {
         let Standing { phase, step, over, rows, .. } = standing;
         trainer.phase = phase;
         let course = &mut trainer.course;
-        (course.step, course.over, course.rows) = (step, over, rows);
+        (course.step, course.over, course.rows, course.snapshot_at) = (step, over, rows, step);
         Ok(trainer)
     }
 }

@@ -2,8 +2,9 @@
 //! the host's own.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 #[cfg(doc)]
 use super::{Session, Trainer};
@@ -17,7 +18,10 @@ use crate::inference::fits_binding;
 /// steps trains on the rows that are there at that moment. Cloning gives another handle to the same rows.
 ///
 /// An epoch is as many batches as a full ring has, so that [`crate::Training::epochs`] says how long a run is; what is held out
-/// for validation is the caller's to say ([`Session::set_validation`]). How a run goes depends on when rows are pushed;
+/// for validation is the caller's to say ([`Session::set_validation`]). The scaling of the input is learned, and what the loss
+/// needs is looked at, when the ring is loaded: what comes later is the caller's to see to. A step over such rows is not spread
+/// over several frames, since they would change in its middle; nor are those of a turn taken apart, but where a host does so by
+/// steps ([`Trainer::step`]). How a run goes depends on when rows are pushed;
 /// pushed at the same steps they give the same bits.
 ///
 /// ```no_run
@@ -50,8 +54,34 @@ struct Inner {
     /// Rows that it holds at most.
     capacity: usize,
     order: Order,
-    /// Rows that were ever pushed. Whoever pushes holds it until they are on their way.
-    pushed: Mutex<u64>,
+    pushed: Mutex<Pushed>,
+}
+
+/// Rows that were ever pushed. The lock is not held while anything is written, since whoever is called back meanwhile may
+/// push, too.
+#[derive(Default)]
+struct Pushed {
+    /// Those that have a place.
+    begun: u64,
+    /// Those that are on their way, and before which all are,
+    done: u64,
+    /// and others that are, by their number and how many there are.
+    after: BTreeMap<u64, u64>,
+}
+
+impl Pushed {
+    /// Notes that so many rows from the k-th on are on their way, or that they are not: then others take their places,
+    /// unless these have been given to somebody after them.
+    fn end(&mut self, k: u64, rows: u64, written: bool) {
+        if !written && self.begun == k + rows {
+            self.begun = k;
+            return;
+        }
+        self.after.insert(k, rows);
+        while let Some(rows) = self.after.remove(&self.done) {
+            self.done += rows;
+        }
+    }
 }
 
 /// In which order steps see the rows.
@@ -109,7 +139,7 @@ impl Ring {
     }
 
     /// A buffer of the host's on the same device, or a part of it, with `rows` rows of `columns` values without padding:
-    /// what is rendered or recorded there is trained on, batches drawn uniformly. What the host submits before a submit of
+    /// what is rendered or recorded there is trained on, batches drawn uniformly. A part begins at a multiple of 256 bytes. What the host submits before a submit of
     /// steps is seen by them. The buffer has the usages `STORAGE` and `COPY_SRC`, and ends at a multiple of 16 bytes.
     ///
     /// # Errors
@@ -132,7 +162,8 @@ impl Ring {
     }
 
     fn of(gpu: &Gpu, buffer: Buffer, columns: usize, capacity: usize, order: Order, pushed: u64) -> Ring {
-        Ring(Arc::new(Inner { gpu: gpu.clone(), buffer, columns, capacity, order, pushed: Mutex::new(pushed) }))
+        let pushed = Mutex::new(Pushed { begun: pushed, done: pushed, ..Pushed::default() });
+        Ring(Arc::new(Inner { gpu: gpu.clone(), buffer, columns, capacity, order, pushed }))
     }
 
     /// Rows that it holds at most.
@@ -140,8 +171,8 @@ impl Ring {
         self.0.capacity
     }
 
-    /// Pushes rows, row-major, the newest last; where the ring is full they take the places of the oldest. It neither waits
-    /// nor reads anything back.
+    /// Pushes rows, row-major, the newest last; where the ring is full they take the places of the oldest. It reads
+    /// nothing back, and waits only where more was written than the device's memory for that holds.
     ///
     /// # Errors
     /// [`Error::Data`] where these are not whole rows, or a value is not finite: nothing is pushed then.
@@ -156,10 +187,20 @@ impl Ring {
             let place = format!("rows to push: row {}, column {}", at / columns, at % columns);
             return Err(Error::data(place, rows[at], "a finite number"));
         }
-        let (first, mut pushed) = self.begin(rows.len() / columns)?;
-        for part in self.parts(*pushed, rows.len() / columns - first) {
-            let values = &rows[(first + part.start) * columns..(first + part.end) * columns];
-            let [at, again] = self.places(*pushed + part.start as u64, part.len());
+        // Of more than it holds, the last ones.
+        let rows = &rows[rows.len().saturating_sub(self.0.capacity * columns)..];
+        let (count, k) = (rows.len() / columns, self.begin(rows.len() / columns)?);
+        let written = self.write(k, rows);
+        lock(&self.0.pushed).end(k, count as u64, written.is_ok());
+        written.and_then(|()| self.0.gpu.alive())
+    }
+
+    /// Writes rows, the first of which is the k-th.
+    fn write(&self, k: u64, rows: &[f32]) -> Result<()> {
+        let columns = self.0.columns;
+        for part in self.parts(k, rows.len() / columns) {
+            let values = &rows[part.start * columns..part.end * columns];
+            let [at, again] = self.places(k + part.start as u64, part.len());
             let reversed: Vec<f32>;
             let values = if self.0.order == Order::Newest {
                 reversed = values.chunks(columns).rev().flatten().copied().collect();
@@ -171,8 +212,7 @@ impl Ring {
                 self.0.gpu.write(&self.0.buffer, self.offset(at), bytemuck::cast_slice(values))?;
             }
         }
-        *pushed += (rows.len() / columns - first) as u64;
-        self.0.gpu.alive()
+        Ok(())
     }
 
     /// Pushes rows out of a buffer of the host's on the same device, or a part of it, that lie there without padding. They
@@ -188,31 +228,41 @@ impl Ring {
         }
         let row = columns as u64 * 4;
         buffer.check("push rows", 0, row.saturating_mul(rows as u64))?;
-        let (first, mut pushed) = self.begin(rows)?;
+        let first = rows.saturating_sub(self.0.capacity);
+        let k = self.begin(rows - first)?;
+        let copied = self.copy_in(k, buffer, first..rows);
+        lock(&self.0.pushed).end(k, (rows - first) as u64, copied.is_ok());
+        copied.and_then(|()| self.0.gpu.alive())
+    }
+
+    /// Copies some of a buffer's rows, the first of which is the k-th.
+    fn copy_in(&self, k: u64, buffer: &Buffer, rows: Range<usize>) -> Result<()> {
+        let row = self.0.columns as u64 * 4;
         let mut copies = Vec::new();
-        for part in self.parts(*pushed, rows - first) {
+        for part in self.parts(k, rows.len()) {
             // Rows side by side go together; those that lie in the other order one by one.
             let each = if self.0.order == Order::Newest { 1 } else { part.len() };
             for start in part.clone().step_by(each) {
-                let [at, again] = self.places(*pushed + start as u64, each);
-                let from = buffer.slice((first + start) as u64 * row, each as u64 * row)?;
+                let [at, again] = self.places(k + start as u64, each);
+                let from = buffer.slice((rows.start + start) as u64 * row, each as u64 * row)?;
                 for at in at.into_iter().chain(again) {
                     copies.push([from.clone(), self.0.buffer.slice(self.offset(at), each as u64 * row)?]);
                 }
             }
         }
-        self.0.gpu.submit(copies.iter().map(|[from, to]| Work::Copy(from, to)))?;
-        *pushed += (rows - first) as u64;
-        self.0.gpu.alive()
+        self.0.gpu.submit(copies.iter().map(|[from, to]| Work::Copy(from, to)))
     }
 
-    /// The first of so many rows that is kept, where they are more than all, and how many were pushed before.
-    fn begin(&self, rows: usize) -> Result<(usize, MutexGuard<'_, u64>)> {
+    /// Gives places to so many rows; the number of the first.
+    fn begin(&self, rows: usize) -> Result<u64> {
         if self.0.order == Order::Host {
             let allowed = "rows that the host writes into it";
             return Err(Error::data("rows to push", "a ring over the host's own buffer", allowed));
         }
-        Ok((rows.saturating_sub(self.0.capacity), lock(&self.0.pushed)))
+        let mut pushed = lock(&self.0.pushed);
+        let k = pushed.begun;
+        pushed.begun += rows as u64;
+        Ok(k)
     }
 
     /// Rows of a push in parts whose places lie side by side.
@@ -256,7 +306,7 @@ impl Ring {
 
     /// Where a submit begins to read now, and how many rows lie there.
     pub(super) fn window(&self) -> (usize, usize) {
-        let (pushed, capacity) = (*lock(&self.0.pushed), self.0.capacity);
+        let (pushed, capacity) = (lock(&self.0.pushed).done, self.0.capacity);
         let rows = pushed.min(capacity as u64) as usize;
         let newest = |pushed: u64| capacity - 1 - ((pushed - 1) % capacity as u64) as usize;
         (if self.is_shuffled() || rows == 0 { 0 } else { newest(pushed) }, rows)
@@ -275,13 +325,13 @@ impl Source for Ring {
 
     fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
         let columns = self.0.columns;
-        let pushed = lock(&self.0.pushed);
-        let (rows, count) = ((*pushed).min(self.0.capacity as u64) as usize, out.len() / columns);
+        let pushed = lock(&self.0.pushed).done;
+        let (rows, count) = (pushed.min(self.0.capacity as u64) as usize, out.len() / columns);
         if !out.len().is_multiple_of(columns) || first_row.saturating_add(count) > rows {
             let found = format!("{} values from row {first_row} on", out.len());
             return Err(Error::data(self.name(), found, format!("whole rows of {columns} values, of {rows} rows")));
         }
-        let oldest = *pushed - rows as u64 + first_row as u64;
+        let oldest = pushed - rows as u64 + first_row as u64;
         for part in self.parts(oldest, count) {
             let [at, _] = self.places(oldest + part.start as u64, part.len());
             let values = self.0.gpu.read(&self.0.buffer, at.unwrap_or(0) * columns, part.len() * columns)?;

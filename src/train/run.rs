@@ -381,9 +381,12 @@ impl Run {
     /// Fails where two of its tensors have one name in a checkpoint.
     fn check_names(&self) -> Result<()> {
         let graph = &self.tensors;
-        let sets = graph.sets().map(|set| graph.set_name(set));
+        let sets: Vec<&str> = graph.sets().map(|set| graph.set_name(set)).collect();
         let frozen = graph.constants.iter().map(|tensor| tensor.name.as_str());
-        let lists = [("sets".to_string(), sets.collect()), ("constants".into(), frozen.collect())].into_iter();
+        if let Some(bad) = sets.iter().find(|name| name.contains(['/', ':'])) {
+            return Err(Error::spec("sets", format!("{bad:?}"), "names without / and :"));
+        }
+        let lists = [("sets".to_string(), sets), ("constants".into(), frozen.collect())].into_iter();
         let members = |set: Set| graph.tensors(set).iter().map(|tensor| tensor.name.as_str()).collect();
         let lists = lists.chain(graph.sets().map(|set| (format!("sets[{:?}]", graph.set_name(set)), members(set))));
         for (place, names) in lists {

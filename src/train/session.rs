@@ -5,9 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::course::{Ahead, Course};
-use super::feed::{Feed, Part};
+use super::feed::Part;
 use super::fit::Trained;
-use super::live::{Live, Rows};
+use super::live::Rows;
 use super::numbers::{Reads, beside};
 use super::progress::{Best, Told};
 use super::resident::Resident;
@@ -18,7 +18,7 @@ use super::table::Table;
 use super::{EarlyStopping, Loading, Snapshot, Training};
 use crate::data::{self, Fixed};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Wait};
+use crate::gpu::{Gpu, Wait, apart};
 use crate::graph::Kept;
 use crate::inference::Model;
 use crate::model::{Network, Purpose, Spec};
@@ -248,12 +248,19 @@ impl Session {
         self.check_shape(&*source)?;
         // A ring changes meanwhile: what is looked at is what is there of it now.
         let source: Source = match &ring {
-            Some(ring) => Arc::new(ring.copy()?),
+            Some(ring) => {
+                let ring = ring.clone();
+                Arc::new(apart(how, &mut |()| {}, move |_| ring.copy()).await?)
+            }
             None => source,
         };
         let (train, validation) = self.hold_out(source.clone(), ring.is_some())?;
         let constants = match self.is_known() {
-            true => self.course.resident.constants()?,
+            true => {
+                // Reading them waits for all that is under way.
+                self.course.bad(how).await?;
+                self.course.resident.constants()?
+            }
             false => self.learn_constants(&*train, how, told).await?,
         };
         self.check_labels(&*source, how, told).await?;
@@ -275,10 +282,7 @@ impl Session {
         let other = course.rows.filter(|&of| begun && of != rows);
         let anew = course.over || other.is_some();
         let start = if anew { course.step } else { course.start };
-        let mut fed = match &ring {
-            Some(ring) => Rows::Live(Live::new(ring, &self.training, start)),
-            None => Rows::Stored(Feed::new(self.gpu(), train, &self.training, start)?),
-        };
+        let mut fed = Rows::of(self.gpu(), ring.as_ref(), train, &self.training, start)?;
         fed.seek(course.step);
         if let Some(of) = other {
             let done = course.step - course.start;

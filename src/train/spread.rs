@@ -104,7 +104,10 @@ impl Engine {
         if self.is_working() || self.spread.as_ref().is_some_and(Spread::is_working) {
             return Ok(None);
         }
-        let Some(clock) = &self.clock else { return Ok(Some(Fitting::Steps(self.steps_in(budget)))) };
+        // Rows that change would do so in the middle of a step.
+        let Some(clock) = self.clock.as_ref().filter(|_| !self.rows.are_live()) else {
+            return Ok(Some(Fitting::Steps(self.steps_in(budget))));
+        };
         let spread = match &mut self.spread {
             Some(spread) => spread,
             none => {

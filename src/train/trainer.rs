@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::cached::Cached;
 use super::course::{Ahead, Course};
-use super::feed::Feed;
 use super::fit::{Fitting, Reports, Trained};
-use super::live::{Live, Rows};
+use super::live::Rows;
 use super::progress::Told;
 use super::resident::Resident;
 use super::ring::Ring;
@@ -260,14 +259,12 @@ impl Trainer {
         let &Phase { batch, epochs, drop_last, .. } = phase;
         let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
-        let mut fed = match &ring {
-            Some(ring) => Rows::Live(Live::new(ring, &order, 0)),
-            None => Rows::Stored(Feed::new(self.gpu(), source, &order, 0)?),
-        };
+        let mut fed = Rows::of(self.gpu(), ring.as_ref(), source, &order, 0)?;
         let (course, steps) = (&mut self.course, phase.steps.clone());
         (course.engine, course.rows, course.step, course.over) = (None, Some(rows as u64), step, false);
         self.phase = number;
         if step == 0 {
+            course.snapshot_at = 0;
             let moments = |role: &Role| match role {
                 Role::Arena(arena) => matches!(arena.kept, Kept::First | Kept::Second),
                 _ => false,
@@ -317,7 +314,8 @@ impl Trainer {
         self.course.cancel.clone()
     }
 
-    /// Takes what is left of the current phase, or all of the next one where that is over. Reports are of whole turns.
+    /// Takes what is left of the current phase, or all of the next one where that is over. Reports are of whole turns; one
+    /// that was begun when the phase is cancelled is not told.
     ///
     /// # Errors
     /// As [`Trainer::load`] and [`Trainer::progress`].

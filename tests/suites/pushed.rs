@@ -10,7 +10,9 @@ use strait::data::Source;
 use strait::gpu::Buffer;
 use strait::graph::{Over, Set, Shape, Sink, Tensor, TensorSet};
 use strait::train::{Phase, Ring, Run, Step, Trainer, Update};
-use strait::{Activation, Data, EarlyStopping, Error, Gpu, Progress, Scaling, Session, Spec, Stop, Taken, Training};
+use strait::{
+    Activation, Data, EarlyStopping, Error, Gpu, Progress, Scaling, Session, Spec, Stop, Taken, Training, wgpu,
+};
 
 const COLUMNS: usize = 3;
 
@@ -132,6 +134,71 @@ fn steps_see_what_is_there() {
     firsts.sort_by(f64::total_cmp);
     firsts.dedup();
     assert!(firsts.len() > 6, "{firsts:?}");
+}
+
+/// What a submit sees is what is there when it is made: not when one of no steps was asked for, nor when a half of a step was
+/// given up.
+#[test]
+fn steps_see_what_is_there_when_they_are_submitted() {
+    let gpu = gpu();
+    let ring = Ring::newest(&gpu, COLUMNS, 24).unwrap();
+    ring.push(&rows(0, 1)).unwrap();
+    let mut trainer = Trainer::new(&gpu, looking(false, 4)).unwrap();
+    trainer.load(&ring).unwrap();
+    assert_eq!(trainer.step(0).unwrap(), Taken::Steps(0));
+    let cancel = trainer.cancel_handle();
+    cancel.cancel();
+    assert_eq!(trainer.step(3).unwrap(), Taken::Cancelled);
+    trainer.load(&ring).unwrap();
+    ring.push(&rows(1, 20)).unwrap();
+    assert!((seen(&mut trainer, 1) - mean(17..21)).abs() < 1e-5);
+}
+
+/// All steps of a turn see the same batch, also where a submit ends in its middle.
+#[test]
+fn a_turn_sees_one_batch() {
+    let gpu = gpu();
+    let ring = Ring::uniform(&gpu, COLUMNS, 8).unwrap();
+    ring.push(&rows(0, 8)).unwrap();
+    let mut run = looking(true, 2);
+    let step = run.phases[0].steps[0].clone();
+    let steps = ["a", "b", "c"].map(|name| Step { name: name.into(), updates: vec![], ..step.clone() });
+    run.phases[0].steps = steps.to_vec();
+    let mut trainer = Trainer::new(&gpu, run).unwrap();
+    trainer.load(&ring).unwrap();
+    let mut means: Vec<f64> = Vec::new();
+    for count in [1, 1, 1, 2, 1, 4, 2, 5, 1, 1, 2, 6, 3] {
+        trainer.step(count).unwrap();
+        trainer.gpu().wait().unwrap();
+        let progress = trainer.progress().unwrap().unwrap();
+        if count == 1 {
+            means.push(progress.terms[0].1);
+        }
+        // Terms of one turn are the same; of several their means are, where each was taken as often.
+        if count % 3 == 0 {
+            assert_eq!(progress.terms[0].1, progress.terms[1].1);
+            assert_eq!(progress.terms[1].1, progress.terms[2].1);
+        }
+    }
+    assert_eq!((means[0], means[1]), (means[1], means[2]), "the first turn, step by step");
+}
+
+/// A callback of the host's may push, whoever polls.
+#[test]
+fn a_callback_may_push() {
+    let gpu = own_gpu();
+    let ring = Ring::uniform(&gpu, COLUMNS, 8).unwrap();
+    ring.push(&rows(0, 2)).unwrap();
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false };
+    let mapped = gpu.device().create_buffer(&descriptor);
+    let pushing = ring.clone();
+    mapped.map_async(wgpu::MapMode::Read, .., move |_| pushing.push(&rows(2, 1)).unwrap());
+    while ring.rows() < 3 {
+        assert_eq!(read(&ring)[..6], rows(0, 2));
+    }
+    ring.push(&rows(3, 1)).unwrap();
+    assert_eq!(read(&ring), rows(0, 4));
 }
 
 /// What the host writes into its own buffer is what the next steps see.
@@ -286,6 +353,10 @@ fn what_cannot_be_pushed_is_refused() {
     assert!(matches!(ring.push_buffer(&small, 3), Err(Error::Device { .. })));
     assert!(matches!(ring.push_buffer(&small, 0), Err(Error::Data { .. })));
     assert!(matches!(ring.push_buffer(&small, usize::MAX), Err(Error::Device { .. })));
+    let usage = wgpu::BufferUsages::STORAGE;
+    let descriptor = wgpu::BufferDescriptor { label: None, size: 48, usage, mapped_at_creation: false };
+    let kept = Buffer::adopt(gpu.device().create_buffer(&descriptor));
+    assert!(matches!(ring.push_buffer(&kept, 2), Err(Error::Device { .. })), "nobody may copy out of it");
     assert_eq!(ring.rows(), 0, "nothing was pushed");
     // Nothing to train on, rows of another width, none to hold out.
     let spec = Spec::symmetric(&[COLUMNS, 2], Activation::Tanh);

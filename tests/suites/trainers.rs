@@ -139,6 +139,19 @@ fn dropped_and_cancelled_runs_go_on() {
     assert!(bits(&trainer) == whole);
 }
 
+/// Each phase has snapshots of its own, however long the one before was.
+#[test]
+fn every_phase_has_snapshots() {
+    let mut run = run(true, false);
+    run.phases[0].epochs = 60;
+    let mut trainer = begun(&gpu(), run);
+    trainer.snapshot_every(Some(20));
+    trainer.fit(data()).unwrap();
+    assert!(trainer.last_snapshot().is_some_and(|snapshot| snapshot.step() > 100));
+    trainer.fit(data()).unwrap();
+    assert!(trainer.last_snapshot().is_some_and(|snapshot| (20..=80).contains(&snapshot.step())));
+}
+
 /// The device is lost at some time, again and again: a new trainer goes on with the last snapshot.
 #[test]
 fn a_run_outlives_its_devices() {
@@ -207,7 +220,7 @@ fn snapshots_of_something_else_are_refused() {
     // Another optimizer has other moments.
     let mut plain = run(true, false);
     plain.phases[0].steps[0].updates[0].optimizer = strait::Optimizer::ADAM;
-    assert_eq!(refused(plain), ["optimizer.second.encoder/w", "nothing"]);
+    assert_eq!(refused(plain), ["optimizer.second:encoder/w", "nothing"]);
     // Another rate is the caller's to choose.
     let mut slower = run(true, false);
     slower.phases[0].steps[0].updates[0].learning_rate *= 0.5;
@@ -249,6 +262,9 @@ fn names_twice_are_refused() {
     let pair = |name: &str, of: [&str; 2]| TensorSet::new(name, of.map(tensor).to_vec());
     assert_eq!(with(vec![pair("a", ["w", "w"])], vec![])[..2], ["sets[\"a\"]", "\"w\" twice"]);
     assert_eq!(with(vec![pair("a", ["w", "b"]), pair("a", ["w", "b"])], vec![])[..2], ["sets", "\"a\" twice"]);
+    for name in ["a/b", "optimizer.first:a"] {
+        assert_eq!(with(vec![pair(name, ["w", "b"])], vec![])[..2], ["sets", &format!("{name:?}")]);
+    }
     assert_eq!(with(vec![], vec![tensor("c"), tensor("c")])[..2], ["constants", "\"c\" twice"]);
 }
 
