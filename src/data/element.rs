@@ -1,11 +1,14 @@
 //! Tables of fixed-width numbers in a binary file: the element types and the layout that IDX and NPY share.
 
+use super::fortran::Fortran;
 use super::{FINITE, cell};
 use crate::{Error, Result};
 
 /// The type of a number in a file. Whole numbers past 2^24 are rounded to the nearest `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
+    /// A byte that is 0 or 1.
+    Bool,
     U8,
     I8,
     U16,
@@ -23,11 +26,16 @@ impl Element {
     /// Its width in bytes.
     pub(super) fn width(self) -> usize {
         match self {
-            Element::U8 | Element::I8 => 1,
+            Element::Bool | Element::U8 | Element::I8 => 1,
             Element::U16 | Element::I16 | Element::F16 => 2,
             Element::U32 | Element::I32 | Element::F32 => 4,
             Element::U64 | Element::I64 | Element::F64 => 8,
         }
+    }
+
+    /// What a value must be.
+    fn allowed(self) -> &'static str {
+        if self == Element::Bool { "0 or 1, the bytes of a bool" } else { FINITE }
     }
 }
 
@@ -38,8 +46,13 @@ pub(super) enum Order {
     Big,
 }
 
+impl Order {
+    /// That of this machine.
+    pub(super) const NATIVE: Order = if cfg!(target_endian = "big") { Order::Big } else { Order::Little };
+}
+
 /// Where the table lies in its file and how to read it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Layout {
     pub(super) element: Element,
     pub(super) order: Order,
@@ -49,6 +62,8 @@ pub(super) struct Layout {
     pub(super) columns: usize,
     /// The bytes that the values take, checked not to overflow.
     pub(super) bytes: u64,
+    /// How the order of the file differs from that of the table, if it does.
+    pub(super) fortran: Option<Fortran>,
 }
 
 impl Layout {
@@ -67,12 +82,28 @@ impl Layout {
             (Some(bytes), Some(Ok(columns)), Ok(rows))
                 if bytes.checked_add(offset).is_some() && usize::try_from(bytes).is_ok() =>
             {
-                Ok(Layout { element, order, offset, rows, columns, bytes })
+                Ok(Layout { element, order, offset, rows, columns, bytes, fortran: None })
             }
             _ => {
                 let allowed = format!("sizes whose product, in bytes, is at most {}", usize::MAX);
                 Err(Error::data(format!("{name}: dimensions"), format!("{dimensions:?}"), allowed))
             }
+        }
+    }
+
+    /// The row and the column of the value that is number `index` in the file.
+    pub(super) fn cell(&self, index: usize) -> (usize, usize) {
+        match &self.fortran {
+            Some(fortran) => fortran.cell(index),
+            None => (index / self.columns, index % self.columns),
+        }
+    }
+
+    /// What errors call the values from number `index` of the file on.
+    pub(super) fn part(&self, index: usize) -> String {
+        match (&self.fortran, self.cell(index)) {
+            (None, (row, _)) => format!("values from row {row} on"),
+            (Some(_), (row, column)) => format!("values in Fortran order from row {row}, column {column} on"),
         }
     }
 
@@ -86,9 +117,14 @@ impl Layout {
         Err(Error::data(format!("{name}: length of the file in bytes"), length, allowed))
     }
 
-    /// Decodes `bytes`, which begin at value `first` of the table, to `out`: one value for each whole element.
+    /// Decodes `bytes`, which begin at value `first` of the file, to `out`: one value for each whole element.
     pub(super) fn decode(&self, name: &str, first: usize, bytes: &[u8], out: &mut [f32]) -> Result<()> {
         match self.element {
+            // What is not finite is refused, as every other byte is.
+            Element::Bool => {
+                let bit = |v| if v < 2 { f32::from(v) } else { f32::NAN };
+                self.each(name, first, bytes, out, u8::from_le_bytes, bit)
+            }
             Element::U8 => self.each(name, first, bytes, out, u8::from_le_bytes, f32::from),
             Element::I8 => self.each(name, first, bytes, out, i8::from_le_bytes, f32::from),
             Element::U16 => self.each(name, first, bytes, out, u16::from_le_bytes, f32::from),
@@ -121,9 +157,8 @@ impl Layout {
             let found = from_le_bytes(element);
             *value = to_f32(found);
             if !value.is_finite() {
-                let index = first + i;
-                let place = cell(name, index / self.columns, index % self.columns);
-                return Err(Error::data(place, format!("{found:?}"), FINITE));
+                let (row, column) = self.cell(first + i);
+                return Err(Error::data(cell(name, row, column), format!("{found:?}"), self.element.allowed()));
             }
         }
         Ok(())

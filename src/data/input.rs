@@ -96,24 +96,34 @@ impl Input {
                 return Err(Error::data(self.place("bytes of its values in memory"), bytes, allowed));
             }
         }
-        let width = layout.element.width();
-        let (mut values, mut piece, mut left) = (Vec::new(), vec![0; PIECE], layout.bytes);
+        let place = self.place("size");
+        let too_large = |e| {
+            let found = format!("{} x {} values: {e}", layout.rows, layout.columns);
+            Error::data(place.clone(), found, "a table that fits in memory; stream a larger one")
+        };
+        let (width, count) = (layout.element.width(), layout.rows * layout.columns);
+        let (mut values, mut piece, mut left) = (Vec::<f32>::new(), vec![0; PIECE], layout.bytes);
         while left > 0 {
             let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let bytes = &mut piece[..length];
             let first = values.len();
-            self.fill(&format!("values from row {} on", first / layout.columns), bytes)?;
-            values.try_reserve(length / width).map_err(|e| {
-                let found = format!("{} x {} values: {e}", layout.rows, layout.columns);
-                Error::data(self.place("size"), found, "a table that fits in memory; stream a larger one")
-            })?;
-            values.resize(first + length / width, 0.0);
+            let next = first + length / width;
+            self.fill(&layout.part(first), bytes)?;
+            if next > values.capacity() {
+                // Twofold, but never past what is to come.
+                let room = next.max(2 * first).min(count);
+                values.try_reserve_exact(room - first).map_err(&too_large)?;
+            }
+            values.resize(next, 0.0);
             layout.decode(&self.name, first, bytes, &mut values[first..])?;
             left -= length as u64;
         }
         if self.some("end", &mut [0])? != 0 {
             let allowed = format!("the end of the file, after {} x {} values", layout.rows, layout.columns);
             return Err(Error::data(self.place("end"), "more bytes", allowed));
+        }
+        if let Some(fortran) = &layout.fortran {
+            fortran.reorder(&mut values).map_err(too_large)?;
         }
         Ok(values)
     }

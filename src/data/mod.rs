@@ -7,6 +7,7 @@ mod csv;
 mod digits;
 mod element;
 mod fixed;
+mod fortran;
 mod idx;
 mod input;
 mod mnist;

@@ -4,21 +4,24 @@ use std::path::Path;
 
 use super::Data;
 use super::element::Layout;
+use super::fortran::Fortran;
 use super::input::{Input, other_kind};
 use super::npy_header::Header;
 use crate::{Error, Result};
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 
-/// Reads an NPY file (version 1.0, 2.0 or 3.0): rows are the first dimension, columns all others (n x 1 for an array of
-/// one dimension). Element types are f2, f4, f8, u1, u2, u4, u8, i1, i2, i4 and i8, in either byte order; whole numbers
-/// past 2^24 are rounded to the nearest `f32`.
+/// Reads an NPY file (version 1.0, 2.0 or 3.0): rows are the first dimension, columns all others in C order, the last
+/// index fastest (n x 1 for an array of one dimension), whether the array was saved in C order or in Fortran order.
+/// Element types are f2, f4, f8, u1, u2, u4, u8, i1, i2, i4 and i8, in either byte order, and b1 (bool) as 0 and 1; whole
+/// numbers past 2^24 are rounded to the nearest `f32`. The byte order `=`, that of the machine which wrote the file, is
+/// taken for this machine's.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] if the file cannot be read; [`Error::Data`] if it is not a well-formed NPY file of exactly the size
-/// its header says, if it holds another element type or an array in Fortran order, or if a value is not finite as
-/// `f32`.
+/// its header says, if it holds another element type, if a value is not finite as `f32`, or if the byte of a bool is
+/// neither 0 nor 1.
 pub fn read_npy(path: impl AsRef<Path>) -> Result<Data> {
     let mut input = Input::open_plain(path.as_ref())?;
     let layout = read_header(&mut input)?;
@@ -58,5 +61,7 @@ fn read_header(input: &mut Input) -> Result<Layout> {
     let mut text = vec![0; length as usize];
     input.fill("header", &mut text)?;
     let header = Header::parse(&name, &text)?;
-    Layout::new(&name, header.element, header.order, start + u64::from(length), &header.shape)
+    let layout = Layout::new(&name, header.element, header.order, start + u64::from(length), &header.shape)?;
+    let fortran = if header.fortran { Fortran::new(&header.shape) } else { None };
+    Ok(Layout { fortran, ..layout })
 }

@@ -4,12 +4,14 @@ use super::element::{Element, Order};
 use super::excerpt;
 use crate::{Error, Result};
 
-const TYPES: &str = "f2, f4, f8, u1, u2, u4, u8, i1, i2, i4 or i8 with < or > before it (| for one byte)";
+const TYPES: &str = "f2, f4, f8, u1, u2, u4, u8, i1, i2, i4, i8 or b1 with <, > or = before it (| for one byte)";
 
 /// What the header says.
 pub(super) struct Header {
     pub(super) element: Element,
     pub(super) order: Order,
+    /// Whether the first index changes fastest.
+    pub(super) fortran: bool,
     pub(super) shape: Vec<u64>,
 }
 
@@ -44,14 +46,11 @@ impl Header {
         }
         let missing = |key: &str| Error::data(place(key), "no such key", "descr, fortran_order and shape");
         let descr = descr.ok_or_else(|| missing("descr"))?;
-        if fortran.ok_or_else(|| missing("fortran_order"))? {
-            let allowed = "False; save numpy.ascontiguousarray(array) instead";
-            return Err(Error::data(place("fortran_order"), "True", allowed));
-        }
+        let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
         let shape = shape.ok_or_else(|| missing("shape"))?;
         let (element, order) =
             number(descr).ok_or_else(|| Error::data(place("descr"), excerpt(descr.as_bytes()), TYPES))?;
-        Ok(Header { element, order, shape })
+        Ok(Header { element, order, fortran, shape })
     }
 }
 
@@ -59,6 +58,7 @@ impl Header {
 fn number(descr: &str) -> Option<(Element, Order)> {
     let (order, kind) = descr.split_at_checked(1)?;
     let element = match kind {
+        "b1" => Element::Bool,
         "u1" => Element::U8,
         "i1" => Element::I8,
         "u2" => Element::U16,
@@ -75,6 +75,7 @@ fn number(descr: &str) -> Option<(Element, Order)> {
     match order {
         "<" => Some((element, Order::Little)),
         ">" => Some((element, Order::Big)),
+        "=" => Some((element, Order::NATIVE)),
         "|" if element.width() == 1 => Some((element, Order::Little)),
         _ => None,
     }
@@ -118,7 +119,7 @@ impl<'a> Cursor<'a> {
         self.expect("False").map(|()| false).map_err(|_| self.wrong("True or False"))
     }
 
-    /// A tuple of whole numbers: `()`, `(3,)`, `(3, 4)`.
+    /// A tuple of whole numbers: `()`, `(3,)`, `(3, 4)`, or `(3L, 4L)` as Python 2 wrote long ones.
     fn tuple(&mut self) -> Result<Vec<u64>> {
         self.expect("(")?;
         let mut numbers = Vec::new();
@@ -128,7 +129,7 @@ impl<'a> Cursor<'a> {
             let (digits, rest) = text.split_at(end);
             let number = digits.parse().map_err(|_| self.wrong("a whole number below 2^64"))?;
             numbers.push(number);
-            self.rest = rest;
+            self.rest = rest.strip_prefix('L').unwrap_or(rest);
             if !self.eat(",") {
                 self.expect(")")?;
                 break;

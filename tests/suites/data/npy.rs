@@ -89,6 +89,7 @@ fn the_first_axis_is_rows_and_the_others_are_columns() {
 fn lying_headers_are_errors() {
     let shaped = |shape: &str| npy(1, &header("<f4", "False", shape), &[0; 8]);
     let typed = |descr: &str| npy(1, &header(descr, "False", "(2,)"), &[0; 8]);
+    let fortran = |shape: &str| npy(1, &header("|u1", "True", shape), &[0; 8]);
     let text = |text: &str| npy(1, text, &[0; 8]);
     let nan = [0f32.to_le_bytes(), f32::NAN.to_le_bytes()].concat();
     let huge = [0f64.to_le_bytes(), 1e300f64.to_le_bytes()].concat();
@@ -99,11 +100,10 @@ fn lying_headers_are_errors() {
         ("version", "1.1", "1.0, 2.0 or 3.0", b"\x93NUMPY\x01\x01\x02\x00{}".to_vec()),
         ("length of the header", "65535", "at most 2,", b"\x93NUMPY\x01\x00\xff\xff{}".to_vec()),
         ("length of the header", "4294967295", "at most 2,", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}".to_vec()),
-        ("fortran_order", "True", "ascontiguousarray", npy(1, &header("<f4", "True", "(2,)"), &[0; 8])),
         ("descr", "<c8", "f2, f4, f8, u1", typed("<c8")),
-        ("descr", "=f4", "< or >", typed("=f4")),
-        ("descr", "\"f4\"", "< or >", typed("f4")),
-        ("descr", "\"\"", "< or >", typed("")),
+        ("descr", "|f4", "| for one byte", typed("|f4")),
+        ("descr", "\"f4\"", "<, > or =", typed("f4")),
+        ("descr", "\"\"", "<, > or =", typed("")),
         ("descr", "é", "f2, f4, f8, u1", typed("é")),
         (
             "header",
@@ -120,8 +120,19 @@ fn lying_headers_are_errors() {
         ("header", "-1", "whole number", shaped("(-1,)")),
         ("header", ".5", ")", shaped("(2.5,)")),
         ("header", "2", "(", shaped("2")),
+        ("header", "L,", "whole number", shaped("(L,)")),
+        ("header", "L", ")", shaped("(2LL,)")),
+        ("header", "l", ")", shaped("(2l,)")),
+        ("header", "18446744073709551616L", "below 2^64", shaped("(18446744073709551616L,)")),
         ("length of the file", "", "1 x 4294967295 values", shaped("(1, 4294967295)")),
         ("length of the file", "", "1 x 3 values", shaped("(1, 3)")),
+        ("number of dimensions", "0", "1 or more", fortran("()")),
+        ("dimension 0", "0", "1 or more", fortran("(0,)")),
+        ("dimension 0", "0", "1 or more", fortran("(0, 2)")),
+        ("dimension 2", "0", "1 or more", fortran("(1, 2, 0)")),
+        ("dimensions", "4294967296", "product", fortran("(4294967296, 4294967296)")),
+        ("length of the file", "", "4294967295 x 4294967295 values", fortran("(4294967295, 4294967295L)")),
+        ("length of the file", "", "3 x 1 values", fortran("(3, 1)")),
         ("length of the file", "", "1 x 1 values", shaped("(1, 1)")),
         ("row 0, column 1", "NaN", "finite", npy(1, &header("<f4", "False", "(1, 2)"), &nan)),
         ("row 1, column 0", "1e300", "finite", npy(1, &header("<f8", "False", "(2, 1)"), &huge)),
@@ -141,11 +152,110 @@ fn lying_headers_are_errors() {
     assert_data(read_bytes(b"\x93NUMPY\x01\x00\x01\x00\xff"), "header", "\u{fffd}", "UTF-8");
 }
 
+/// What numpy.save of NumPy 2.4 wrote for numpy.asfortranarray of an array `a` of 2 x 3 x 2 bytes, where `a[i, j, k]` is
+/// 100 i + 10 j + k.
+const FORTRAN: &[u8] = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3, 2), }\
+\x20                                                       \n\x00d\nn\x14x\x01e\x0bo\x15y";
+
+#[test]
+fn arrays_in_fortran_order_are_read_as_the_same_arrays_in_c_order() {
+    let data = read_bytes(FORTRAN).unwrap();
+    assert_eq!((data.rows(), data.columns()), (2, 6));
+    assert_eq!(data.row(0).unwrap(), [0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+    assert_eq!(data.row(1).unwrap(), [100.0, 101.0, 110.0, 111.0, 120.0, 121.0]);
+    // Bytes that count up in the file, and where numpy.reshape(order='F') puts them: worked out by hand.
+    let cases: [(&str, usize, &[f32]); 11] = [
+        ("(3,)", 3, &[0.0, 1.0, 2.0]),
+        ("(1,)", 1, &[0.0]),
+        ("(1, 1, 1)", 1, &[0.0]),
+        ("(4, 1)", 4, &[0.0, 1.0, 2.0, 3.0]),
+        ("(1, 4)", 1, &[0.0, 1.0, 2.0, 3.0]),
+        ("(2, 2)", 2, &[0.0, 2.0, 1.0, 3.0]),
+        ("(2, 3)", 2, &[0.0, 2.0, 4.0, 1.0, 3.0, 5.0]),
+        ("(3L, 2L)", 3, &[0.0, 3.0, 1.0, 4.0, 2.0, 5.0]),
+        ("(1, 2, 1, 3)", 1, &[0.0, 2.0, 4.0, 1.0, 3.0, 5.0]),
+        ("(2, 1, 3, 1)", 2, &[0.0, 2.0, 4.0, 1.0, 3.0, 5.0]),
+        ("(2, 2, 2)", 2, &[0.0, 4.0, 2.0, 6.0, 1.0, 5.0, 3.0, 7.0]),
+    ];
+    for (shape, rows, expected) in cases {
+        let bytes: Vec<u8> = (0..expected.len() as u8).collect();
+        let data = read_bytes(&npy(1, &header("|u1", "True", shape), &bytes)).unwrap();
+        assert_eq!((data.rows(), data.values()), (rows, expected), "{shape}");
+    }
+}
+
+/// Larger than what is read at once, so that pieces end within a column; every value tells its indices.
+#[test]
+fn long_arrays_in_fortran_order_are_read() {
+    let (rows, wide, deep) = (67, 89, 23);
+    let mut bytes = Vec::new();
+    for k in 0..deep {
+        for j in 0..wide {
+            bytes.extend((0..rows).flat_map(|i: u32| (i * 10_000 + j * 100 + k).to_be_bytes()));
+        }
+    }
+    let data = read_bytes(&npy(1, &header(">u4", "True", "(67, 89, 23)"), &bytes)).unwrap();
+    assert_eq!((data.rows(), data.columns()), (67, 89 * 23));
+    let mut values = data.values().iter();
+    for i in 0..rows {
+        for (j, k) in (0..wide).flat_map(|j| (0..deep).map(move |k| (j, k))) {
+            assert_eq!(values.next(), Some(&((i * 10_000 + j * 100 + k) as f32)), "{i} {j} {k}");
+        }
+    }
+}
+
+/// Errors name the row and the column of the table, not the place in the file.
+#[test]
+fn errors_in_fortran_order_name_the_row_and_the_column() {
+    // The sixth value of 2 x 3 x 2 is at [1, 2, 0]: column 4.
+    let mut values = [0f32; 12];
+    values[5] = f32::INFINITY;
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let read = read_bytes(&npy(1, &header("<f4", "True", "(2, 3, 2)"), &bytes));
+    assert_data(read, "row 1, column 4", "inf", "finite");
+}
+
+#[test]
+fn bools_are_zero_and_one() {
+    // What numpy.save of NumPy 2.4 wrote for numpy.array([[True, False], [False, True]]).
+    let numpy = b"\x93NUMPY\x01\x00v\x00{'descr': '|b1', 'fortran_order': False, 'shape': (2, 2), }\
+        \x20                                                         \n\x01\x00\x00\x01";
+    assert_eq!(read_bytes(numpy).unwrap().values(), [1.0, 0.0, 0.0, 1.0]);
+    for other in 2..=255 {
+        let bytes = npy(1, &header("|b1", "False", "(2, 2)"), &[1, 0, other, 1]);
+        assert_data(read_bytes(&bytes), "row 1, column 0", &other.to_string(), "0 or 1");
+        let bytes = npy(1, &header("|b1", "True", "(2, 2)"), &[1, 0, other, 1]);
+        assert_data(read_bytes(&bytes), "row 0, column 1", &other.to_string(), "0 or 1");
+    }
+}
+
+#[test]
+fn the_byte_order_of_the_writer_is_taken_for_that_of_this_machine() {
+    let values = [1.0f32.to_ne_bytes(), (-2.5f32).to_ne_bytes()].concat();
+    assert_eq!(read_bytes(&npy(1, &header("=f4", "False", "(2,)"), &values)).unwrap().values(), [1.0, -2.5]);
+    assert_eq!(read_bytes(&npy(1, &header("=u1", "False", "(2,)"), &[3, 4])).unwrap().values(), [3.0, 4.0]);
+}
+
+/// Python 2 wrote sizes that it held as long integers with an L behind them.
+#[test]
+fn sizes_may_be_written_as_python_2_wrote_them() {
+    for shape in ["(3L, 4L)", "(3L,4L,)", "(3, 4L)", "( 3L , 2L , 2 )"] {
+        let data = read_bytes(&npy(1, &header("|u1", "False", shape), &[7; 12])).unwrap();
+        assert_eq!((data.rows(), data.columns()), (3, 4), "{shape}");
+    }
+    let data = read_bytes(&npy(1, &header("|u1", "False", "(12L,)"), &[7; 12])).unwrap();
+    assert_eq!((data.rows(), data.columns()), (12, 1));
+}
+
 #[test]
 fn damaged_files_are_errors_and_never_panics() {
     assert_reads_no_nothing(read);
     assert_rejects_prefixes(NUMPY, read);
+    assert_rejects_prefixes(FORTRAN, read);
     survive_mutations(NUMPY, 70, read);
+    // Of another order, where the sizes come first.
+    let turned = npy(1, "{'shape': (2, 3, 2), 'fortran_order': True, 'descr': '|u1'}", &[7; 12]);
+    survive_mutations(&turned, 30, read);
 }
 
 /// Files that are often taken for NPY are named by their first bytes.
