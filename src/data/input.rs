@@ -1,4 +1,4 @@
-//! A binary file that is read from front to back, gzipped or not, where every way to end early is a typed error.
+//! A binary file that is read from front to back, packed or not, where every way to end early is a typed error.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -16,43 +16,68 @@ pub(super) const PIECE: usize = 1 << 16;
 /// The first two bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// An open file and how far it may be trusted.
-pub(super) struct Input {
+/// An open file, or one within an archive, and how far it may be trusted.
+pub(super) struct Input<'a> {
     path: PathBuf,
     name: String,
-    reader: Box<dyn Read>,
-    /// The length in bytes; `None` for a gzipped file, whose length shows only at its end.
+    reader: Box<dyn Read + 'a>,
+    /// The length in bytes; `None` where it is unpacked, since the length then shows only at its end.
     length: Option<u64>,
-    /// The bytes that the values of a gzipped file may take in memory: a small one may hold many.
-    max_bytes: u64,
+    packing: Option<Packing>,
 }
 
-impl Input {
+/// What a file is packed in.
+#[derive(Clone, Copy)]
+pub(super) struct Packing {
+    /// What errors call it.
+    pub(super) kind: &'static str,
+    /// The bytes that unpacked values may take in memory: a small file may hold many.
+    pub(super) max_bytes: u64,
+    /// The function whose argument that is.
+    pub(super) within: &'static str,
+}
+
+impl<'a> Input<'a> {
     /// Opens the file at `path`, unpacking it if it begins as a gzip file does.
-    pub(super) fn open(path: &Path) -> Result<Input> {
+    pub(super) fn open(path: &Path) -> Result<Input<'static>> {
         Input::open_within(path, MAX_BYTES)
     }
 
     /// As [`Input::open`], where the values of a gzipped file may take up to `max_bytes`.
-    pub(super) fn open_within(path: &Path, max_bytes: u64) -> Result<Input> {
+    pub(super) fn open_within(path: &Path, max_bytes: u64) -> Result<Input<'static>> {
         let (mut file, length) = Input::file(path)?;
-        let gzipped = file.fill_buf().map_err(Error::io(path))?.starts_with(&GZIP);
-        let reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-        Ok(Input { max_bytes, ..Input::new(path, reader, (!gzipped).then_some(length)) })
+        if !file.fill_buf().map_err(Error::io(path))?.starts_with(&GZIP) {
+            return Ok(Input::new(path, Box::new(file), Some(length)));
+        }
+        let packing = Packing { kind: "gzip file", max_bytes, within: "read_idx_within" };
+        Ok(Input { packing: Some(packing), ..Input::new(path, Box::new(MultiGzDecoder::new(file)), None) })
     }
 
     /// Opens the file at `path` as it is.
-    pub(super) fn open_plain(path: &Path) -> Result<Input> {
+    pub(super) fn open_plain(path: &Path) -> Result<Input<'static>> {
         let (file, length) = Input::file(path)?;
         Ok(Input::new(path, Box::new(file), Some(length)))
     }
 
-    fn new(path: &Path, reader: Box<dyn Read>, length: Option<u64>) -> Input {
-        Input { path: path.to_path_buf(), name: path.display().to_string(), reader, length, max_bytes: MAX_BYTES }
+    /// A file called `name` in the archive at `path`. Where its length is known, that must be no more than the archive's.
+    #[cfg(feature = "npz")]
+    pub(super) fn within(
+        path: &Path,
+        name: &str,
+        reader: Box<dyn Read + 'a>,
+        length: Option<u64>,
+        packing: Packing,
+    ) -> Input<'a> {
+        let name = format!("{}: {name}", path.display());
+        Input { name, packing: Some(packing), ..Input::new(path, reader, length) }
+    }
+
+    fn new(path: &Path, reader: Box<dyn Read + 'a>, length: Option<u64>) -> Input<'a> {
+        Input { path: path.to_path_buf(), name: path.display().to_string(), reader, length, packing: None }
     }
 
     /// The open file and its length in bytes.
-    fn file(path: &Path) -> Result<(BufReader<File>, u64)> {
+    pub(super) fn file(path: &Path) -> Result<(BufReader<File>, u64)> {
         let file = File::open(path).map_err(Error::io(path))?;
         let length = file.metadata().map_err(Error::io(path))?.len();
         Ok((BufReader::new(file), length))
@@ -63,7 +88,7 @@ impl Input {
         &self.name
     }
 
-    /// The length of the file in bytes; `None` if it is gzipped.
+    /// The length of the file in bytes; `None` if it is unpacked.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }
@@ -89,10 +114,10 @@ impl Input {
     pub(super) fn values(&mut self, layout: &Layout) -> Result<Vec<f32>> {
         if let Some(length) = self.length {
             layout.check_length(&self.name, length)?;
-        } else {
+        } else if let Some(Packing { kind, max_bytes, within }) = self.packing {
             let bytes = (layout.rows as u64).saturating_mul(layout.columns as u64).saturating_mul(4);
-            if bytes > self.max_bytes {
-                let allowed = format!("{} (max_bytes of read_idx_within), for a gzipped file", self.max_bytes);
+            if bytes > max_bytes {
+                let allowed = format!("{max_bytes} (max_bytes of {within}), for what is packed in a {kind}");
                 return Err(Error::data(self.place("bytes of its values in memory"), bytes, allowed));
             }
         }
@@ -134,11 +159,15 @@ impl Input {
             match self.reader.read(buffer) {
                 Ok(count) => return Ok(count),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                // For a gzipped file these kinds are the unpacker's words about the content, not the system's.
-                Err(e) if self.length.is_none() && bad_content(e.kind()) => {
-                    return Err(Error::data(self.place(part), e, "a whole, undamaged gzip file"));
+                // For a packed file these kinds are the unpacker's words about the content, not the system's.
+                Err(e) => {
+                    return Err(match self.packing {
+                        Some(Packing { kind, .. }) if bad_content(e.kind()) => {
+                            Error::data(self.place(part), e, format!("a whole, undamaged {kind}"))
+                        }
+                        _ => Error::io(&self.path)(e),
+                    });
                 }
-                Err(e) => return Err(Error::io(&self.path)(e)),
             }
         }
     }
@@ -154,7 +183,7 @@ pub(super) fn other_kind(start: &[u8]) -> Option<(&'static str, &'static str)> {
     match start {
         [0x1f, 0x8b, ..] => Some(("a gzip file", "unpack it first")),
         [b'P', b'K', 3, 4, ..] => {
-            Some(("a ZIP archive, as .npz files are", "unpack it first, and read an array of it"))
+            Some(("a ZIP archive, as .npz files are", "read it with read_npz (feature npz), or unpack it first"))
         }
         [0x80, 2..=5, ..] => Some(("a Python pickle", "write the array with numpy.save instead")),
         [0x93, b'N', b'U', b'M', ..] => Some(("an NPY file", "read it with read_npy")),
@@ -163,6 +192,7 @@ pub(super) fn other_kind(start: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn bad_content(kind: ErrorKind) -> bool {
+/// Whether an error of this kind is about what a packed file holds.
+pub(super) fn bad_content(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData)
 }

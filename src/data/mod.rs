@@ -1,4 +1,5 @@
-//! Data sets: the [`Source`] that training reads rows from, the in-memory [`Data`], and readers for IDX, NPY and CSV.
+//! Data sets: the [`Source`] that training reads rows from, the in-memory [`Data`], and readers for IDX, NPY, CSV and,
+//! with the feature `npz`, NPZ.
 //!
 //! Every data set is a table of `rows` x `columns` finite `f32`, row-major; one row is one example. Rows and columns
 //! are counted from 0, in errors as well; only the CSV reader, whose places are places in a text, counts from 1.
@@ -13,6 +14,8 @@ mod input;
 mod mnist;
 mod npy;
 mod npy_header;
+#[cfg(feature = "npz")]
+mod npz;
 mod records;
 mod shuffled;
 mod table;
@@ -23,6 +26,8 @@ pub(crate) use fixed::Fixed;
 pub use idx::{IdxFile, Scale, read_idx, read_idx_labels, read_idx_within};
 pub use mnist::mnist;
 pub use npy::read_npy;
+#[cfg(feature = "npz")]
+pub use npz::{npz_names, read_npz, read_npz_within};
 pub use shuffled::Shuffled;
 pub use table::Data;
 
@@ -79,7 +84,7 @@ fn cell(name: &str, row: usize, column: usize) -> String {
 }
 
 /// The most bytes that the values of a file may take in memory, four each, where the file's own size does not bound them
-/// (text, and what is gzipped) and nothing else is asked for: 1 GiB.
+/// (text, and what is packed) and nothing else is asked for: 1 GiB.
 pub const MAX_BYTES: u64 = 1 << 30;
 
 /// What a value must be.

@@ -11,6 +11,9 @@ use crate::{Error, Result};
 
 const MAGIC: [u8; 6] = *b"\x93NUMPY";
 
+/// The bytes of the longest header that is read where the length of the file is not known: the longest of version 1.0.
+const LONGEST_HEADER: u64 = 65_535;
+
 /// Reads an NPY file (version 1.0, 2.0 or 3.0): rows are the first dimension, columns all others in C order, the last
 /// index fastest (n x 1 for an array of one dimension), whether the array was saved in C order or in Fortran order.
 /// Element types are f2, f4, f8, u1, u2, u4, u8, i1, i2, i4 and i8, in either byte order, and b1 (bool) as 0 and 1; whole
@@ -23,7 +26,11 @@ const MAGIC: [u8; 6] = *b"\x93NUMPY";
 /// its header says, if it holds another element type, if a value is not finite as `f32`, or if the byte of a bool is
 /// neither 0 nor 1.
 pub fn read_npy(path: impl AsRef<Path>) -> Result<Data> {
-    let mut input = Input::open_plain(path.as_ref())?;
+    read(Input::open_plain(path.as_ref())?)
+}
+
+/// Reads an NPY file that may lie in an archive.
+pub(super) fn read(mut input: Input) -> Result<Data> {
     let layout = read_header(&mut input)?;
     let values = input.values(&layout)?;
     Data::named(input.name(), layout.columns, values)
@@ -53,10 +60,11 @@ fn read_header(input: &mut Input) -> Result<Layout> {
     input.fill("length of the header", used)?;
     let start = (MAGIC.len() + version.len() + used.len()) as u64;
     let length = u32::from_le_bytes(word);
-    let rest = input.length().unwrap_or(0).saturating_sub(start);
+    let rest = input.length().map_or(LONGEST_HEADER, |whole| whole.saturating_sub(start));
     if u64::from(length) > rest {
         let place = format!("{name}: length of the header in bytes");
-        return Err(Error::data(place, length, format!("at most {rest}, the bytes that follow")));
+        let whose = if input.length().is_some() { "the bytes that follow" } else { "in an archive" };
+        return Err(Error::data(place, length, format!("at most {rest}, {whose}")));
     }
     let mut text = vec![0; length as usize];
     input.fill("header", &mut text)?;

@@ -7,6 +7,8 @@ mod gzip;
 mod idx;
 mod mnist;
 mod npy;
+#[cfg(feature = "npz")]
+mod npz;
 mod table;
 
 use std::io::Write;

@@ -13,13 +13,14 @@ const NUMPY: &[u8] = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': F
 \x00\x00\x80?\x00\x00\x00@\x00\x00@@\x00\x00\x80@\x00\x00\xa0@\x00\x00\xd0@";
 
 /// A file of the given version around a header and values.
-fn npy(version: u8, header: &str, values: &[u8]) -> Vec<u8> {
+pub(super) fn npy(version: u8, header: &str, values: &[u8]) -> Vec<u8> {
     let length = (header.len() as u32).to_le_bytes();
     let length = if version == 1 { &length[..2] } else { &length[..] };
     [b"\x93NUMPY", [version, 0].as_slice(), length, header.as_bytes(), values].concat()
 }
 
-fn header(descr: &str, fortran: &str, shape: &str) -> String {
+/// A header as NumPy writes it.
+pub(super) fn header(descr: &str, fortran: &str, shape: &str) -> String {
     format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n")
 }
 
@@ -263,7 +264,7 @@ fn damaged_files_are_errors_and_never_panics() {
 fn what_is_no_npy_file_is_told_by_its_name() {
     let whole = gz(NUMPY);
     let cases: [(&[u8], &str, &str); 5] = [
-        (b"PK\x03\x04\x2d\x00\x00\x00", "a ZIP archive, as .npz files are", "unpack it first"),
+        (b"PK\x03\x04\x2d\x00\x00\x00", "a ZIP archive, as .npz files are", "read it with read_npz"),
         (&whole, "a gzip file", "unpack it first"),
         (b"\x80\x04\x95\x0b\x00\x00\x00", "a Python pickle", "numpy.save"),
         (b"\x80\x02]q\x00(K\x01K\x02e.", "a Python pickle", "numpy.save"),
