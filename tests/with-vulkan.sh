@@ -29,7 +29,7 @@ expect() {
     status=$1 stdout=$2 stderr=$3
     shift 3
     code=0
-    out=$(env -i PATH="$tmp/bin" VK_DRIVER_FILES="$tmp/stub.json" /bin/sh "$script" "$@" 2>"$tmp/stderr") || code=$?
+    out=$(env -i PATH="$tmp/bin" VK_DRIVER_FILES="$tmp/stub.json" ${runtime+XDG_RUNTIME_DIR="$runtime"} /bin/sh "$script" "$@" 2>"$tmp/stderr") || code=$?
     case $code:$out:$(cat "$tmp/stderr") in
         "$status:$stdout:"*"$stderr"*) echo "ok: $status $stderr" ;;
         *) failures=$((failures + 1)); echo "FAILED: wanted $status '$stdout' '$stderr', got $code '$out'"; cat "$tmp/stderr" ;;
@@ -42,6 +42,12 @@ machine Darwin 501;                     expect 0 "a  b" "" echo "a  b"
 machine MINGW64_NT-10.0 501;            expect 7 "" "" sh -c "exit 7"
 machine Linux 501; : > "$tmp/installed"; expect 0 hi "" echo hi
 machine Linux 501; : > "$tmp/installed"; expect 0 /run/user/501 "" sh -c 'echo "$XDG_RUNTIME_DIR"'
+# A window system's folder that is set stays, one that is set to nothing does not: libraries complain of it as well.
+runtime=/run/own
+machine Linux 501; : > "$tmp/installed"; expect 0 /run/own "" sh -c 'echo "$XDG_RUNTIME_DIR"'
+runtime=
+machine Linux 501; : > "$tmp/installed"; expect 0 /run/user/501 "" sh -c 'echo "$XDG_RUNTIME_DIR"'
+unset runtime
 machine Linux 0;                        expect 69 "" "neither apt-get, dnf nor pacman" echo hi
 machine Linux 501 apt-get;              expect 69 "" "sudo sh -c 'apt-get update && " echo hi
 machine Linux 501 dnf;                  expect 69 "" "sudo sh -c 'dnf install -y mesa-vulkan-drivers vulkan-loader'" echo hi

@@ -136,8 +136,12 @@ struct Line<'a, R> {
 impl<R: BufRead> Line<'_, R> {
     /// Fails where the first line ends as those of old Macs, so that the whole file is one.
     fn check_ends(&self) -> Result<()> {
-        let text = self.records.raw().trim_ascii();
-        if text.contains(&b'\r') && !text.contains(&b'"') {
+        let mut quoted = false;
+        let outside = self.records.raw().trim_ascii().iter().filter(|&&byte| {
+            quoted ^= byte == b'"';
+            !quoted
+        });
+        if outside.into_iter().any(|&byte| byte == b'\r') {
             let allowed = "lines that end with a newline, with or without a carriage return before it";
             return Err(Error::data(self.place(), "lines that end with a carriage return alone", allowed));
         }

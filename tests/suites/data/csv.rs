@@ -36,6 +36,7 @@ fn numbers_are_read_with_and_without_a_header() {
         ",b\n1,2.5\n-3e2,4\n",
         "\"a,\",\"b\"\n\"1\", 2.5\n\t-3e2 ,+4.0\r\n",
         "\"a\"\"\n\n\",b\r\n \"1\" ,\t\" 2.5 \"\n-3e2,4\n",
+        "\"a\r\",\"b\"\"\r\"\r\n1,2.5\n-3e2,4\n",
         "\u{feff}1,2.5\n-3e2,4\n",
     ];
     for text in texts {
@@ -190,6 +191,8 @@ fn errors_tell_what_a_file_of_another_kind_is() {
         ("\"1,234,567\",2\n", "a decimal comma"),
         ("1,2\r3,4\r5,6\r", "lines that end with a newline"),
         ("a,b\r1,2\r", "lines that end with a newline"),
+        ("\"a,\",\"b\"\r1,2\r", "lines that end with a newline"),
+        ("\"1\",\"2\"\r\"3\",\"4\"", "lines that end with a newline"),
     ];
     for (text, allowed) in cases {
         assert_data(read_text(text), "line", "", allowed);
