@@ -45,8 +45,8 @@ fn a_lost_device_is_told_whatever_was_under_way() {
 
 #[test]
 fn runs_outlive_their_devices_and_their_futures() {
-    assert!(restored::run(12).unwrap() > 0);
-    assert!(restored::dropped(120).unwrap() > 1);
+    assert!(restored::run(8).unwrap() > 0);
+    assert!(restored::dropped(60).unwrap() > 1);
 }
 
 /// By the clock only as far as a busy machine allows: the example says what it takes on a quiet one.
