@@ -4,6 +4,7 @@
 #[path = "../../examples/common/pending.rs"]
 mod pending;
 
+#[allow(unused_imports, reason = "every suite uses a part of it")]
 pub use pending::until_pending;
 
 use std::sync::OnceLock;
