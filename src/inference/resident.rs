@@ -68,6 +68,11 @@ impl Resident {
         Ok(())
     }
 
+    /// The same for all sets.
+    pub fn keep_all(&mut self, kept: Kept) -> Result<()> {
+        self.tensors.sets().try_for_each(|set| self.keep(set, kept))
+    }
+
     /// The same for the set of the i-th trainable tensor.
     pub fn keep_of(&mut self, i: usize, kept: Kept) -> Result<()> {
         match self.offsets.get(i) {

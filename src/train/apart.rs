@@ -33,9 +33,7 @@ impl Session {
     /// # Errors
     /// As [`Session::step`].
     pub fn backward(&mut self) -> Result<bool> {
-        let left = self.course.total_steps()?.saturating_sub(self.course.step);
-        self.course.over |= left == 0;
-        if left == 0 || self.course.engine()?.0.free().is_none() {
+        if self.course.left()? == 0 || self.course.engine()?.0.free().is_none() {
             return self.gpu().alive().map(|()| false);
         }
         let now = self.course.step;

@@ -203,7 +203,7 @@ impl Session {
         if let (Some(run), true) = (run, resume) {
             let course = &mut session.course;
             for (kept, prefix) in kept {
-                course.resident.tensors.sets().try_for_each(|set| course.resident.keep(set, kept))?;
+                course.resident.keep_all(kept)?;
                 file.fill_kept(&course.resident, kept, prefix)?;
             }
             (course.step, course.start, course.best) = (run.step, run.start, run.best);

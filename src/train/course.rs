@@ -145,6 +145,13 @@ impl Course {
         Ok(self.engine()?.0.table.total_steps())
     }
 
+    /// Steps that are left. Asked for where there are none, the run is over.
+    pub fn left(&mut self) -> Result<u64> {
+        let left = self.total_steps()?.saturating_sub(self.step);
+        self.over |= left == 0;
+        Ok(left)
+    }
+
     /// Steps of a turn and of an epoch.
     fn periods(&mut self) -> Result<(u64, u64)> {
         let engine = self.engine()?.0;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::course::Course;
+use super::progress::Told;
 use super::{Fit, Progress, Session, Snapshot, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -21,9 +22,27 @@ pub(super) trait Trained: Send {
     fn snapshot(&self) -> Result<Snapshot>;
 }
 
+/// What makes data ready for such runs.
+pub(super) trait Loads: Trained {
+    /// Makes data ready, blocking or not: see [`Session::load_with`].
+    fn ready(&mut self, data: Arc<dyn Source>, how: Wait, told: Told<'_>) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Makes data ready and goes through a whole run on it.
+pub(super) async fn whole(
+    trained: &mut impl Loads,
+    data: Arc<dyn Source>,
+    report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
+    how: Wait,
+) -> Result<Fit> {
+    let begun = Instant::now();
+    trained.ready(data, how, &mut |_| {}).await?;
+    Fitting::new(trained.course(), begun)?.run(trained, report, how).await
+}
+
 /// A run under way, from one report to the next.
 #[derive(Debug)]
-pub(super) struct Fitting {
+struct Fitting {
     begun: Instant,
     /// Steps taken before.
     from: u64,
@@ -41,7 +60,7 @@ pub(super) struct Fitting {
 
 impl Fitting {
     /// A run of what was made ready, which began before that.
-    pub fn new(course: &mut Course, begun: Instant) -> Result<Fitting> {
+    fn new(course: &mut Course, begun: Instant) -> Result<Fitting> {
         course.engine()?.0.last = begun;
         let (from, total) = (course.step, course.total_steps()?);
         Ok(Fitting {
@@ -141,7 +160,7 @@ impl Fitting {
     }
 
     /// Goes through the whole run.
-    pub async fn run(
+    async fn run(
         mut self,
         trained: &mut dyn Trained,
         mut report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
@@ -184,8 +203,10 @@ impl std::fmt::Debug for Reports<'_> {
 }
 
 impl<'a> Reports<'a> {
-    /// Of what was made ready, since `begun`.
-    pub(super) fn new(trained: &'a mut dyn Trained, begun: Instant) -> Result<Reports<'a>> {
+    /// Of a run on `data`.
+    pub(super) fn new(trained: &'a mut impl Loads, data: Arc<dyn Source>) -> Result<Reports<'a>> {
+        let begun = Instant::now();
+        pollster::block_on(trained.ready(data, Wait::Block, &mut |_| {}))?;
         let run = Fitting::new(trained.course(), begun)?;
         Ok(Reports { trained, run })
     }
@@ -239,7 +260,7 @@ impl Session {
         data: impl Into<Arc<dyn Source>>,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<Fit> {
-        pollster::block_on(self.fit_how(data.into(), report, Wait::Block))
+        pollster::block_on(whole(self, data.into(), report, Wait::Block))
     }
 
     /// As [`Session::fit_with`], giving the thread back while the GPU works.
@@ -251,7 +272,7 @@ impl Session {
         data: impl Into<Arc<dyn Source>>,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<Fit> {
-        self.fit_how(data.into(), report, Wait::Await).await
+        whole(self, data.into(), report, Wait::Await).await
     }
 
     /// As [`Session::fit`], report by report. Leaving the loop breaks off the run; what is under way then still comes
@@ -274,19 +295,6 @@ impl Session {
     /// # Errors
     /// As [`Session::load`]; what goes wrong later is the iterator's last item.
     pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
-        let begun = Instant::now();
-        pollster::block_on(self.ready(data.into(), Wait::Block, &mut |_| {}))?;
-        Reports::new(self, begun)
-    }
-
-    async fn fit_how(
-        &mut self,
-        data: Arc<dyn Source>,
-        report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
-        how: Wait,
-    ) -> Result<Fit> {
-        let begun = Instant::now();
-        self.ready(data, how, &mut |_| {}).await?;
-        Fitting::new(&mut self.course, begun)?.run(self, report, how).await
+        Reports::new(self, data.into())
     }
 }

@@ -1,6 +1,7 @@
 //! Checkpoints of trainers: every tensor of the run, the moments of its phase, and where it stands. The run itself is the
 //! caller's and is given again.
 
+use std::io::BufWriter;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use super::{Run, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Kept;
-use crate::inference::{Contents, STATE, StateFile, failure};
+use crate::inference::{self, Contents, STATE, StateFile, failure};
 
 /// The key of a file's metadata under which it is said where the run stands.
 const KEY: &str = "strait.trainer";
@@ -71,7 +72,10 @@ impl Trainer {
     /// # Errors
     /// As [`Session::checkpoint`].
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.snapshot()?.save(path)
+        let (path, (_, metadata, contents)) = (path.as_ref(), self.standing()?);
+        inference::replace(path, |file| {
+            contents.write(path, &mut BufWriter::new(file), [(KEY.into(), metadata)], &self.course.resident)
+        })
     }
 
     /// A checkpoint in memory, as [`Session::snapshot`].
@@ -79,6 +83,13 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::checkpoint`], but for the file's.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        let ((step, metadata, contents), mut bytes) = (self.standing()?, Vec::new());
+        contents.write(Path::new(SNAPSHOT), &mut bytes, [(KEY.into(), metadata)], &self.course.resident)?;
+        Ok(Snapshot::new(None, step, bytes))
+    }
+
+    /// The step after which the run stands, once those under way have run, and what a file has of it.
+    fn standing(&self) -> Result<(u64, String, Contents)> {
         let (step, _) = self.course.stands()?;
         let total = self.course.engine.as_ref().map(|engine| engine.table.total_steps());
         let standing = Standing {
@@ -89,10 +100,7 @@ impl Trainer {
             rows: self.course.rows,
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
-        let (mut bytes, name) = (Vec::new(), Path::new(SNAPSHOT));
-        let contents = self.run.contents(&standing);
-        contents.write(name, &mut bytes, [(KEY.into(), metadata)], &self.course.resident)?;
-        Ok(Snapshot::new(None, step, bytes))
+        Ok((step, metadata, self.run.contents(&standing)))
     }
 
     /// Has [`Trainer::fit`] and its like take a snapshot once so many steps of a phase were taken since the last one, as

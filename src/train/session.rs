@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::course::{Ahead, Course};
 use super::feed::Part;
-use super::fit::Trained;
+use super::fit::{Loads, Trained};
 use super::live::Rows;
 use super::numbers::{Reads, beside};
 use super::progress::{Best, Told};
@@ -74,6 +74,12 @@ impl Trained for Session {
 
     fn snapshot(&self) -> Result<Snapshot> {
         Session::snapshot(self)
+    }
+}
+
+impl Loads for Session {
+    async fn ready(&mut self, data: Source, how: Wait, told: Told<'_>) -> Result<()> {
+        Session::ready(self, data, how, told).await
     }
 }
 
@@ -171,7 +177,7 @@ impl Session {
         // A checkpoint has them from now on.
         let (first, second) = training.optimizer.moments();
         for (kept, _) in [(Kept::First, first), (Kept::Second, second)].into_iter().filter(|(_, has)| *has) {
-            course.resident.tensors.sets().try_for_each(|set| course.resident.keep(set, kept))?;
+            course.resident.keep_all(kept)?;
         }
         let held = |training: &Training| training.early_stopping.map(|early| early.validation);
         let order = |t: &Training| (t.batch, t.shuffle, t.drop_last, t.seed, held(t));
@@ -242,7 +248,7 @@ impl Session {
     }
 
     /// [`Session::load`], blocking or not.
-    pub(super) async fn ready(&mut self, source: Source, how: Wait, told: Told<'_>) -> Result<()> {
+    async fn ready(&mut self, source: Source, how: Wait, told: Told<'_>) -> Result<()> {
         let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
         let source: Source = Arc::new(Fixed::new(source));
         self.check_shape(&*source)?;
@@ -295,8 +301,7 @@ impl Session {
         let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
         let target = fed.target_of(&self.model);
         if self.training.early_stopping.is_some() {
-            let resident = &mut self.course.resident;
-            resident.tensors.sets().try_for_each(|set| resident.keep(set, Kept::Best))?;
+            self.course.resident.keep_all(Kept::Best)?;
         }
         let validation = validation.map(|rows| (self.ground(), rows));
         self.course.begin(Ahead { rows: fed, steps, table, target, validation }, how, told).await?;

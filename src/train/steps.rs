@@ -82,8 +82,7 @@ impl Session {
 impl Course {
     /// See [`Session::step`].
     pub fn step(&mut self, steps: u64) -> Result<Taken> {
-        let left = self.total_steps()?.saturating_sub(self.step);
-        self.over |= left == 0;
+        let left = self.left()?;
         let cancelled = self.cancel.is_cancelled();
         let taken = self.submit(if cancelled { 0 } else { steps.min(left) }, false);
         // After these steps the parameters are others than those at the epoch's end.

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cached::Cached;
 use super::course::{Ahead, Course};
-use super::fit::{Fitting, Reports, Trained};
+use super::fit::{Loads, Reports, Trained, whole};
 use super::live::Rows;
 use super::progress::Told;
 use super::resident::Resident;
@@ -107,6 +107,12 @@ impl Trained for Trainer {
 
     fn snapshot(&self) -> Result<Snapshot> {
         Trainer::snapshot(self)
+    }
+}
+
+impl Loads for Trainer {
+    async fn ready(&mut self, data: Arc<dyn Source>, how: Wait, told: Told<'_>) -> Result<()> {
+        Trainer::ready(self, data, how, told).await
     }
 }
 
@@ -333,7 +339,7 @@ impl Trainer {
         data: impl Into<Arc<dyn Source>>,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<Fit> {
-        pollster::block_on(self.fit_how(data.into(), report, Wait::Block))
+        pollster::block_on(whole(self, data.into(), report, Wait::Block))
     }
 
     /// As [`Trainer::fit_with`], giving the thread back while the GPU works.
@@ -345,7 +351,7 @@ impl Trainer {
         data: impl Into<Arc<dyn Source>>,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
     ) -> Result<Fit> {
-        self.fit_how(data.into(), report, Wait::Await).await
+        whole(self, data.into(), report, Wait::Await).await
     }
 
     /// As [`Trainer::fit`], report by report. Leaving the loop breaks off the phase; what is under way then still comes
@@ -354,20 +360,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::load`]; what goes wrong later is the iterator's last item.
     pub fn fit_iter(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<Reports<'_>> {
-        let begun = Instant::now();
-        pollster::block_on(self.ready(data.into(), Wait::Block, &mut |_| {}))?;
-        Reports::new(self, begun)
-    }
-
-    async fn fit_how(
-        &mut self,
-        data: Arc<dyn Source>,
-        report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
-        how: Wait,
-    ) -> Result<Fit> {
-        let begun = Instant::now();
-        self.ready(data, how, &mut |_| {}).await?;
-        Fitting::new(&mut self.course, begun)?.run(self, report, how).await
+        Reports::new(self, data.into())
     }
 
     /// Whether all steps of the phase were taken and reported.

@@ -296,7 +296,7 @@ pub(crate) fn begun(gpu: &Gpu, run: Run) -> Trainer {
 }
 
 /// Waits for the report of the oldest submit.
-fn report(trainer: &mut Trainer) -> Result<Progress> {
+pub(crate) fn report(trainer: &mut Trainer) -> Result<Progress> {
     loop {
         trainer.gpu().wait()?;
         if let Some(progress) = trainer.progress()? {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::common::{gpu, host_buffer, own_gpu, report, values};
+use crate::phases;
 use strait::data::Source;
 use strait::gpu::Buffer;
 use strait::graph::{Over, Set, Shape, Sink, Tensor, TensorSet};
@@ -78,12 +79,7 @@ fn looking(shuffled: bool, batch: usize) -> Run {
 /// Takes some steps in one submit: the mean over all rows that they saw.
 fn seen(trainer: &mut Trainer, steps: u64) -> f64 {
     assert_eq!(trainer.step(steps).unwrap(), Taken::Steps(steps));
-    trainer.gpu().wait().unwrap();
-    loop {
-        if let Some(progress) = trainer.progress().unwrap() {
-            return progress.terms[0].1;
-        }
-    }
+    phases::report(trainer).unwrap().terms[0].1
 }
 
 fn mean(range: std::ops::Range<usize>) -> f64 {
