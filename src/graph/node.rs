@@ -41,7 +41,7 @@ pub enum Over {
     Rows,
     /// The batch alone.
     Batch,
-    /// Every dimension but the batch and the last.
+    /// Every dimension but the batch and the last: of each row of the batch, what [`Shape::blocks`] counts.
     Blocks,
     /// The dimension before the last, which becomes 1.
     Inner,

@@ -1,8 +1,10 @@
-//! Fusion: which nodes share a dispatch.
+//! Fusion: which nodes are computed together, by one kernel. Such nodes are a group.
 //!
-//! A group has at most one anchor (a matrix product or a reduction). Elementwise nodes over the anchor's result join
-//! it; elementwise nodes that only a reduction reads are computed inside it and never stored. Every node is looked at once,
-//! beside what it reads and who reads it, so that planning takes hardly longer for each node of a long graph.
+//! A group has at most one anchor: a matrix product or a reduction. Elementwise nodes over the anchor's result join its group;
+//! elementwise nodes that nobody but one reduction reads are computed inside that reduction, and their values are never stored.
+//! This pass decides about groups only. Which groups run side by side, as parts of one dispatch, `stage` decides later.
+//!
+//! Every node is looked at once, beside what it reads and who reads it. So the time for a node does not grow with the graph.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,12 +13,12 @@ use super::binds::{Binding, Binds, Cut};
 use super::values::{Values, Way, same_matrix};
 use crate::graph::{NodeId, Op, Set, Shape, Sink};
 
-/// The nodes of one dispatch, or of one part of it.
+/// Nodes that one kernel computes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Group {
     /// The matrix product or reduction, if there is one.
     pub anchor: Option<NodeId>,
-    /// Elementwise nodes computed on the way into a reduction, in order.
+    /// Elementwise nodes that are computed inside the reduction, before it sums, in order.
     pub before: Vec<NodeId>,
     /// Elementwise nodes over the result, in order.
     pub body: Vec<NodeId>,
@@ -31,7 +33,7 @@ impl Group {
     }
 }
 
-/// Forms the groups, in an order they can run in.
+/// Puts every computed node into a group. The groups are in an order they can run in: each reads from earlier ones only.
 pub(super) fn groups(values: &Values, target: &Target) -> Vec<Group> {
     let binds = Binds::new(values, target);
     let mut inside = if target.optimise { computed_inside(values, &binds, target) } else { Inside::none(values) };
@@ -63,7 +65,7 @@ pub(super) fn groups(values: &Values, target: &Target) -> Vec<Group> {
     drafts.groups
 }
 
-/// Whether whatever reads a value that replaces an arena's is in the value's own group.
+/// Whether every value that replaces an arena's is read in its own group alone, where it is in registers.
 pub(super) fn keeps_updates(values: &Values, groups: &[Group]) -> bool {
     let keeps = |group: &Group| {
         let own: BTreeSet<NodeId> = group.nodes().collect();
@@ -74,7 +76,7 @@ pub(super) fn keeps_updates(values: &Values, groups: &[Group]) -> bool {
     !updates || groups.iter().all(keeps)
 }
 
-/// Which elementwise nodes are computed on the way into a reduction.
+/// Which elementwise nodes are computed inside a reduction.
 struct Inside {
     /// For each node the reduction that it is computed in.
     owner: Vec<Option<NodeId>>,
@@ -88,7 +90,8 @@ impl Inside {
     }
 }
 
-/// For every elementwise node that is read by one reduction alone: that reduction, as long as it can bind what it reads.
+/// Finds the elementwise nodes that one reduction alone reads, itself or through others such, as long as the reduction can bind
+/// all that they read.
 fn computed_inside(values: &Values, binds: &Binds, target: &Target) -> Inside {
     let mut inside = Inside::none(values);
     let mut bound: HashMap<NodeId, BTreeSet<Binding>> = HashMap::new();
@@ -124,7 +127,7 @@ fn computed_inside(values: &Values, binds: &Binds, target: &Target) -> Inside {
     inside
 }
 
-/// Groups in the making.
+/// Groups while nodes still join them.
 struct Drafts<'a> {
     values: &'a Values,
     binds: Binds<'a>,
@@ -137,12 +140,13 @@ struct Drafts<'a> {
     of: Vec<Option<usize>>,
     /// For each value how often it is read by nodes that are not in its group, or in none yet.
     unmet: Vec<usize>,
-    /// The groups without an anchor that read a node,
+    /// For each node the groups without an anchor that read it, in order.
     reading: HashMap<NodeId, Vec<usize>>,
-    /// and those over a matrix.
+    /// For each matrix (as [`matrix`] tells them apart) the groups without an anchor that compute values of it, in order.
     over: HashMap<(bool, usize, usize), Vec<usize>>,
 }
 
+/// What makes two shapes the same matrix: whether it is batched, rows (of each row of the batch, where it is), columns.
 fn matrix(shape: &Shape) -> (bool, usize, usize) {
     (shape.batched, shape.blocks(), shape.columns())
 }
@@ -169,6 +173,7 @@ impl Drafts<'_> {
         self.settle(at, id);
     }
 
+    /// Notes that a node is in a group, and what that means for the values that it reads.
     fn settle(&mut self, at: usize, id: NodeId) {
         self.of[id.0] = Some(at);
         let free = self.groups[at].anchor.is_none();
@@ -202,7 +207,8 @@ impl Drafts<'_> {
         bound
     }
 
-    /// Whether a node can be computed beside a group's: over the same matrix, from what is in registers or in memory.
+    /// Whether a node can join a group: it is over the same matrix, finds what the group computes in registers and the rest in
+    /// memory, and leaves the group within its buffers.
     fn fits(&self, at: usize, id: NodeId) -> bool {
         let (values, value) = (self.values, &self.values[id]);
         let own = |input: &&NodeId| self.of[values.home(**input).0] == Some(at);
@@ -214,7 +220,7 @@ impl Drafts<'_> {
             && self.bound_with(at, id).len() <= self.most
     }
 
-    /// The set that the first of some nodes that replace or read whole buffers of a set does that with.
+    /// Of the first of some nodes that replaces or reads a whole arena: the arena's set.
     fn set(&self, nodes: &[NodeId]) -> Option<Set> {
         let of = |&id: &NodeId| match self.values[id].sink {
             Some(Sink::Update(arena)) => Some(arena.set),
@@ -226,8 +232,9 @@ impl Drafts<'_> {
         nodes.iter().find_map(of)
     }
 
-    /// The group that an elementwise node can join: that of the input computed last, if it computes the same matrix; or
-    /// else a later elementwise one that reads some of the same values, or any where it must find its input in memory.
+    /// The group that an elementwise node can join, if there is one. First choice is the group that computes the last of its
+    /// inputs. Otherwise it is a later group without an anchor: one that reads some of the same values, or, for a node that must
+    /// find its inputs in memory, any over the same matrix.
     fn place_for(&self, id: NodeId) -> Option<usize> {
         let value = &self.values[id];
         let last = value.inputs.iter().filter_map(|&input| self.of[self.values.home(input).0]).max();
