@@ -169,6 +169,21 @@ fn short(text: String) -> String {
     }
 }
 
+/// Where the first of some values lies that is not finite.
+pub(crate) fn not_finite(values: &[f32]) -> Option<usize> {
+    // Without a branch for each value, so that it takes little longer than reading them where all are.
+    let bad = |values: &[f32]| values.iter().fold(false, |bad, v| bad | !v.is_finite());
+    let (start, values) = values.chunks(1024).enumerate().find(|(_, values)| bad(values))?;
+    Some(start * 1024 + values.iter().position(|v| !v.is_finite())?)
+}
+
+/// Fails where a value of some rows is not finite; `first` is the number of the first of these rows.
+pub(crate) fn finite_rows(what: &str, columns: usize, first: usize, values: &[f32]) -> Result<()> {
+    let Some(at) = not_finite(values) else { return Ok(()) };
+    let place = format!("{what}: row {}, column {}", first + at / columns, at % columns);
+    Err(Error::data(place, values[at], "a finite number"))
+}
+
 /// Fails where a number of a spec, as the f32 that it becomes, is not finite and above 0.
 pub(crate) fn positive(field: &str, value: f64) -> Result<()> {
     match value as f32 {

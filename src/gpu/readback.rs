@@ -214,7 +214,7 @@ impl Readback {
     /// [`Error::Device`] or [`Error::DeviceLost`] where the copy failed.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>> {
         self.gpu.poll_once()?;
-        self.arrived()
+        self.arrived(<[u8]>::to_vec)
     }
 
     /// Forgets a copy that nobody waits for any more, so that another can be started.
@@ -231,6 +231,10 @@ impl Readback {
     /// # Errors
     /// As [`Readback::take`].
     pub fn wait(&mut self) -> Result<Vec<u8>> {
+        self.wait_with(<[u8]>::to_vec)
+    }
+
+    fn wait_with<R>(&mut self, see: impl FnMut(&[u8]) -> R) -> Result<R> {
         self.gpu.check()?;
         if let Use::Pending(pending) = &self.usage {
             let submission_index = Some(pending.submission.clone());
@@ -239,8 +243,8 @@ impl Readback {
             let Shared { copy, arrived } = &*pending.shared;
             drop(arrived.wait_timeout_while(lock(copy), LATE, |copy| copy.done.is_none()));
         }
-        match self.arrived()? {
-            Some(bytes) => Ok(bytes),
+        match self.arrived(see)? {
+            Some(seen) => Ok(seen),
             None => Err(self.gpu.failure("read", "the copy did not arrive")),
         }
     }
@@ -250,13 +254,18 @@ impl Readback {
     /// # Errors
     /// As [`Readback::take`].
     pub async fn finish(&mut self, how: Wait) -> Result<Vec<u8>> {
+        self.finish_with(how, <[u8]>::to_vec).await
+    }
+
+    /// As [`Readback::finish`], where the bytes are seen where they lie, without a copy of them.
+    pub async fn finish_with<R>(&mut self, how: Wait, see: impl FnMut(&[u8]) -> R + Send + Unpin) -> Result<R> {
         match how {
-            Wait::Block => self.wait(),
+            Wait::Block => self.wait_with(see),
             Wait::Await => {
                 // A driver that works inside the submit has its results there already. Others of the executor get their
                 // turn all the same.
                 pause(how).await;
-                self.arrive().await
+                Arrival { readback: self, see }.await
             }
         }
     }
@@ -264,26 +273,27 @@ impl Readback {
     /// The bytes as a future. Whatever executor polls it: the device's thread waits for the device and wakes it, or the
     /// host's polls do ([`Gpu::polled_by_host`]).
     pub fn arrive(&mut self) -> impl Future<Output = Result<Vec<u8>>> + Send {
-        Arrival(self)
+        Arrival { readback: self, see: <[u8]>::to_vec }
     }
 
-    fn arrived(&mut self) -> Result<Option<Vec<u8>>> {
+    /// What is seen in the bytes, if they have arrived.
+    fn arrived<R>(&mut self, mut see: impl FnMut(&[u8]) -> R) -> Result<Option<R>> {
         self.gpu.check()?;
         let Use::Pending(pending) = &self.usage else { return Ok(None) };
         let Some(done) = lock(&pending.shared.copy).done.take() else { return Ok(None) };
         let bytes = pending.bytes;
         self.usage = Use::Failed;
         done.map_err(|message| self.gpu.failure("read", message))?;
-        let copied = self.gpu.scoped("read", |_| {
+        let seen = self.gpu.scoped("read", |_| {
             let view = self.staging.raw.get_mapped_range(0..bytes).map_err(|e| e.to_string())?;
-            let copied = view.to_vec();
+            let seen = see(&view);
             drop(view);
             self.staging.raw.unmap();
-            Ok(copied)
+            Ok(seen)
         })?;
-        let copied = copied.map_err(|message: String| self.gpu.failure("read", message))?;
+        let seen = seen.map_err(|message: String| self.gpu.failure("read", message))?;
         self.usage = Use::Free;
-        Ok(Some(copied))
+        Ok(Some(seen))
     }
 }
 
@@ -291,20 +301,24 @@ fn staging(gpu: &Gpu, bytes: u64) -> Result<Buffer> {
     gpu.buffer_for("readback", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)
 }
 
-struct Arrival<'a>(&'a mut Readback);
+struct Arrival<'a, F> {
+    readback: &'a mut Readback,
+    see: F,
+}
 
-impl Future for Arrival<'_> {
-    type Output = Result<Vec<u8>>;
+impl<R, F: FnMut(&[u8]) -> R + Unpin> Future for Arrival<'_, F> {
+    type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Arrival { readback, see } = &mut *self;
         loop {
-            match self.0.arrived() {
-                Ok(Some(bytes)) => return Poll::Ready(Ok(bytes)),
+            match readback.arrived(&mut *see) {
+                Ok(Some(seen)) => return Poll::Ready(Ok(seen)),
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(None) => {}
             }
-            let gpu = self.0.gpu.clone();
-            let Use::Pending(pending) = &mut self.0.usage else {
+            let gpu = readback.gpu.clone();
+            let Use::Pending(pending) = &mut readback.usage else {
                 return Poll::Ready(Err(gpu.failure("read", "no copy was started")));
             };
             if pending.shared.ended_or_wakes(context.waker()) {
@@ -321,9 +335,9 @@ impl Future for Arrival<'_> {
     }
 }
 
-impl Drop for Arrival<'_> {
+impl<F> Drop for Arrival<'_, F> {
     fn drop(&mut self) {
-        if let Use::Pending(pending) = &self.0.usage {
+        if let Use::Pending(pending) = &self.readback.usage {
             pending.shared.forget();
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Model;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, finite_rows};
 use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
 use crate::model::Purpose;
 use crate::plan::{Recording, Role, Target, Tuning};
@@ -55,14 +55,16 @@ impl Compiled {
         self.program.held().chain(own)
     }
 
-    /// The results of rows. What is drawn is a function of the seed and the step of `draw`.
-    pub async fn run(&mut self, gpu: &Gpu, values: &[f32], how: Wait, draw: State) -> Result<Vec<f32>> {
+    /// The results of rows, which errors call `what`. What is drawn is a function of the seed and the step of `draw`.
+    pub async fn run(&mut self, gpu: &Gpu, values: &[f32], what: &str, how: Wait, draw: State) -> Result<Vec<f32>> {
         let mut results = Vec::with_capacity(values.len() / self.width * self.result);
         // A future that was dropped half-way leaves its copies behind.
         self.readbacks.iter_mut().for_each(Readback::discard);
         let mut pending = None;
         for (i, chunk) in values.chunks(self.rows * self.width).enumerate() {
             let rows = chunk.len() / self.width;
+            // Here, since they are uploaded next: so they come from memory once.
+            finite_rows(what, self.width, i * self.rows, chunk)?;
             // The Jacobian of a linear map is the same everywhere and reads no row.
             if let Ok(input) = self.program.buffer(Role::Input(0)) {
                 gpu.write(input, 0, bytemuck::cast_slice(chunk))?;
@@ -74,17 +76,19 @@ impl Compiled {
             let parts = [(output, 0..(rows * self.result * 4) as u64)];
             self.readbacks[i % 2].start_after([Work::Run(&self.program)], None, &parts)?;
             if let Some(at) = pending.replace(i % 2) {
-                results.extend(self.received(at, how).await?);
+                self.received(at, &mut results, how).await?;
             }
         }
         if let Some(at) = pending {
-            results.extend(self.received(at, how).await?);
+            self.received(at, &mut results, how).await?;
         }
         Ok(results)
     }
 
-    async fn received(&mut self, at: usize, how: Wait) -> Result<Vec<f32>> {
-        Ok(bytemuck::pod_collect_to_vec(&self.readbacks[at].finish(how).await?))
+    /// Adds what has been read back to the results.
+    async fn received(&mut self, at: usize, results: &mut Vec<f32>, how: Wait) -> Result<()> {
+        let words = |bytes: &[u8]| results.extend(bytes.as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word)));
+        self.readbacks[at].finish_with(how, words).await
     }
 }
 

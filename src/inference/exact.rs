@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::compiled::part_step;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_finite};
 use crate::graph::{Graph, Op, Sink};
 use crate::model::Purpose;
 use crate::reference::{Environment, evaluate};
@@ -10,10 +10,8 @@ use crate::state::State;
 
 /// The rows of `width` values of which one is not finite.
 fn bad_rows(values: &[f32], width: usize) -> Vec<usize> {
-    // Without a branch, so that it costs next to nothing where all is well.
-    let finite = |row: &[f32]| row.iter().fold(true, |all, v| all & v.is_finite());
     let rows = values.chunks(width.max(1)).enumerate();
-    rows.filter(|(_, row)| !finite(row)).map(|(at, _)| at).collect()
+    rows.filter(|(_, row)| not_finite(row).is_some()).map(|(at, _)| at).collect()
 }
 
 /// A purpose in f64, on the CPU: for the few rows that f32 cannot tell about.

@@ -10,7 +10,7 @@ use super::file::{self, ModelFile, Weights};
 use super::foreign::named_parameters;
 use super::memory::Memory;
 use super::resident::Resident;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, finite_rows};
 use crate::gpu::{Buffer, Gpu, Wait, apart, lock};
 use crate::graph::{Graph, Kept, Op, Tensor};
 use crate::model::{Corruption, Meanings, Network, Precision, Purpose, Scaling, Spec};
@@ -318,17 +318,9 @@ impl Model {
 
     /// The number of rows in `values`, which must be whole and finite.
     pub(crate) fn check_rows(&self, values: &[f32], width: usize, what: &str) -> Result<usize> {
-        if values.is_empty() || !values.len().is_multiple_of(width) {
-            let allowed = format!("whole rows of {width} values, at least one");
-            return Err(Error::data(what, format!("{} values", values.len()), allowed));
-        }
-        match values.iter().position(|v| !v.is_finite()) {
-            None => Ok(values.len() / width),
-            Some(at) => {
-                let place = format!("{what}: row {}, column {}", at / width, at % width);
-                Err(Error::data(place, values[at], "a finite number"))
-            }
-        }
+        let count = whole_rows(values, width, what)?;
+        finite_rows(what, width, 0, values)?;
+        Ok(count)
     }
 
     /// Fails where a graph reads a frozen tensor that is not learned yet. What a corruption needs is read by no graph
@@ -349,4 +341,13 @@ impl Model {
         };
         Err(Error::data(place, "unknown", "one that was learned from data: call fit or load first"))
     }
+}
+
+/// How many rows of `width` values these are.
+pub(super) fn whole_rows(values: &[f32], width: usize, what: &str) -> Result<usize> {
+    if values.is_empty() || !values.len().is_multiple_of(width) {
+        let allowed = format!("whole rows of {width} values, at least one");
+        return Err(Error::data(what, format!("{} values", values.len()), allowed));
+    }
+    Ok(values.len() / width)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_finite};
 use crate::gpu::{Buffer, Gpu, Work};
 use crate::graph::{Graph, Kept, Layout, Set, Tensor};
 use crate::plan::Role;
@@ -189,8 +189,8 @@ pub(crate) fn fits_binding(gpu: &Gpu, what: &str, needs: u64) -> Result<()> {
 /// Fails where a value of one of these tensors is not finite.
 pub(crate) fn finite(tensors: &[Tensor], values: &[Vec<f32>]) -> Result<()> {
     for (tensor, values) in tensors.iter().zip(values) {
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            return Err(Error::data(&tensor.name, bad, "finite numbers"));
+        if let Some(at) = not_finite(values) {
+            return Err(Error::data(&tensor.name, values[at], "finite numbers"));
         }
     }
     Ok(())

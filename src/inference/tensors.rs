@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_finite};
 
 /// The types of numbers that are read.
 pub(super) const FLOATS: [Dtype; 4] = [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16];
@@ -165,7 +165,7 @@ impl TensorFile {
                 Dtype::BF16 => values.extend(whole(piece).map(|bytes| bf16::from_le_bytes(bytes).to_f32())),
                 _ => values.extend(whole(piece).map(f32::from_le_bytes)),
             }
-            if let Some(at) = values[before..].iter().position(|v| !v.is_finite()) {
+            if let Some(at) = not_finite(&values[before..]) {
                 // As it stands in the file: what is too large for f32 is infinite only here.
                 let bad = match dtype {
                     Dtype::F64 => whole(piece).nth(at).map_or(f64::NAN, f64::from_le_bytes),

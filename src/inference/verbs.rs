@@ -2,6 +2,7 @@
 
 use super::Model;
 use super::compiled::{Compiled, ROWS};
+use super::model::whole_rows;
 use crate::error::{Error, Result};
 use crate::gpu::Wait;
 use crate::model::Purpose;
@@ -147,15 +148,15 @@ impl Model {
     ) -> Result<Vec<f32>> {
         let (width, _) = self.network().widths(purpose);
         let what = format!("rows to {purpose:?}");
-        let count = self.check_rows(values, width, &what)?;
+        let count = whole_rows(values, width, &what)?;
         // Small requests get a small plan; a larger one replaces it.
         let rows = count.next_power_of_two().min(ROWS);
         let plan = self.take(purpose, rows, how).await?;
         let rows = plan.rows;
         let mut lent = Lent { model: self, purpose, plan: Some(plan) };
         let Some(plan) = &mut lent.plan else { return Err(Error::Internal("no plan for inference".into())) };
-        let found = plan.run(self.gpu(), values, how, draw).await;
-        if found.is_err() {
+        let found = plan.run(self.gpu(), values, &what, how, draw).await;
+        if !matches!(found, Ok(_) | Err(Error::Data { .. })) {
             // Nobody knows what became of what it was computing.
             lent.plan = None;
         }

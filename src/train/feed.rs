@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::progress::Told;
 use super::{Loading, Training};
 use crate::data::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, finite_rows};
 use crate::gpu::{Buffer, Gpu, Wait, pause};
 use crate::graph::Scalars;
 use crate::random::{key, permute};
@@ -223,7 +223,7 @@ impl Feed {
             let values = &mut piece[..rows * columns];
             let first = chunk * self.chunk_rows + done;
             self.source.read(first, values)?;
-            finite(&*self.source, first, values)?;
+            finite_rows(self.source.name(), self.source.columns(), first, values)?;
             gpu.write(&self.buffer, (done * columns * 4) as u64, bytemuck::cast_slice(values))?;
             done += rows;
             told(Loading::Uploading { rows: done as u64, of: all as u64 });
@@ -272,13 +272,6 @@ pub(super) fn fitting(gpu: &Gpu, training: &Training, columns: usize) -> usize {
     ((budget(gpu, training) / (columns as u64 * 4)) as usize).max(1)
 }
 
-/// Fails where a value is not finite.
-fn finite(source: &dyn Source, first_row: usize, values: &[f32]) -> Result<()> {
-    let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
-    let (row, column) = (first_row + at / source.columns(), at % source.columns());
-    Err(Error::data(format!("{}: row {row}, column {column}", source.name()), values[at], "a finite number"))
-}
-
 /// Calls `see` with the rows of a source, some at a time.
 pub(super) async fn scan(
     source: &dyn Source,
@@ -294,7 +287,7 @@ pub(super) async fn scan(
         let count = ROWS.min(rows - first);
         let values = &mut values[..count * columns];
         source.read(first, values)?;
-        finite(source, first, values)?;
+        finite_rows(source.name(), columns, first, values)?;
         see(first, values)?;
         told(Loading::Reading { rows: (first + count) as u64, of: rows as u64 });
     }

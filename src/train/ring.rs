@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 #[cfg(doc)]
 use super::{Session, Trainer};
 use crate::data::{Data, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, finite_rows};
 use crate::gpu::{Buffer, Gpu, Work, lock};
 use crate::inference::fits_binding;
 
@@ -183,10 +183,7 @@ impl Ring {
             let allowed = format!("whole rows of {columns} values, at least one");
             return Err(Error::data("rows to push", format!("{} values", rows.len()), allowed));
         }
-        if let Some(at) = rows.iter().position(|v| !v.is_finite()) {
-            let place = format!("rows to push: row {}, column {}", at / columns, at % columns);
-            return Err(Error::data(place, rows[at], "a finite number"));
-        }
+        finite_rows("rows to push", columns, 0, rows)?;
         // Of more than it holds, the last ones.
         let rows = &rows[rows.len().saturating_sub(self.0.capacity * columns)..];
         let (count, k) = (rows.len() / columns, self.begin(rows.len() / columns)?);

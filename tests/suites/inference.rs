@@ -181,6 +181,22 @@ fn dropped_futures_give_their_plan_back() {
 }
 
 /// A model that was opened has its parameters and little else; strait's meter and the driver's allocator agree.
+/// Rows are looked at part by part. One that is bad is named by its place among all of them, whatever part it is in, and
+/// what was computed before it leaves nothing behind.
+#[test]
+fn a_bad_row_of_a_later_part_is_named() {
+    let session = trained(&gpu());
+    let mut data = rows(3000).values().to_vec();
+    let expected = session.encode(&data).unwrap();
+    for (row, column) in [(0, 0), (1023, 5), (1024, 0), (2500, 4), (2999, 5)] {
+        let good = std::mem::replace(&mut data[row * WIDTH + column], f32::NAN);
+        let told = session.encode(&data).unwrap_err().to_string();
+        assert!(told.contains(&format!("row {row}, column {column}")), "{told}");
+        data[row * WIDTH + column] = good;
+        assert!(session.encode(&data).unwrap() == expected, "after row {row}");
+    }
+}
+
 #[test]
 fn what_a_model_holds() {
     let folder = tempfile::tempdir().unwrap();
