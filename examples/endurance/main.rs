@@ -81,7 +81,10 @@ fn run(options: Options) -> Outcome {
     let asked = losses::run(options.losses)?;
     println!("{} devices lost: DeviceLost {asked} times of {asked}", options.losses);
     let lives = restored::run(options.losses)?;
-    println!("{} devices lost in the middle of runs: {lives} came to their end, all to the same bits", options.losses);
+    println!(
+        "{} devices lost in the middle of runs, which came further on {} of them; {} came to their end, all to the same bits",
+        options.losses, lives.further, lives.ended
+    );
     let left = saves::kills(options.kills, &start)?;
     println!("{} kills while saving: the file always whole, {left} times a part left, none in the end", options.kills);
     let read = if options.saves > 0 { saves::rivals(options.saves, &start)? } else { 0 };
@@ -92,7 +95,7 @@ fn run(options: Options) -> Outcome {
             "dropped": futures.dropped, "finished": futures.finished, "buffers": futures.buffers, "threads": threads,
             "runs": options.runs, "runs_ended": ended, "timeout_ms": awaited.as_ref().map(|a| a.timeout),
             "timer_gap_p99_ms": awaited.as_ref().map(|a| a.gap), "longest_poll_ms": awaited.as_ref().map(|a| a.longest),
-            "losses": options.losses, "restored": lives, "device_lost": asked, "kills": options.kills, "parts_left": left, "read": read,
+            "losses": options.losses, "restored": lives.ended, "restored_further": lives.further, "device_lost": asked, "kills": options.kills, "parts_left": left, "read": read,
         });
         println!("{figures}");
     }

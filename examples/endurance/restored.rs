@@ -2,7 +2,7 @@
 //! dropped. Both end as a run that nobody disturbed, to the bit.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::losses::{self, KINDS, OPERATIONS};
 use super::outcome::Outcome;
@@ -25,24 +25,39 @@ fn bits(session: &Session) -> strait::Result<Vec<u32>> {
     Ok(session.parameters()?.concat().into_iter().map(f32::to_bits).collect())
 }
 
-/// What a run comes to that nobody disturbs.
-fn undisturbed(data: &Data) -> Outcome<Vec<u32>> {
-    let mut session = begun(&Gpu::new()?)?;
+/// What a run comes to that nobody disturbs, and how long it takes on a device on which nothing was compiled.
+fn undisturbed(data: &Data) -> Outcome<(Vec<u32>, Duration)> {
+    let gpu = Gpu::new()?;
+    let begin = Instant::now();
+    let mut session = begun(&gpu)?;
     session.fit(data)?;
-    Ok(bits(&session)?)
+    Ok((bits(&session)?, begin.elapsed()))
 }
 
-/// Loses `count` devices, each at some time while a run and an operation of another session take turns on it. Returns how
-/// many runs came to their end meanwhile, all as they should.
-pub fn run(count: usize) -> Outcome<usize> {
+/// What became of runs whose devices were lost.
+#[derive(Debug)]
+pub struct Lives {
+    /// Runs that came to their end, all as they should.
+    pub ended: usize,
+    /// Devices on which a run came further than its snapshot from the device before.
+    pub further: usize,
+}
+
+/// Loses `count` devices, each at some time while a run and an operation of another session take turns on it.
+pub fn run(count: usize) -> Outcome<Lives> {
     let data = rows(40)?;
-    let whole = undisturbed(&data)?;
-    let (mut kept, mut ended): (Option<Snapshot>, usize) = (None, 0);
+    let (whole, time) = undisturbed(&data)?;
+    let (mut kept, mut lives): (Option<Snapshot>, Lives) = (None, Lives { ended: 1, further: 0 });
     for i in 0..count {
         let what = format!("life {i}");
         let (data, whole, before) = (data.clone(), whole.clone(), kept.take());
-        let (after, over) = watched(&what, move || live(i, &data, &whole, before).map_err(|e| e.to_string()))?;
-        (kept, ended) = (after, ended + usize::from(over));
+        let from = before.as_ref().map_or(0, Snapshot::step);
+        // At all times of a run and of what goes on beside it: a part of twice as long, spread by the golden section.
+        let until = time.mul_f64(2.0 * (i as f64 * 0.618_034).fract());
+        let (after, over) = watched(&what, move || live(i, until, &data, &whole, before).map_err(|e| e.to_string()))?;
+        lives.ended += usize::from(over);
+        lives.further += usize::from(over || after.as_ref().is_some_and(|after| after.step() > from));
+        kept = after;
     }
     // The last one lives.
     let gpu = Gpu::new()?;
@@ -51,11 +66,17 @@ pub fn run(count: usize) -> Outcome<usize> {
     if bits(&session)? != whole {
         return Err("the run that outlived its devices came to something else".into());
     }
-    Ok(ended + 1)
+    Ok(lives)
 }
 
-/// Goes on with a run until its device is lost. Returns its last snapshot, none where it came to its end.
-fn live(i: usize, data: &Data, whole: &[u32], before: Option<Snapshot>) -> Outcome<(Option<Snapshot>, bool)> {
+/// Goes on with a run until its device is lost, after this time. Returns its last snapshot, none where it came to its end.
+fn live(
+    i: usize,
+    until: Duration,
+    data: &Data,
+    whole: &[u32],
+    before: Option<Snapshot>,
+) -> Outcome<(Option<Snapshot>, bool)> {
     let folder = tempfile::tempdir()?;
     let kind = KINDS[i % KINDS.len()];
     let (name, operation) = OPERATIONS[i % OPERATIONS.len()];
@@ -67,7 +88,7 @@ fn live(i: usize, data: &Data, whole: &[u32], before: Option<Snapshot>) -> Outco
     session.snapshot_every(Some(1 + i as u64 % 7));
     let device = host.gpu.device().clone();
     let losing = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_micros((i * 397 % 9000) as u64));
+        std::thread::sleep(until);
         device.destroy();
     });
     let mut over = false;
@@ -102,7 +123,7 @@ fn live(i: usize, data: &Data, whole: &[u32], before: Option<Snapshot>) -> Outco
 /// each run up where it stands. Returns how many runs came to their end, all as they should.
 pub fn dropped(count: usize) -> Outcome<usize> {
     let data = rows(40)?;
-    let whole = undisturbed(&data)?;
+    let (whole, _) = undisturbed(&data)?;
     let mut ended = 0;
     let gpus = [losses::device(KINDS[0])?, losses::device(KINDS[1])?];
     let mut left = count;

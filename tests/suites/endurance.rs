@@ -45,7 +45,8 @@ fn a_lost_device_is_told_whatever_was_under_way() {
 
 #[test]
 fn runs_outlive_their_devices_and_their_futures() {
-    assert!(restored::run(8).unwrap() > 0);
+    let lives = restored::run(8).unwrap();
+    assert!(lives.further > 0, "{lives:?}");
     assert!(restored::dropped(60).unwrap() > 1);
 }
 
