@@ -1,10 +1,11 @@
-//! Fusion: which nodes are computed together, by one kernel. Such nodes are a group.
+//! Fusion: which nodes are computed together, in one pass over one result. Such nodes are a group.
 //!
-//! A group has at most one anchor: a matrix product or a reduction. Elementwise nodes over the anchor's result join its group;
-//! elementwise nodes that nobody but one reduction reads are computed inside that reduction, and their values are never stored.
-//! This pass decides about groups only. Which groups run side by side, as parts of one dispatch, `stage` decides later.
+//! A group has at most one anchor: a matrix product or a reduction. An elementwise node joins the group that computes the last of
+//! its inputs, where the shape of the result is the same, or else a later group without an anchor. Elementwise nodes that nobody
+//! but one reduction reads are computed inside that reduction, and their values are never stored. This pass decides about groups
+//! only. Which groups run side by side, as parts of one dispatch, `stage` decides later.
 //!
-//! Every node is looked at once, beside what it reads and who reads it. So the time for a node does not grow with the graph.
+//! No node asks the whole graph, only what it reads, who reads it, and groups that read the same.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +14,7 @@ use super::binds::{Binding, Binds, Cut};
 use super::values::{Values, Way, same_matrix};
 use crate::graph::{NodeId, Op, Set, Shape, Sink};
 
-/// Nodes that one kernel computes.
+/// Nodes that are computed together.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Group {
     /// The matrix product or reduction, if there is one.
@@ -131,7 +132,7 @@ fn computed_inside(values: &Values, binds: &Binds, target: &Target) -> Inside {
 struct Drafts<'a> {
     values: &'a Values,
     binds: Binds<'a>,
-    /// Storage buffers that a group may bind.
+    /// Storage buffers that a group may bind, which `Limits` has one less of than the device offers.
     most: usize,
     groups: Vec<Group>,
     /// What each group binds.
@@ -193,34 +194,35 @@ impl Drafts<'_> {
 
     /// What a group binds once a node has joined it.
     fn bound_with(&self, at: usize, id: NodeId) -> BTreeSet<Binding> {
-        let own = |id: NodeId| self.of[id.0] == Some(at);
+        let here = |id: NodeId| self.of[id.0] == Some(at);
         let mut bound = self.bound[at].clone();
-        self.binds.reads(id, [false; 2], own, &mut bound);
+        self.binds.reads(id, [false; 2], here, &mut bound);
         self.binds.writes(id, &mut bound);
         let inputs = &self.values[id].inputs;
-        for home in inputs.iter().map(|&input| self.values.home(input)).filter(|&home| own(home)) {
-            let last = inputs.iter().filter(|&&other| self.values.home(other) == home).count() == self.unmet[home.0];
-            if last && self.values[home].sink.is_none() {
+        for home in inputs.iter().map(|&input| self.values.home(input)).filter(|&home| here(home)) {
+            // Nobody else reads what this one finds in registers.
+            let unread = inputs.iter().filter(|&&other| self.values.home(other) == home).count() == self.unmet[home.0];
+            if unread && self.values[home].sink.is_none() {
                 bound.remove(&Binding::Value(home, Cut::Quads));
             }
         }
         bound
     }
 
-    /// Whether a node can join a group: it is over the same matrix, finds what the group computes in registers and the rest in
-    /// memory, and leaves the group within its buffers.
+    /// Whether a node can join a group: its result has the same rows and columns, it finds in registers what the group computes,
+    /// and in memory the rest, and the group then still binds few enough buffers.
     fn fits(&self, at: usize, id: NodeId) -> bool {
         let (values, value) = (self.values, &self.values[id]);
-        let own = |input: &&NodeId| self.of[values.home(**input).0] == Some(at);
+        let here = |input: &&NodeId| self.of[values.home(**input).0] == Some(at);
         let register = |&input: &NodeId| value.way == Way::Element && values.in_register(input, values.shape(id));
-        // An update reads what else is kept of its set, and there is room for one set's in a group.
+        // An update reads what else is kept of its set. A group can hold the arenas of one set.
         let sets = self.set(&[id]).is_none_or(|set| self.set(&self.groups[at].body).is_none_or(|other| other == set));
         sets && same_matrix(&self.groups[at].space, values.shape(id))
-            && value.inputs.iter().filter(own).all(register)
+            && value.inputs.iter().filter(here).all(register)
             && self.bound_with(at, id).len() <= self.most
     }
 
-    /// Of the first of some nodes that replaces or reads a whole arena: the arena's set.
+    /// The set of the first of some nodes that replaces or reads a whole arena.
     fn set(&self, nodes: &[NodeId]) -> Option<Set> {
         let of = |&id: &NodeId| match self.values[id].sink {
             Some(Sink::Update(arena)) => Some(arena.set),
