@@ -1,8 +1,10 @@
 //! The course of training: how far a run or a phase has come, what takes its steps, and what has to be found out about those
 //! under way. A session has one, and so has a trainer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::averages::Average;
 use super::divergence::Bad;
 use super::engine::{Engine, Steps};
 use super::evaluate::{Evaluation, Ground};
@@ -16,7 +18,7 @@ use super::{Cancel, Objective, Progress, Snapshot};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Timed, Wait, apart};
-use crate::graph::Kept;
+use crate::graph::{Kept, Set};
 use crate::plan::{Role, Target};
 
 /// How far training has come.
@@ -38,6 +40,8 @@ pub(super) struct Course {
     /// When it stops early, and what that has seen so far.
     pub early: Option<EarlyStopping>,
     pub best: Best,
+    /// The averages that are kept.
+    pub averages: BTreeMap<Set, Average>,
     /// Whether steps were submitted of which nobody has read how they ended.
     pub unread: bool,
     pub cancel: Cancel,
@@ -73,6 +77,7 @@ impl Course {
             look: false,
             early: None,
             best: Best::default(),
+            averages: BTreeMap::new(),
             unread: false,
             cancel: Cancel::default(),
             snapshots: None,
@@ -90,7 +95,9 @@ impl Course {
     /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready; as the source of rows.
     pub async fn begin(&mut self, ahead: Ahead, how: Wait, told: Told<'_>) -> Result<()> {
         let Ahead { rows, steps, table, target, validation } = ahead;
+        let averages = self.averages_of(&steps);
         self.resident.keep_for(&steps)?;
+        self.averages = averages;
         let (mut resident, now) = (self.resident.clone(), self.step);
         resident.shared.insert(Role::Data, rows.buffer().clone());
         let engine = apart(how, &mut *told, move |told| {
@@ -264,6 +271,10 @@ impl Course {
         // What is still in flight changes nothing any more.
         (self.step, self.engine, self.unread, self.look) = (bad.taken(), None, false, false);
         self.over = false;
+        if bad.torn() {
+            // They have taken it, too.
+            self.averages.clear();
+        }
         self.diverged(bad)
     }
 

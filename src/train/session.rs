@@ -141,7 +141,7 @@ impl Session {
 
     /// Trains with other options from the next [`Session::load`] or [`Session::fit`] on: after a checkpoint was
     /// resumed, or between two runs. Steps that are under way come to their end first. Moments stay, so the optimizer
-    /// is of the same kind; a run that was broken off goes on, unless the order of its rows is another (`batch`,
+    /// is of the same kind; so does the average, unless its decay is another: then it begins anew. A run that was broken off goes on, unless the order of its rows is another (`batch`,
     /// `shuffle`, `drop_last`, `seed`, the rows held out): then another run begins.
     ///
     /// ```no_run

@@ -1,6 +1,6 @@
 //! The table of scalars: for each step to come a row with what its updates and the coefficients with ramps are then.
 
-use super::run::{Step, Update, turn};
+use super::run::{Step, Update, taken, turn};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::Scalars;
@@ -147,8 +147,7 @@ impl Table {
     fn place(&self, step: u64) -> (u64, usize, u64) {
         let (turn, at) = (step / self.turn.len() as u64, (step % self.turn.len() as u64) as usize);
         let which = self.turn[at];
-        let earlier = self.turn[..at].iter().filter(|&&other| other == which).count() as u64;
-        (turn, which, turn * self.steps[which].repeat + earlier)
+        (turn, which, taken(&self.turn, which, step))
     }
 
     /// Writes the scalars of a step into its row.
