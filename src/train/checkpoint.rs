@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::averages::Average;
-use super::progress::Best;
+use super::progress::{Best, Plateau};
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Session, Training};
 use crate::error::{Error, Result};
@@ -33,6 +33,9 @@ struct Standing {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     look: bool,
     best: Best,
+    /// What looks at the validation rows have made of the learning rate.
+    #[serde(default, skip_serializing_if = "Plateau::is_new")]
+    plateau: Plateau,
     /// How the parameters are averaged, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     average: Option<Average>,
@@ -136,6 +139,7 @@ impl Session {
             rows: course.rows,
             look: course.look && !bad,
             best: course.best,
+            plateau: course.plateau,
             // One update trains all sets.
             average: course.averages.values().next().copied(),
             tuning: Tuning::clone(&self.model.tuning()),
@@ -203,6 +207,9 @@ impl Session {
         if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
             return Err(fail("strait.run", &format!("start {}", run.start), &format!("0 to {}, its step", run.step)));
         }
+        if let Some(run) = run.as_ref().filter(|run| !(0.0..=1.0).contains(&run.plateau.factor)) {
+            return Err(fail("strait.run", &format!("plateau.factor {}", run.plateau.factor), "0 to 1"));
+        }
         if let Some((run, average)) = run.as_ref().and_then(|run| Some((run, run.average?))) {
             average.check(run.step).map_err(|e| fail("strait.run", &e.to_string(), "an average of the run's steps"))?;
         }
@@ -217,7 +224,8 @@ impl Session {
                 course.resident.keep_all(kept)?;
                 file.fill_kept(&course.resident, kept, prefix)?;
             }
-            (course.step, course.start, course.best) = (run.step, run.start, run.best);
+            (course.step, course.start) = (run.step, run.start);
+            (course.best, course.plateau) = (run.best, run.plateau);
             let sets = course.resident.tensors.sets();
             course.averages = sets.zip(run.average.into_iter().cycle()).collect();
             (course.rows, course.look, course.snapshot_at) = (run.rows, run.look, run.step);

@@ -115,6 +115,10 @@ impl Training {
             not_negative("early_stopping.min_delta", early.min_delta)?;
         }
         self.schedule.check()?;
+        if self.schedule.decay.looks() && self.early_stopping.is_none() {
+            let allowed = "validation rows, where schedule.decay is a plateau of their loss";
+            return Err(Error::spec("early_stopping", "none", allowed));
+        }
         self.optimizer.check()?;
         self.ramps.check(&self.optimizer, self.clip_norm)
     }

@@ -106,6 +106,10 @@ impl Update {
         self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm)).map_err(inside)?;
         self.optimizer.check().and(self.schedule.check()).and(check_decay(self.average)).map_err(inside)?;
         self.ramps.check(&self.optimizer, self.clip_norm).map_err(inside)?;
+        if self.schedule.decay.looks() {
+            let allowed = "one that goes by steps: a phase looks at no validation rows";
+            return Err(inside(Error::spec("schedule.decay", "a plateau", allowed)));
+        }
         if self.sets.is_empty() {
             return Err(Error::spec(format!("{place}.sets"), "none", "at least one"));
         }

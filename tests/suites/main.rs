@@ -36,6 +36,7 @@ mod pca;
 mod phases;
 mod plan;
 mod planning;
+mod plateau;
 mod pushed;
 mod pytorch;
 mod ramps;
