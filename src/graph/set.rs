@@ -48,6 +48,8 @@ pub enum Kept {
     Second,
     /// The best values on the validation split so far.
     Best,
+    /// Averages of the values over the updates so far, which begin at 0.
+    Average,
 }
 
 /// A buffer of a set: the same offsets in each.

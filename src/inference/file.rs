@@ -19,8 +19,12 @@ use crate::graph::{Kept, Tensor};
 use crate::model::{Meanings, Network, Spec};
 
 /// What a run may keep of the parameters beside their values, with the prefix of its names.
-pub(crate) const STATE: [(Kept, &str); 3] =
-    [(Kept::First, "optimizer.first."), (Kept::Second, "optimizer.second."), (Kept::Best, "early_stopping.best.")];
+pub(crate) const STATE: [(Kept, &str); 4] = [
+    (Kept::First, "optimizer.first."),
+    (Kept::Second, "optimizer.second."),
+    (Kept::Best, "early_stopping.best."),
+    (Kept::Average, "average."),
+];
 
 /// How the weights of a parameter file lie. Where a layer is as wide as its input, nothing but this tells a matrix from
 /// its transpose.

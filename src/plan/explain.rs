@@ -67,6 +67,7 @@ impl Recording {
                     Kept::First => format!("first moments of {name}"),
                     Kept::Second => format!("second moments of {name}"),
                     Kept::Best => format!("best {name}"),
+                    Kept::Average => format!("average of {name}"),
                 }
             }
             Role::Slot(i) => format!("slot {i}"),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::progress::Best;
+use super::averages::Average;
+use super::progress::{Best, Plateau};
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Session, Training};
 use crate::error::{Error, Result};
@@ -32,6 +33,12 @@ struct Standing {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     look: bool,
     best: Best,
+    /// What looks at the validation rows have made of the learning rate.
+    #[serde(default, skip_serializing_if = "Plateau::is_new")]
+    plateau: Plateau,
+    /// How the parameters are averaged, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    average: Option<Average>,
     /// The tiles of its products, where they were measured.
     #[serde(default, skip_serializing_if = "Tuning::is_empty")]
     tuning: Tuning,
@@ -46,6 +53,7 @@ impl Standing {
             Kept::First => first && begun,
             Kept::Second => second && begun,
             Kept::Best => self.best.validation.is_some(),
+            Kept::Average => self.average.is_some(),
             Kept::Values | Kept::Gradients => false,
         })
     }
@@ -131,6 +139,9 @@ impl Session {
             rows: course.rows,
             look: course.look && !bad,
             best: course.best,
+            plateau: course.plateau,
+            // One update trains all sets.
+            average: course.averages.values().next().copied(),
             tuning: Tuning::clone(&self.model.tuning()),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
@@ -155,7 +166,8 @@ impl Session {
 
     /// Reads a checkpoint so that [`Session::fit`] goes on where it was written: on the same data, adapter and driver
     /// the parameters end up the same to the bit. Its tuning comes back too; products for whose tiles the adapter is
-    /// none take their defaults, which is logged.
+    /// none take their defaults, which is logged. So does an average of the parameters; where the file has none, as one
+    /// that an older version wrote, and `average` is set for what follows, it begins with the next step.
     ///
     /// # Errors
     /// As [`Session::open`], also where the file holds no state of training.
@@ -195,6 +207,12 @@ impl Session {
         if let Some(run) = run.as_ref().filter(|run| run.start > run.step) {
             return Err(fail("strait.run", &format!("start {}", run.start), &format!("0 to {}, its step", run.step)));
         }
+        if let Some(run) = run.as_ref().filter(|run| !(0.0..=1.0).contains(&run.plateau.factor)) {
+            return Err(fail("strait.run", &format!("plateau.factor {}", run.plateau.factor), "0 to 1"));
+        }
+        if let Some((run, average)) = run.as_ref().and_then(|run| Some((run, run.average?))) {
+            average.check(run.step).map_err(|e| fail("strait.run", &e.to_string(), "an average of the run's steps"))?;
+        }
         let kept: Vec<(Kept, &str)> = run.iter().flat_map(Standing::kept).collect();
         file.check(&kept, run.as_ref().is_some_and(|run| run.step > 0))?;
         let model = Model::blank(gpu, file.network().clone())?;
@@ -206,7 +224,10 @@ impl Session {
                 course.resident.keep_all(kept)?;
                 file.fill_kept(&course.resident, kept, prefix)?;
             }
-            (course.step, course.start, course.best) = (run.step, run.start, run.best);
+            (course.step, course.start) = (run.step, run.start);
+            (course.best, course.plateau) = (run.best, run.plateau);
+            let sets = course.resident.tensors.sets();
+            course.averages = sets.zip(run.average.into_iter().cycle()).collect();
             (course.rows, course.look, course.snapshot_at) = (run.rows, run.look, run.step);
             model.set_tuning(Arc::new(usable(run.tuning, &Target::of(gpu, 1))));
         }

@@ -1,22 +1,24 @@
 //! The course of training: how far a run or a phase has come, what takes its steps, and what has to be found out about those
 //! under way. A session has one, and so has a trainer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::averages::Average;
 use super::divergence::Bad;
 use super::engine::{Engine, Steps};
 use super::evaluate::{Evaluation, Ground};
 use super::live::Rows;
 use super::options::EarlyStopping;
-use super::progress::{Best, Told};
+use super::progress::{Best, Plateau, Told};
 use super::resident::Resident;
 use super::run::Step;
 use super::table::Table;
-use super::{Cancel, Objective, Progress, Snapshot};
+use super::{Cancel, Decay, Objective, Progress, Snapshot};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Timed, Wait, apart};
-use crate::graph::Kept;
+use crate::graph::{Kept, Set};
 use crate::plan::{Role, Target};
 
 /// How far training has come.
@@ -38,6 +40,11 @@ pub(super) struct Course {
     /// When it stops early, and what that has seen so far.
     pub early: Option<EarlyStopping>,
     pub best: Best,
+    /// How learning rates fall, and what looks have made of them.
+    pub decay: Decay,
+    pub plateau: Plateau,
+    /// The averages that are kept.
+    pub averages: BTreeMap<Set, Average>,
     /// Whether steps were submitted of which nobody has read how they ended.
     pub unread: bool,
     pub cancel: Cancel,
@@ -73,6 +80,9 @@ impl Course {
             look: false,
             early: None,
             best: Best::default(),
+            decay: Decay::default(),
+            plateau: Plateau::default(),
+            averages: BTreeMap::new(),
             unread: false,
             cancel: Cancel::default(),
             snapshots: None,
@@ -90,7 +100,9 @@ impl Course {
     /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready; as the source of rows.
     pub async fn begin(&mut self, ahead: Ahead, how: Wait, told: Told<'_>) -> Result<()> {
         let Ahead { rows, steps, table, target, validation } = ahead;
+        let averages = self.averages_of(&steps);
         self.resident.keep_for(&steps)?;
+        self.averages = averages;
         let (mut resident, now) = (self.resident.clone(), self.step);
         resident.shared.insert(Role::Data, rows.buffer().clone());
         let engine = apart(how, &mut *told, move |told| {
@@ -112,14 +124,20 @@ impl Course {
         engine.rows.fetch(&resident.gpu, how, &mut |_| {}).await
     }
 
-    /// Replaces the trainable tensors. What early stopping has seen was of others, and is forgotten.
+    /// Replaces the trainable tensors. What was seen of others is forgotten.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
         if let Some(engine) = &mut self.engine {
             engine.abandon(&self.resident.gpu)?;
         }
         self.resident.write_all(Kept::Values, "parameters", values)?;
-        (self.best, self.look) = (Best::default(), false);
+        self.forget_looks();
         Ok(())
+    }
+
+    /// Forgets what looks at validation rows have found: it was of others, or of other parameters. Learning rates stay
+    /// what it made of them.
+    pub fn forget_looks(&mut self) {
+        (self.best, self.plateau.seen, self.look) = (Best::default(), Best::default(), false);
     }
 
     /// What takes the steps, and what they run on.
@@ -264,6 +282,10 @@ impl Course {
         // What is still in flight changes nothing any more.
         (self.step, self.engine, self.unread, self.look) = (bad.taken(), None, false, false);
         self.over = false;
+        if bad.torn() {
+            // They have taken it, too.
+            self.averages.clear();
+        }
         self.diverged(bad)
     }
 
@@ -316,7 +338,8 @@ impl Course {
         self.early.is_some_and(|early| self.best.waited >= early.patience)
     }
 
-    /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far.
+    /// Looks at the validation rows, where there are any, and keeps the parameters where they are the best so far. The
+    /// learning rates of the steps to come may fall by it.
     pub async fn validate(&mut self, how: Wait) -> Result<Option<Objective>> {
         let gpu = self.resident.gpu.clone();
         let Some(validation) = &mut self.engine()?.0.validation else { return Ok(None) };
@@ -325,13 +348,13 @@ impl Course {
         self.look = false;
         let found = found?;
         let loss = found.loss;
-        let margin = self.early.map_or(0.0, |early| early.min_delta);
-        if loss.is_finite() && self.best.validation.is_none_or(|best| loss < best - margin) {
+        let best = self.best.after(loss, self.early.map_or(0.0, |early| early.min_delta));
+        if best.waited == 0 {
             self.resident.copy(Kept::Values, Kept::Best)?;
-            self.best = Best { validation: Some(loss), waited: 0 };
-        } else {
-            self.best.waited = self.best.waited.saturating_add(1);
         }
+        self.best = best;
+        self.plateau = self.decay.after(self.plateau, loss);
+        self.engine()?.0.table.factor = self.plateau.factor;
         Ok(Some(found))
     }
 }

@@ -1,6 +1,7 @@
 //! Training a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
 
 mod apart;
+mod averages;
 mod cache;
 mod cached;
 mod checkpoint;

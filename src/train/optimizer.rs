@@ -146,15 +146,17 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::update`]; [`Error::Spec`] where the table lacks what updates read.
     pub fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
-        self.update_reading(tensors, trained, clip, &Reads::new(0, UpdateRamps::default()))
+        self.update_reading(tensors, trained, clip, None, &Reads::new(0, UpdateRamps::default()))
     }
 
-    /// The same where it is told what it reads of the table.
+    /// The same where it is told what it reads of the table, with averages of the values where a decay of theirs is
+    /// given.
     pub(super) fn update_reading(
         &self,
         tensors: &Graph,
         trained: &[Set],
         clip: Option<f64>,
+        decay: Option<f64>,
         reads: &Reads,
     ) -> Result<Graph> {
         let mut g = tensors.without_nodes();
@@ -167,13 +169,20 @@ impl Optimizer {
             None => None,
         };
         for &set in trained {
-            self.update_set(&mut g, set, scale, reads)?;
+            let new = self.update_set(&mut g, set, scale, reads)?;
+            g.sink(Sink::Update(set.arena(Kept::Values)), new);
+            if let Some(decay) = decay {
+                let (old, rest) = (g.arena(set.arena(Kept::Average)), g.fill(1.0 - decay, Shape::scalar()));
+                let average = g.map([old, new, rest], |[a, p, rest]| &a + rest * (p - &a))?;
+                g.sink(Sink::Update(set.arena(Kept::Average)), average);
+            }
         }
         g.check()?;
         Ok(g)
     }
 
-    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>, reads: &Reads) -> Result<()> {
+    /// The new values of a set.
+    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>, reads: &Reads) -> Result<NodeId> {
         let (p, gradient) = (g.arena(set.arena(Kept::Values)), g.arena(set.arena(Kept::Gradients)));
         let gradient = match scale {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
@@ -182,8 +191,8 @@ impl Optimizer {
         let [rate, _, _] = Scalars::UPDATE;
         let rate = reads.scalar(g, rate)?;
         let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
-        let new = match *self {
-            Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, rate], |[p, g, lr]| p - lr * g)?,
+        match *self {
+            Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, rate], |[p, g, lr]| p - lr * g),
             Optimizer::Sgd { momentum, nesterov } => {
                 let momentum = reads.number(g, "momentum", momentum)?;
                 let old = g.arena(first);
@@ -191,18 +200,16 @@ impl Optimizer {
                 g.sink(Sink::Update(first), b);
                 g.map([p, gradient, b, rate, momentum], |[p, g, b, lr, momentum]| {
                     p - lr * if nesterov { g + momentum * b } else { b }
-                })?
+                })
             }
             Optimizer::RmsProp { alpha, epsilon } => {
                 let alpha = reads.share(g, "alpha", alpha)?;
-                let v = average(g, second, gradient, alpha, |g| g.square())?;
+                let v = moment(g, second, gradient, alpha, |g| g.square())?;
                 let epsilon = reads.number(g, "epsilon", epsilon)?;
-                g.map([p, gradient, v, rate, epsilon], |[p, g, v, lr, epsilon]| p - lr * g / (v.sqrt() + epsilon))?
+                g.map([p, gradient, v, rate, epsilon], |[p, g, v, lr, epsilon]| p - lr * g / (v.sqrt() + epsilon))
             }
-            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => self.adam(g, set, [p, gradient, rate], reads)?,
-        };
-        g.sink(Sink::Update(set.arena(Kept::Values)), new);
-        Ok(())
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => self.adam(g, set, [p, gradient, rate], reads),
+        }
     }
 
     fn adam(&self, g: &mut Graph, set: Set, [p, gradient, rate]: [NodeId; 3], reads: &Reads) -> Result<NodeId> {
@@ -210,8 +217,8 @@ impl Optimizer {
             return Err(Error::Internal("an update of Adam's by another optimizer".into()));
         };
         let [beta1, beta2] = [reads.share(g, "beta1", beta1)?, reads.share(g, "beta2", beta2)?];
-        let m = average(g, set.arena(Kept::First), gradient, beta1, |g| g)?;
-        let v = average(g, set.arena(Kept::Second), gradient, beta2, |g| g.square())?;
+        let m = moment(g, set.arena(Kept::First), gradient, beta1, |g| g)?;
+        let v = moment(g, set.arena(Kept::Second), gradient, beta2, |g| g.square())?;
         let [_, first, second] = Scalars::UPDATE;
         let (first, second) = (reads.scalar(g, first)?, reads.scalar(g, second)?);
         let epsilon = reads.number(g, "epsilon", epsilon)?;
@@ -249,7 +256,7 @@ impl Optimizer {
 }
 
 /// A moment's new value: of `share` what it was, of the rest `f` of the gradient.
-fn average(
+fn moment(
     g: &mut Graph,
     arena: Arena,
     gradient: NodeId,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::averages::check_decay;
 use super::{Optimizer, Schedule, Update, UpdateRamps};
 use crate::error::{Error, Result, not_negative, positive};
 use crate::graph::Set;
@@ -42,6 +43,11 @@ pub struct Training {
     /// How the numbers of the optimizer and `clip_norm` change over the run.
     #[serde(skip_serializing_if = "UpdateRamps::is_none")]
     pub ramps: UpdateRamps,
+    /// The decay d of an average of the parameters, which is kept where it is given: above 0 and below 1, as .999.
+    /// After every update with the new parameters p it becomes a = d a + (1 - d) p, at no dispatch more;
+    /// [`crate::Session::average`] reads it. In f32 what hardly moves any more is averaged to 6e-8 / (1 - d) of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
     /// Rows in a batch; no more than the data has.
     pub batch: usize,
     /// Passes over the data.
@@ -67,6 +73,7 @@ impl Default for Training {
             schedule: Schedule::default(),
             clip_norm: None,
             ramps: UpdateRamps::default(),
+            average: None,
             batch: 128,
             epochs: 10,
             shuffle: true,
@@ -81,8 +88,8 @@ impl Default for Training {
 impl Training {
     /// What it does with some sets.
     pub(super) fn update(&self, sets: impl Iterator<Item = Set>) -> Update {
-        let Training { optimizer, learning_rate, schedule, clip_norm, ramps, .. } = *self;
-        Update { sets: sets.collect(), optimizer, learning_rate, schedule, clip_norm, ramps }
+        let Training { optimizer, learning_rate, schedule, clip_norm, ramps, average, .. } = *self;
+        Update { sets: sets.collect(), optimizer, learning_rate, schedule, clip_norm, ramps, average }
     }
 
     /// Checks that the options can work.
@@ -94,6 +101,7 @@ impl Training {
         if let Some(norm) = self.clip_norm {
             positive("clip_norm", norm)?;
         }
+        check_decay(self.average)?;
         if self.batch == 0 {
             return Err(Error::spec("batch", 0, "1 or more"));
         }
@@ -107,6 +115,10 @@ impl Training {
             not_negative("early_stopping.min_delta", early.min_delta)?;
         }
         self.schedule.check()?;
+        if self.schedule.decay.looks() && self.early_stopping.is_none() {
+            let allowed = "validation rows, where schedule.decay is a plateau of their loss";
+            return Err(Error::spec("early_stopping", "none", allowed));
+        }
         self.optimizer.check()?;
         self.ramps.check(&self.optimizer, self.clip_norm)
     }

@@ -204,3 +204,36 @@ pub(super) struct Best {
     /// Epochs since then.
     pub waited: u64,
 }
+
+impl Best {
+    /// The same after another look. It was better, by more than a margin, where nobody waits since.
+    pub fn after(self, loss: f64, margin: f64) -> Best {
+        match loss.is_finite() && self.validation.is_none_or(|best| loss < best - margin) {
+            true => Best { validation: Some(loss), waited: 0 },
+            false => Best { waited: self.waited.saturating_add(1), ..self },
+        }
+    }
+}
+
+/// What a schedule knows that goes by the validation loss ([`super::Decay::Plateau`]).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plateau {
+    /// What it has seen since the learning rate fell last, and the best of all.
+    pub seen: Best,
+    /// The part of the learning rate that is left.
+    pub factor: f64,
+}
+
+impl Default for Plateau {
+    fn default() -> Plateau {
+        Plateau { seen: Best::default(), factor: 1.0 }
+    }
+}
+
+impl Plateau {
+    /// Whether there was no look.
+    pub fn is_new(&self) -> bool {
+        *self == Plateau::default()
+    }
+}

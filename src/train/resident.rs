@@ -48,15 +48,17 @@ impl Resident {
         Ok(())
     }
 
-    /// Keeps what some steps need of the tensors: gradients and moments of what their updates train, and what their state
-    /// becomes.
+    /// Keeps what some steps need of the tensors: gradients, moments and averages of what their updates train, and what
+    /// their state becomes.
     ///
     /// # Errors
     /// [`Error::Limit`] or [`Error::Device`].
     pub fn keep_for(&mut self, steps: &[Step]) -> Result<()> {
         for update in steps.iter().flat_map(|step| &step.updates) {
             let (first, second) = update.optimizer.moments();
-            let wanted = [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second)];
+            let average = update.average.is_some();
+            let wanted =
+                [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second), (Kept::Average, average)];
             for (kept, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
                 update.sets.iter().try_for_each(|&set| self.keep(set, kept))?;
             }

@@ -1,6 +1,7 @@
 //! Checkpoints of trainers: every tensor of the run, the moments of its phase, and where it stands. The run itself is the
 //! caller's and is given again.
 
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use super::Session;
+use super::averages::Average;
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Run, Trainer};
 use crate::error::{Error, Result};
@@ -31,11 +33,14 @@ struct Standing {
     over: bool,
     /// The rows that it trains on, where they are known.
     rows: Option<u64>,
+    /// The averages that are kept, by their sets' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    averages: BTreeMap<String, Average>,
 }
 
 impl Run {
-    /// What a file has of a run that stands somewhere: the values of all tensors, the frozen ones, and the moments of the
-    /// sets that the phase trains. A set's name has no `/` and no `:` in it, so that no two of these have one name.
+    /// What a file has of a run that stands somewhere: the values of all tensors, the frozen ones, the averages, and the
+    /// moments of the sets that the phase trains. A set's name has no `/` and no `:` in it, so that no two of these have one name.
     fn contents(&self, standing: &Standing) -> Contents {
         let graph = self.graph();
         let mut contents = Contents::default();
@@ -45,12 +50,14 @@ impl Run {
         for set in graph.sets() {
             let moments = updates.iter().find(|update| update.sets.contains(&set)).map(|u| u.optimizer.moments());
             let (first, second) = moments.unwrap_or_default();
+            let average = standing.averages.contains_key(graph.set_name(set));
+            let has = [(Kept::First, first), (Kept::Second, second), (Kept::Average, average)];
             for i in graph.members(set) {
                 let tensor = &graph.params[i];
                 let name = format!("{}/{}", graph.set_name(set), tensor.name);
                 contents.add(name.clone(), &tensor.shape, Some(Kept::Values), i);
                 for (kept, prefix) in STATE {
-                    if kept == Kept::First && first || kept == Kept::Second && second {
+                    if has.contains(&(kept, true)) {
                         let prefix = prefix.trim_end_matches('.');
                         contents.add(format!("{prefix}:{name}"), &tensor.shape, Some(kept), i);
                     }
@@ -91,6 +98,7 @@ impl Trainer {
     /// The step after which the run stands, once those under way have run, and what a file has of it.
     fn standing(&self) -> Result<(u64, String, Contents)> {
         let (step, _) = self.course.stands()?;
+        let (graph, averages) = (self.run.graph(), self.course.averages.iter());
         let total = self.course.engine.as_ref().map(|engine| engine.table.total_steps());
         let standing = Standing {
             phases: self.run.phases.iter().map(|phase| phase.name.clone()).collect(),
@@ -98,6 +106,7 @@ impl Trainer {
             step,
             over: total.map_or(self.course.over, |total| step >= total),
             rows: self.course.rows,
+            averages: averages.map(|(&set, &average)| (graph.set_name(set).to_string(), average)).collect(),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
         Ok((step, metadata, self.run.contents(&standing)))
@@ -117,7 +126,7 @@ impl Trainer {
     /// Goes on with a run from a checkpoint of it: on the same data, adapter and driver the parameters end up the same to
     /// the bit. The run is given as it was when it was begun. Where it has other options, such as another learning rate,
     /// it goes on with those, as long as its tensors, the names of its phases and the moments of the current one are the
-    /// same.
+    /// same; averages with another decay, or that the file has not, begin with the next step.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`Error::Checkpoint`] where the file is not one of this run; [`Error::Io`].
@@ -152,6 +161,15 @@ impl Trainer {
             let found = format!("step {} over {:?} rows", standing.step, standing.rows.unwrap_or(0));
             return Err(fail(KEY, &found, "rows that it was taken over"));
         }
+        let mut averages = BTreeMap::new();
+        for (name, average) in &standing.averages {
+            let Some(set) = run.graph().sets().find(|&set| run.graph().set_name(set) == name) else {
+                return Err(fail(KEY, &format!("an average of {name:?}"), "averages of the run's sets"));
+            };
+            let updates = run.phases[standing.phase].updates(set, standing.step);
+            average.check(updates).map_err(|e| fail(KEY, &e.to_string(), "an average of the phase's updates"))?;
+            averages.insert(set, *average);
+        }
         let contents = run.contents(&standing);
         file.check(&contents)?;
         let mut trainer = Trainer::new(gpu, run)?;
@@ -160,6 +178,7 @@ impl Trainer {
         trainer.phase = phase;
         let course = &mut trainer.course;
         (course.step, course.over, course.rows, course.snapshot_at) = (step, over, rows, step);
+        course.averages = averages;
         Ok(trainer)
     }
 }

@@ -1,5 +1,6 @@
 //! Runs as plain data: phases one after the other, in a phase steps that take turns, in a step one graph and its updates.
 
+use super::averages::check_decay;
 use super::numbers::{Reads, UpdateRamps, beside};
 use super::{Optimizer, Schedule};
 use crate::error::{Error, Result, positive};
@@ -76,18 +77,21 @@ pub struct Update {
     pub clip_norm: Option<f64>,
     /// How its other numbers change over the phase.
     pub ramps: UpdateRamps,
+    /// The decay of averages of these sets, where they are kept: as [`crate::Training::average`]. They begin with the
+    /// phase; [`crate::train::Trainer::average`] reads them.
+    pub average: Option<f64>,
 }
 
 impl Update {
     /// Adam of these sets with a learning rate, neither scheduled nor clipped.
     pub fn adam(sets: impl Into<Vec<Set>>, learning_rate: f64) -> Update {
         let (optimizer, schedule, ramps) = (Optimizer::ADAM, Schedule::default(), UpdateRamps::default());
-        Update { sets: sets.into(), optimizer, learning_rate, schedule, clip_norm: None, ramps }
+        Update { sets: sets.into(), optimizer, learning_rate, schedule, clip_norm: None, ramps, average: None }
     }
 
     /// The graph of one of its updates, where it is the i-th of its step.
     pub(super) fn graph(&self, tensors: &Graph, i: usize) -> Result<Graph> {
-        self.optimizer.update_reading(tensors, &self.sets, self.clip_norm, &self.reads(i))
+        self.optimizer.update_reading(tensors, &self.sets, self.clip_norm, self.average, &self.reads(i))
     }
 
     /// What it reads of the table, where it is the i-th of its step.
@@ -100,8 +104,12 @@ impl Update {
         let inside = |error: Error| error.inside(place);
         positive("learning_rate", self.learning_rate).map_err(inside)?;
         self.clip_norm.map_or(Ok(()), |norm| positive("clip_norm", norm)).map_err(inside)?;
-        self.optimizer.check().and(self.schedule.check()).map_err(inside)?;
+        self.optimizer.check().and(self.schedule.check()).and(check_decay(self.average)).map_err(inside)?;
         self.ramps.check(&self.optimizer, self.clip_norm).map_err(inside)?;
+        if self.schedule.decay.looks() {
+            let allowed = "one that goes by steps: a phase looks at no validation rows";
+            return Err(inside(Error::spec("schedule.decay", "a plateau", allowed)));
+        }
         if self.sets.is_empty() {
             return Err(Error::spec(format!("{place}.sets"), "none", "at least one"));
         }
@@ -221,6 +229,12 @@ impl Phase {
             Some(graph) => own(graph).unwrap_or(0),
             None => self.reads().next().map_or(0, |(columns, _)| columns),
         }
+    }
+
+    /// How often a set was updated in so many of its steps.
+    pub(super) fn updates(&self, set: Set, steps: u64) -> u64 {
+        let trains = |step: &Step| step.updates.iter().any(|update| update.sets.contains(&set));
+        self.steps.iter().position(trains).map_or(0, |which| taken(&turn(&self.steps), which, steps))
     }
 
     /// How its steps read their rows: columns of one, and whether they come in a fresh order each epoch.
@@ -422,4 +436,11 @@ impl Run {
 /// The steps of a turn in the order in which they are taken, each by its number.
 pub(super) fn turn(steps: &[Step]) -> Vec<usize> {
     steps.iter().enumerate().flat_map(|(i, step)| std::iter::repeat_n(i, step.repeat as usize)).collect()
+}
+
+/// How often the step of a number was taken in so many steps of such turns.
+pub(super) fn taken(turn: &[usize], which: usize, steps: u64) -> u64 {
+    let (turns, at) = (steps / turn.len() as u64, (steps % turn.len() as u64) as usize);
+    let among = |steps: &[usize]| steps.iter().filter(|&&other| other == which).count() as u64;
+    turns * among(turn) + among(&turn[..at])
 }

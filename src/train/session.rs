@@ -9,7 +9,7 @@ use super::feed::Part;
 use super::fit::{Loads, Trained};
 use super::live::Rows;
 use super::numbers::{Reads, beside};
-use super::progress::{Best, Told};
+use super::progress::{Best, Plateau, Told};
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::Step;
@@ -141,7 +141,7 @@ impl Session {
 
     /// Trains with other options from the next [`Session::load`] or [`Session::fit`] on: after a checkpoint was
     /// resumed, or between two runs. Steps that are under way come to their end first. Moments stay, so the optimizer
-    /// is of the same kind; a run that was broken off goes on, unless the order of its rows is another (`batch`,
+    /// is of the same kind; so does the average, unless its decay is another: then it begins anew. A run that was broken off goes on, unless the order of its rows is another (`batch`,
     /// `shuffle`, `drop_last`, `seed`, the rows held out): then another run begins.
     ///
     /// ```no_run
@@ -191,8 +191,8 @@ impl Session {
         self.course.step
     }
 
-    /// Replaces the trainable tensors, row-major, in the order of [`crate::Model::tensors`]. What early stopping has
-    /// seen was of other parameters and is forgotten.
+    /// Replaces the trainable tensors, row-major, in the order of [`crate::Model::tensors`]. What early stopping and
+    /// [`crate::Decay::Plateau`] have seen was of other parameters and is forgotten; the learning rate stays as it is.
     ///
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
@@ -310,6 +310,11 @@ impl Session {
             (course.start, course.best, course.over, course.look) = (start, Best::default(), false, false);
         }
         (course.rows, course.early) = (Some(rows), self.training.early_stopping);
+        course.decay = self.training.schedule.decay;
+        if anew || !course.decay.looks() {
+            course.plateau = Plateau::default();
+        }
+        course.engine()?.0.table.factor = course.plateau.factor;
         if !self.model.is_known() {
             self.model.set_constants(&constants)?;
         }
@@ -357,8 +362,7 @@ impl Session {
     /// ```
     pub fn set_validation(&mut self, rows: Option<Arc<dyn data::Source>>) {
         self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Source);
-        // What early stopping has seen was of other rows.
-        (self.course.best, self.course.look) = (Best::default(), false);
+        self.course.forget_looks();
     }
 
     /// Training rows, and validation rows where some are held out, or where there are some of the caller's.

@@ -1,6 +1,6 @@
 //! The table of scalars: for each step to come a row with what its updates and the coefficients with ramps are then.
 
-use super::run::{Step, Update, turn};
+use super::run::{Step, Update, taken, turn};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::Scalars;
@@ -18,6 +18,8 @@ pub(super) struct Table {
     /// The coefficients that have ramps, in the order of their scalars, each with its own value.
     ramps: Vec<(Ramp, f64)>,
     span: Span,
+    /// The part of all learning rates that looks at validation rows have left, for rows that are written from now on.
+    pub factor: f64,
 }
 
 /// What the rows of a step are made of.
@@ -115,6 +117,7 @@ impl Table {
             steps: steps.iter().map(of).collect::<Result<_>>()?,
             ramps,
             span: Span { start, total },
+            factor: 1.0,
         })
     }
 
@@ -147,19 +150,18 @@ impl Table {
     fn place(&self, step: u64) -> (u64, usize, u64) {
         let (turn, at) = (step / self.turn.len() as u64, (step % self.turn.len() as u64) as usize);
         let which = self.turn[at];
-        let earlier = self.turn[..at].iter().filter(|&&other| other == which).count() as u64;
-        (turn, which, turn * self.steps[which].repeat + earlier)
+        (turn, which, taken(&self.turn, which, step))
     }
 
     /// Writes the scalars of a step into its row.
     fn fill(&mut self, step: u64, row: &mut [f32]) {
         let (turn, which, before) = self.place(step);
-        let (span, part) = (self.span, self.span.part(turn));
+        let (span, part, factor) = (self.span, self.span.part(turn), self.factor);
         let Taken { repeat, updates } = &mut self.steps[which];
         for taken in updates {
             let kept = taken.kept(before, *repeat, span);
             let Updates { update, ramped, columns, .. } = taken;
-            let corrected = update.optimizer.corrected(kept, rate(update, before, *repeat, span));
+            let corrected = update.optimizer.corrected(kept, factor * rate(update, before, *repeat, span));
             let ramped = ramped.iter().flat_map(|&(ramp, to, rest)| {
                 let value = ramp.value(to, part);
                 [value].into_iter().chain(rest.then_some(1.0 - value))
@@ -176,11 +178,11 @@ impl Table {
     pub fn learning_rate(&self, step: u64) -> f64 {
         let (_, which, before) = self.place(step);
         let Taken { repeat, updates } = &self.steps[which];
-        updates.first().map_or(0.0, |taken| rate(&taken.update, before, *repeat, self.span))
+        updates.first().map_or(0.0, |taken| self.factor * rate(&taken.update, before, *repeat, self.span))
     }
 }
 
-/// The learning rate of an update after so many others, of which `repeat` are taken in a turn.
+/// The learning rate of an update after so many others, of which `repeat` are taken in a turn, by its schedule's steps.
 fn rate(update: &Update, before: u64, repeat: u64, Span { start, total }: Span) -> f64 {
     let (done, span) = (before - start * repeat, (total - start).saturating_mul(repeat));
     update.learning_rate * update.schedule.factor(done, span)

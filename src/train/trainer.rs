@@ -185,7 +185,7 @@ impl Trainer {
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
-    /// one, whose steps are counted from 0 and whose moments are 0. Steps that are under way come to their end first.
+    /// one, whose steps are counted from 0, whose moments are 0 and whose averages begin anew. Steps that are under way come to their end first.
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
@@ -276,6 +276,7 @@ impl Trainer {
                 _ => false,
             };
             course.resident.shared.retain(|role, _| !moments(role));
+            course.averages.clear();
         }
         let total = fed.steps_per_epoch().saturating_mul(epochs);
         let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());

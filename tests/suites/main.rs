@@ -5,6 +5,7 @@ mod common;
 
 mod accuracy;
 mod activations;
+mod averages;
 mod beside;
 mod checkpoint;
 mod compilers;
@@ -35,6 +36,7 @@ mod pca;
 mod phases;
 mod plan;
 mod planning;
+mod plateau;
 mod pushed;
 mod pytorch;
 mod ramps;

@@ -208,7 +208,7 @@ fn parameters_beyond_one_binding_are_spread_over_sets() {
 }
 
 /// A device that binds at most so many bytes.
-fn narrow(bytes: u64) -> Gpu {
+pub(crate) fn narrow(bytes: u64) -> Gpu {
     let adapter = pollster::block_on(async {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         instance.enumerate_adapters(wgpu::Backends::PRIMARY).await.remove(0)
