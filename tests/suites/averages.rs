@@ -118,15 +118,15 @@ fn it_is_what_the_formula_says() {
     }
 }
 
-/// A long average of what hardly moves keeps its digits: 1 - .9999 in f32 is off by 2e-4 of itself where it is made
-/// of .9999 in f32.
+/// A long average of what hardly moves keeps its digits: made with roundings of .9999 and of what is left of 1 it would be
+/// off by 9e-6 of itself, as it is made by 1.2e-6, both computed in f32 outside strait.
 #[test]
 fn a_long_average_of_the_same_is_the_same() {
     let mut session = begun(&gpu(), Training { learning_rate: 1e-12, epochs: 100, ..training(Some(0.9999)) });
     let parameters = session.parameters().unwrap().concat();
     session.fit(rows()).unwrap();
     for (found, expected) in session.average().unwrap().concat().into_iter().zip(parameters) {
-        assert!((found - expected).abs() <= 3e-5 * expected.abs() + 1e-9, "{found}, not {expected}");
+        assert!((found - expected).abs() <= 4e-6 * expected.abs() + 1e-9, "{found}, not {expected}");
     }
 }
 
