@@ -219,20 +219,26 @@ fn every_term_is_the_weighted_mean_of_what_rows_cost() {
     assert!(seen > 20, "{seen} specs");
 }
 
-/// Weights of 1 are none, to the bit: gradients, terms and parameters of shuffled epochs of every system.
+/// Weights of 1 are none: over shuffled epochs of every system gradients and parameters are the same to the bit. What is
+/// reported of a term is a sum that another kernel takes, and may be off by its last bit.
 #[test]
 fn weights_of_one_change_no_bit() {
     for (name, spec) in systems::specs() {
         let training = Training { batch: 4, epochs: 2, seed: 5, ..Training::default() };
         let values = rows(&spec, 2, 11);
-        let ran = [plain(&spec, values.clone()), weighted(&spec, values, &[1.0; 11])].map(|rows| {
+        let [wanted, found] = [plain(&spec, values.clone()), weighted(&spec, values, &[1.0; 11])].map(|rows| {
             let mut session = Session::new(&gpu(), &spec, training).unwrap();
             session.load(rows).unwrap();
             let steps: Vec<_> = (0..6).map(|_| step(&mut session)).collect();
-            let steps: Vec<_> = steps.into_iter().map(|(found, told)| (bits(&found), told.terms)).collect();
             (steps, bits(&session.parameters().unwrap()))
         });
-        assert!(ran[0] == ran[1], "{name}");
+        assert!(found.1 == wanted.1, "{name}");
+        for ((found, told), (wanted, progress)) in found.0.iter().zip(&wanted.0) {
+            assert!(bits(found) == bits(wanted), "{name}, step {}", told.step);
+            for ((term, a), (_, b)) in told.terms.iter().zip(&progress.terms) {
+                assert!((a - b).abs() <= f64::from(f32::EPSILON) * b.abs(), "{name}, {term}: {a} against {b}");
+            }
+        }
     }
 }
 
