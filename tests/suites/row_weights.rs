@@ -117,15 +117,15 @@ fn objective_and_gradient_are_those_of_plain_code() {
     }
 
     let mut wanted: Vec<Vec<f64>> = params.iter().map(|p| vec![0.0; p.len()]).collect();
-    for i in 0..ROWS {
+    for (i, h) in h.iter().enumerate() {
         let slope: Vec<f64> = (0..N).map(|n| 2.0 * w(i) * off(i, n) / ROWS as f64).collect();
         for k in 0..K {
             let back: f64 = (0..N).map(|n| slope[n] * at(2, k * N + n)).sum();
             let back = back + 2.0 * LAMBDA * (q[k] - RHO) * w(i) / all;
-            let back = back * h[i][k] * (1.0 - h[i][k]);
+            let back = back * h[k] * (1.0 - h[k]);
             (0..N).for_each(|n| wanted[0][n * K + k] += x(i, n) * back);
             wanted[1][k] += back;
-            (0..N).for_each(|n| wanted[2][k * N + n] += h[i][k] * slope[n]);
+            (0..N).for_each(|n| wanted[2][k * N + n] += h[k] * slope[n]);
         }
         (0..N).for_each(|n| wanted[3][n] += slope[n]);
     }
