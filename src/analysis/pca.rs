@@ -6,7 +6,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use nalgebra::DMatrix;
 
 use super::eigen::{dot, leading, normalise};
-use crate::data::{Data, Fixed, Source};
+use crate::data::{Data, Fixed, Source, without_weights};
 use crate::error::{Error, Result};
 use crate::evaluator::Evaluator;
 use crate::gpu::Gpu;
@@ -36,10 +36,11 @@ impl Pca {
     /// is a matrix of features by features instead.
     ///
     /// # Errors
-    /// [`Error::Spec`] where `count` is 0 or more than the features; [`Error::Data`] where the source gives no rows or a
-    /// value that is not finite; [`Error::Device`].
+    /// [`Error::Spec`] where `count` is 0 or more than the features; [`Error::Data`] where the source gives no rows, a
+    /// value that is not finite, or rows with weights; [`Error::Device`].
     pub fn fit(gpu: &Gpu, data: &dyn Source, count: usize) -> Result<Pca> {
         let data = &Fixed::new(data);
+        without_weights(data)?;
         let (rows, columns) = (data.rows(), data.columns());
         if count == 0 || count > columns {
             return Err(Error::spec("count", count, format!("1 to the {columns} features")));
@@ -97,9 +98,10 @@ impl Pca {
     /// The squared error of the reconstructions of `data`, mean over features and rows.
     ///
     /// # Errors
-    /// As [`Source::read`]; [`Error::Data`] where the columns differ.
+    /// As [`Source::read`]; [`Error::Data`] where the columns differ, or rows have weights.
     pub fn mse(&self, data: &dyn Source) -> Result<f64> {
         let (data, columns) = (&Fixed::new(data), self.columns()?);
+        without_weights(data)?;
         if columns != data.columns() {
             return Err(Error::data(format!("{}: columns", data.name()), data.columns(), columns.to_string()));
         }

@@ -11,13 +11,15 @@ pub(crate) struct Fixed<S> {
     source: S,
     rows: usize,
     columns: usize,
+    weighted: bool,
 }
 
 impl<S: Deref<Target: Source>> Fixed<S> {
     /// Asks `source` for its shape, for the only time.
     pub(crate) fn new(source: S) -> Fixed<S> {
         let (rows, columns) = (source.rows(), source.columns());
-        Fixed { source, rows, columns }
+        let weighted = source.is_weighted();
+        Fixed { source, rows, columns, weighted }
     }
 }
 
@@ -44,5 +46,9 @@ impl<S: Deref<Target: Source> + Send + Sync> Source for Fixed<S> {
 
     fn name(&self) -> &str {
         self.source.name()
+    }
+
+    fn is_weighted(&self) -> bool {
+        self.weighted
     }
 }

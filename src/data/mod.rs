@@ -19,6 +19,7 @@ mod npz;
 mod records;
 mod shuffled;
 mod table;
+mod weighted;
 
 pub use self::csv::{CsvOptions, LabelColumn, read_csv};
 pub use digits::digits;
@@ -30,6 +31,8 @@ pub use npy::read_npy;
 pub use npz::{npz_names, read_npz, read_npz_within};
 pub use shuffled::Shuffled;
 pub use table::Data;
+pub use weighted::Weighted;
+pub(crate) use weighted::{Check, Unweighted, check_weight, without_weights};
 
 use crate::{Error, Result};
 
@@ -53,6 +56,12 @@ pub trait Source: Send + Sync {
 
     /// What to call this data set in errors and logs: the file, mostly.
     fn name(&self) -> &str;
+
+    /// Whether the last value of a row is its weight, as [`Weighted`] says; asked once, as the rows. A source that hands on the
+    /// rows of another one hands this on, too.
+    fn is_weighted(&self) -> bool {
+        false
+    }
 
     /// What it is, where training can use that as it is: rows that lie on the GPU already.
     #[doc(hidden)]

@@ -78,4 +78,8 @@ impl Source for Shuffled {
     fn name(&self) -> &str {
         self.source.name()
     }
+
+    fn is_weighted(&self) -> bool {
+        self.source.is_weighted()
+    }
 }

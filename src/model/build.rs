@@ -31,6 +31,8 @@ pub(super) struct LayerPass {
 pub(super) struct Pass {
     /// What the encoder sees.
     pub input: NodeId,
+    /// How much its rows count.
+    pub weights: RowWeights,
     pub encoder: Vec<LayerPass>,
     /// The encoder's output.
     pub code: NodeId,
@@ -40,6 +42,32 @@ pub(super) struct Pass {
     decoded: Decoded,
     /// What the decoder expects the input to be, scaled.
     pub mean: NodeId,
+}
+
+/// Rows of the training data.
+struct Batch {
+    /// Features.
+    x: NodeId,
+    /// Labels, where there is a classifier.
+    labels: Option<NodeId>,
+    weights: RowWeights,
+}
+
+/// How much each row of a batch counts in means over its rows, [batch, 1], where they have weights.
+#[derive(Clone, Copy)]
+pub(super) struct RowWeights(pub Option<NodeId>);
+
+impl RowWeights {
+    /// What rows cost, [batch, ..], times their weights.
+    pub fn times(self, g: &mut Graph, rows: NodeId) -> Result<NodeId> {
+        self.0.map_or(Ok(rows), |weights| g.map([rows, weights], |[c, w]| w * c))
+    }
+
+    /// The mean over the batch of what rows cost, [batch, ..], each summed up: Σ w c / B.
+    pub fn mean(self, g: &mut Graph, rows: NodeId) -> Result<NodeId> {
+        let rows = self.times(g, rows)?;
+        g.batch_mean(rows)
+    }
 }
 
 /// A graph in the making.
@@ -52,6 +80,8 @@ pub(super) struct Builder<'a> {
     pub noisy: bool,
     /// Whether it is for training, where weights have ramps.
     pub trained: bool,
+    /// How much the rows of the batch count.
+    pub weights: RowWeights,
     /// The terms of the objective, each with about how steep it is.
     pub slopes: Vec<(NodeId, f64)>,
 }
@@ -113,7 +143,8 @@ impl Builder<'_> {
     /// The terms of the objective, reported apart, and their sum.
     pub fn objective(&mut self, shuffled: bool) -> Result<NodeId> {
         self.g.set_scope("input");
-        let (x, labels) = self.batch(shuffled)?;
+        let Batch { x, labels, weights } = self.batch(shuffled)?;
+        self.weights = weights;
         let mut x = self.scale(x)?;
         let mut beyond = None;
         if !self.noisy {
@@ -125,7 +156,7 @@ impl Builder<'_> {
         self.g.set_scope("loss");
         let mut reconstruction = self.reconstruction(&pass, x)?;
         if let Some(beyond) = beyond {
-            let mean = self.g.batch_mean(beyond)?;
+            let mean = weights.mean(&mut self.g, beyond)?;
             reconstruction = self.g.map([reconstruction, mean], |[a, b]| a + b)?;
         }
         if self.noisy && self.spec.walkback > 0 {
@@ -136,17 +167,17 @@ impl Builder<'_> {
         match (self.spec.latent, pass.log_variance) {
             (Latent::Gaussian { beta }, Some(gamma)) => {
                 let rows = latent::divergence(&mut self.g, pass.code, gamma)?;
-                let mean = self.g.batch_mean(rows)?;
+                let mean = weights.mean(&mut self.g, rows)?;
                 let kl = self.g.map([mean], |[kl]| beta * kl)?;
                 total = self.weighted("kl", kl, beta, "latent.beta", total)?;
             }
             (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
                 let [by, towards] = self.predictive(weight, gamma)?;
                 let each = self.g.map([pass.latent, by], |[h, weight]| weight * h.abs())?;
-                let sparsity = self.g.batch_mean(each)?;
+                let sparsity = weights.mean(&mut self.g, each)?;
                 total = self.term("sparsity", sparsity, self.most("latent.weight", weight), Some(total))?;
                 let each = self.g.map([pass.latent, pass.code, towards], |[h, f, gamma]| gamma * (h - f).square())?;
-                let prediction = self.g.batch_mean(each)?;
+                let prediction = weights.mean(&mut self.g, each)?;
                 total = self.term("prediction", prediction, self.most("latent.gamma", gamma), Some(total))?;
             }
             _ => {}
@@ -167,7 +198,7 @@ impl Builder<'_> {
             self.g.set_scope("supervised");
             let logits = self.classifier(&pass)?;
             let rows = Loss::Softmax { classes: supervised.classes }.rows(&mut self.g, logits, labels)?;
-            let mean = self.g.batch_mean(rows)?;
+            let mean = weights.mean(&mut self.g, rows)?;
             let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
             total = self.weighted("supervised", cost, supervised.weight, "supervised.weight", total)?;
         }
@@ -218,15 +249,17 @@ impl Builder<'_> {
         }
     }
 
-    /// Features and, where there is a classifier, labels of the current batch.
-    fn batch(&mut self, shuffled: bool) -> Result<(NodeId, Option<NodeId>)> {
-        let Some(supervised) = self.spec.supervised else {
-            return Ok((self.g.gather(self.spec.input, shuffled), None));
-        };
-        let row = self.g.gather(self.network.data_columns(), shuffled);
-        let x = self.g.slice(row, 0, self.spec.input)?;
-        let labels = self.g.slice(row, self.spec.input, supervised.classes)?;
-        Ok((x, Some(labels)))
+    /// The current batch.
+    fn batch(&mut self, shuffled: bool) -> Result<Batch> {
+        let (input, columns) = (self.spec.input, self.network.data_columns());
+        let row = self.g.gather(columns, shuffled);
+        if columns == input {
+            return Ok(Batch { x: row, labels: None, weights: RowWeights(None) });
+        }
+        let x = self.g.slice(row, 0, input)?;
+        let labels = self.spec.supervised.map(|supervised| self.g.slice(row, input, supervised.classes)).transpose()?;
+        let weights = self.network.has_row_weights().then(|| self.g.slice(row, columns - 1, 1)).transpose()?;
+        Ok(Batch { x, labels, weights: RowWeights(weights) })
     }
 
     pub fn infer(&mut self, purpose: Purpose, input: NodeId) -> Result<NodeId> {
@@ -341,7 +374,7 @@ impl Builder<'_> {
         }
         let decoded = self.decode(latent, shift)?;
         let mean = self.spec.loss.mean(&mut self.g, decoded)?;
-        Ok(Pass { input, encoder, code, log_variance, latent, decoded, mean })
+        Ok(Pass { input, weights: self.weights, encoder, code, log_variance, latent, decoded, mean })
     }
 
     /// The codes of predictive sparse decomposition.
@@ -470,7 +503,7 @@ impl Builder<'_> {
     /// The loss of a pass, mean over the batch.
     fn reconstruction(&mut self, pass: &Pass, x: NodeId) -> Result<NodeId> {
         let rows = self.spec.loss.rows(&mut self.g, pass.decoded, x)?;
-        self.g.batch_mean(rows)
+        pass.weights.mean(&mut self.g, rows)
     }
 
     /// The mean of the losses along a walkback (Bengio, Yao, Alain and Vincent, 2013): each pass starts from a corrupted

@@ -103,7 +103,7 @@ pub(super) fn squared_norm(
             by_products(g, pass, value, ones)?
         }
     };
-    g.batch_mean(rows)
+    pass.weights.mean(g, rows)
 }
 
 /// Σ over layers of Σ_j s_j² ||W_j||²; for the encoder's Jacobian the one layer is all.
@@ -118,6 +118,7 @@ fn closed_form(g: &mut Graph, pass: &Pass, of: Mapping) -> Result<NodeId> {
         let norms = g.sum(Over::Rows, square);
         // The batch is summed up first: the gradient by the weights is then this sum times them.
         let square = g.map([slope], |[s]| s.square())?;
+        let square = pass.weights.times(g, square)?;
         let slopes = g.sum(Over::Rows, square);
         let each = g.map([slopes, norms], |[s, n]| s * n / Expr::rows())?;
         let sum = g.sum_all(each);

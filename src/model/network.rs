@@ -1,6 +1,6 @@
 //! From a spec to graphs: one for each purpose, over the same trainable and frozen tensors.
 
-use super::build::Builder;
+use super::build::{Builder, RowWeights};
 use super::{Corruption, Init, Latent, Layer, Loss, Ramp, Scaling, Spec};
 use crate::error::Result;
 use crate::graph::{Graph, Layout, Scalars, Shape, Sink, Tensor, TensorSet};
@@ -69,6 +69,8 @@ pub struct Network {
     /// The coefficients that have ramps, by their place, each with its own value.
     ramps: Vec<(String, Ramp, f64)>,
     params: Vec<Tensor>,
+    /// Whether the last column of a row of training data is its weight.
+    row_weights: bool,
     /// The most bytes of a set.
     most: u64,
     constants: Vec<Tensor>,
@@ -115,6 +117,7 @@ impl Network {
             scalars: Scalars::beside_update(spec.ramps.keys().cloned())?,
             ramps: spec.ramped(),
             params: vec![],
+            row_weights: false,
             most: MOST,
             constants: vec![],
             layers: vec![],
@@ -278,9 +281,21 @@ impl Network {
         }
     }
 
-    /// Columns of a row of training data: the features, then one for each class where there is a classifier.
+    /// The same for rows of training data that end with their weights: the objective is weighted by them, as
+    /// [`crate::data::Weighted`] says.
+    pub fn with_row_weights(self) -> Network {
+        Network { row_weights: true, ..self }
+    }
+
+    /// Whether rows of training data end with their weights.
+    pub(super) fn has_row_weights(&self) -> bool {
+        self.row_weights
+    }
+
+    /// Columns of a row of training data: the features, then one for each class where there is a classifier, then the weight
+    /// where rows have one.
     pub fn data_columns(&self) -> usize {
-        self.spec.input + self.spec.supervised.map_or(0, |s| s.classes)
+        self.spec.input + self.spec.supervised.map_or(0, |s| s.classes) + usize::from(self.row_weights)
     }
 
     /// Columns of a purpose's input and of its result.
@@ -335,7 +350,8 @@ impl Network {
     fn builder(&self, noisy: bool) -> Result<Builder<'_>> {
         let mut g = self.tensors();
         let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
-        Ok(Builder { network: self, spec: &self.spec, g, params, noisy, trained: false, slopes: vec![] })
+        let (spec, weights) = (&self.spec, RowWeights(None));
+        Ok(Builder { network: self, spec, g, params, noisy, trained: false, weights, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

@@ -174,7 +174,7 @@ impl Penalty {
         }
     }
 
-    /// Adds the penalty of a pass, a scalar; `beside` is the coefficient of [`Penalty::beside`].
+    /// Adds the penalty of a pass, a scalar, of rows with their weights; `beside` is the coefficient of [`Penalty::beside`].
     pub(super) fn build(&self, g: &mut Graph, spec: &Spec, pass: &Pass, stream: u32, beside: NodeId) -> Result<NodeId> {
         let weight = self.weight();
         let h = self.layer().map_or(pass.code, |layer| pass.encoder[layer].output);
@@ -184,20 +184,31 @@ impl Penalty {
         }
         if let Penalty::Own { of, .. } = self {
             let rows = of.rows(g, h)?;
-            let mean = g.batch_mean(rows)?;
+            let mean = pass.weights.mean(g, rows)?;
             return g.map([mean], |[m]| weight * m);
         }
         if let Some(cost) = self.cost(&Expr::input(0), &Expr::input(1)) {
             let each = g.map([h, beside], |_| cost)?;
+            let each = pass.weights.times(g, each)?;
             let sum = g.sum_all(each);
             return g.map([sum], |[s]| weight * s / Expr::rows());
         }
-        let sum = g.sum(Over::Rows, h);
-        let mean = g.map([sum], |[s]| s / Expr::rows())?;
+        let rows = pass.weights.times(g, h)?;
+        let sum = g.sum(Over::Rows, rows);
+        // Of weighted rows the sum of the weights takes the place of their number.
+        let count = pass.weights.0.map(|weights| g.sum_all(weights));
+        let mean = match count {
+            None => g.map([sum], |[s]| s / Expr::rows())?,
+            Some(count) => g.map([sum, count], |[s, n]| s / n.if_positive(n.clone(), 1.0))?,
+        };
         let cost = self.cost_of_mean(&Expr::input(0), &Expr::input(1)).unwrap_or(Expr::constant(0.0));
         let each = g.map([mean, beside], |_| cost)?;
         let sum = g.sum_all(each);
-        g.map([sum], |[s]| weight * s)
+        match count {
+            None => g.map([sum], |[s]| weight * s),
+            // There is no mean where no row counts.
+            Some(count) => g.map([sum, count], |[s, n]| n.if_positive(weight * s, 0.0)),
+        }
     }
 
     /// How a Jacobian's norm is computed for this spec, where the penalty is one: what [`Method::Auto`] came to.

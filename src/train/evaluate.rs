@@ -66,7 +66,7 @@ impl Session {
 
     async fn evaluate_with(&mut self, data: Arc<dyn Source>, how: Wait) -> Result<Objective> {
         let data: Arc<dyn Source> = Arc::new(Fixed::new(data));
-        self.check_shape(&*data)?;
+        self.check_shape(&*data, false)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
         self.check_labels(&*data, how, &mut |_| {}).await?;

@@ -40,6 +40,10 @@ impl Source for Part {
     fn name(&self) -> &str {
         self.source.name()
     }
+
+    fn is_weighted(&self) -> bool {
+        self.source.is_weighted()
+    }
 }
 
 /// Where a run stands: a function of the steps it has taken.
@@ -115,6 +119,11 @@ impl Feed {
     /// Rows of the resident buffer.
     pub fn chunk_rows(&self) -> usize {
         self.chunk_rows
+    }
+
+    /// Whether a row ends with its weight.
+    pub fn is_weighted(&self) -> bool {
+        self.source.is_weighted()
     }
 
     /// The largest batch.

@@ -112,6 +112,14 @@ impl Rows {
         }
     }
 
+    /// Whether a row ends with its weight.
+    pub fn are_weighted(&self) -> bool {
+        match self {
+            Rows::Stored(feed) => feed.is_weighted(),
+            Rows::Live(live) => live.ring.is_weighted(),
+        }
+    }
+
     /// The largest batch.
     pub fn batch(&self) -> usize {
         match self {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 #[cfg(doc)]
 use super::{Session, Trainer};
-use crate::data::{Data, Source};
+use crate::data::{Data, Source, check_weight};
 use crate::error::{Error, Result, finite_rows};
 use crate::gpu::{Buffer, Gpu, Work, lock};
 use crate::inference::fits_binding;
@@ -54,6 +54,8 @@ struct Inner {
     /// Rows that it holds at most.
     capacity: usize,
     order: Order,
+    /// Whether the last value of a row is its weight.
+    weighted: bool,
     pushed: Mutex<Pushed>,
 }
 
@@ -163,7 +165,32 @@ impl Ring {
 
     fn of(gpu: &Gpu, buffer: Buffer, columns: usize, capacity: usize, order: Order, pushed: u64) -> Ring {
         let pushed = Mutex::new(Pushed { begun: pushed, done: pushed, ..Pushed::default() });
-        Ring(Arc::new(Inner { gpu: gpu.clone(), buffer, columns, capacity, order, pushed }))
+        Ring(Arc::new(Inner { gpu: gpu.clone(), buffer, columns, capacity, order, weighted: false, pushed }))
+    }
+
+    /// The same, of whose columns the last one is a row's weight, as [`crate::data::Weighted`] says: said before the ring is
+    /// cloned. Weights that are pushed from the host's memory are looked at; those in buffers are the host's to see to.
+    ///
+    /// ```no_run
+    /// # fn show(gpu: &strait::Gpu, reading: &[f32], doubt: f32) -> strait::Result<()> {
+    /// use strait::train::Ring;
+    ///
+    /// let ring = Ring::uniform(gpu, 64 + 1, 4096)?.weighted()?;
+    /// ring.push(&[reading, &[1.0 - doubt]].concat())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where a row has one value only, or where there are other handles to the ring.
+    pub fn weighted(self) -> Result<Ring> {
+        if self.0.columns < 2 {
+            return Err(Error::spec("columns", self.0.columns, "2 or more where the last one is a weight"));
+        }
+        match Arc::into_inner(self.0) {
+            Some(inner) => Ok(Ring(Arc::new(Inner { weighted: true, ..inner }))),
+            None => Err(Error::spec("weighted", "a ring with other handles", "one that was not cloned yet")),
+        }
     }
 
     /// Rows that it holds at most.
@@ -175,7 +202,7 @@ impl Ring {
     /// nothing back, and waits only where more was written than the device's memory for that holds.
     ///
     /// # Errors
-    /// [`Error::Data`] where these are not whole rows, or a value is not finite: nothing is pushed then.
+    /// [`Error::Data`] where these are not whole rows, a value is not finite, or a weight is negative: nothing is pushed then.
     /// [`Error::Device`] and [`Error::DeviceLost`].
     pub fn push(&self, rows: &[f32]) -> Result<()> {
         let columns = self.0.columns;
@@ -184,6 +211,10 @@ impl Ring {
             return Err(Error::data("rows to push", format!("{} values", rows.len()), allowed));
         }
         finite_rows("rows to push", columns, 0, rows)?;
+        if self.0.weighted {
+            let mut weights = rows.chunks(columns).map(|row| row[columns - 1]).enumerate();
+            weights.try_for_each(|(row, weight)| check_weight("rows to push", row, weight))?;
+        }
         // Of more than it holds, the last ones.
         let rows = &rows[rows.len().saturating_sub(self.0.capacity * columns)..];
         let (count, k) = (rows.len() / columns, self.begin(rows.len() / columns)?);
@@ -346,6 +377,10 @@ impl Source for Ring {
 
     fn name(&self) -> &str {
         "pushed rows"
+    }
+
+    fn is_weighted(&self) -> bool {
+        self.0.weighted
     }
 
     fn as_any(&self) -> Option<&dyn Any> {

@@ -4,7 +4,7 @@
 use super::Session;
 use super::feed::scan;
 use super::progress::Told;
-use crate::data::Source;
+use crate::data::{Check, Source};
 use crate::error::{Error, Result};
 use crate::gpu::Wait;
 use crate::graph::Tensor;
@@ -21,7 +21,7 @@ impl Session {
         how: Wait,
         told: Told<'_>,
     ) -> Result<Vec<Vec<f32>>> {
-        // Labels may follow the features.
+        // Labels may follow the features, and a weight.
         let (stride, columns) = (source.columns(), self.spec().input);
         let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
         let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
@@ -97,13 +97,14 @@ impl Session {
 
     /// Fails where a row's label columns are not 1 at one class and 0 at the others.
     pub(super) async fn check_labels(&self, source: &dyn Source, how: Wait, told: Told<'_>) -> Result<()> {
-        let (stride, features) = (source.columns(), self.spec().input);
-        if stride == features {
+        // A weight may follow the label.
+        let (stride, features, end) = (source.columns(), self.spec().input, self.network.data_columns());
+        if end == features {
             return Ok(());
         }
         scan(source, how, told, |first, values| {
             for (i, row) in values.chunks(stride).enumerate() {
-                let label = &row[features..];
+                let label = &row[features..end];
                 let ones = label.iter().filter(|&&v| v == 1.0).count();
                 if ones != 1 || label.iter().any(|&v| v != 0.0 && v != 1.0) {
                     let place = format!("{}: label columns of row {}", source.name(), first + i);
@@ -114,6 +115,17 @@ impl Session {
             Ok(())
         })
         .await
+    }
+
+    /// Fails where a row's weight is none, or all are 0: of rows that end with their weight.
+    pub(super) async fn check_weights(&self, source: &dyn Source, how: Wait, told: Told<'_>) -> Result<()> {
+        let (stride, mut check) = (source.columns(), Check::default());
+        scan(source, how, told, |first, values| {
+            let weights = values.chunks(stride).map(|row| row[stride - 1]);
+            weights.enumerate().try_for_each(|(i, weight)| check.see(source.name(), first + i, weight))
+        })
+        .await?;
+        check.end(source.name())
     }
 
     /// As [`Session::check_range`], of rows of `stride` values that start at row `first`.

@@ -16,10 +16,10 @@ use super::run::Step;
 use super::table::Table;
 
 use super::{EarlyStopping, Loading, Snapshot, Training};
-use crate::data::{self, Fixed};
+use crate::data::{self, Fixed, Unweighted};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait, apart};
-use crate::graph::Kept;
+use crate::graph::{Graph, Kept};
 use crate::inference::Model;
 use crate::model::{Network, Purpose, Spec};
 use crate::plan::Role;
@@ -251,7 +251,8 @@ impl Session {
     async fn ready(&mut self, source: Source, how: Wait, told: Told<'_>) -> Result<()> {
         let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
         let source: Source = Arc::new(Fixed::new(source));
-        self.check_shape(&*source)?;
+        let weighted = source.is_weighted();
+        self.check_shape(&*source, weighted)?;
         // A ring changes meanwhile: what is looked at is what is there of it now.
         let source: Source = match &ring {
             Some(ring) => {
@@ -261,6 +262,9 @@ impl Session {
             None => source,
         };
         let (train, validation) = self.hold_out(source.clone(), ring.is_some())?;
+        if weighted {
+            self.check_weights(&*train, how, told).await?;
+        }
         let constants = match self.is_known() {
             true => {
                 // Reading them waits for all that is under way.
@@ -294,7 +298,7 @@ impl Session {
             let done = course.step - course.start;
             log::warn!("{done} steps into a run over {of} rows, {rows} rows were loaded: another run begins");
         }
-        let steps = vec![self.training_step(fed.is_shuffled(self.training.shuffle))?];
+        let steps = vec![self.training_step(&fed)?];
         let epochs = fed.steps_per_epoch().saturating_mul(self.training.epochs);
         let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
         let (table, scalars) = (course.resident.buffer(Role::Table)?, self.network.scalars());
@@ -326,20 +330,33 @@ impl Session {
     }
 
     /// Its training as a step: the graph of its objective, and the update of all its sets.
-    fn training_step(&self, shuffled: bool) -> Result<Step> {
-        let graph = self.network.graph(Purpose::Train, shuffled)?;
+    fn training_step(&self, rows: &Rows) -> Result<Step> {
+        let graph = self.training_graph(rows)?;
         let update = self.training.update(graph.sets());
         Ok(Step::new("", graph, [update]))
     }
 
-    /// Fails where there are no rows, or none that fit the model.
-    pub(super) fn check_shape(&self, source: &dyn data::Source) -> Result<()> {
-        let wanted = self.network.data_columns();
+    /// The graph of its objective for such rows.
+    pub(super) fn training_graph(&self, rows: &Rows) -> Result<Graph> {
+        let shuffled = rows.is_shuffled(self.training.shuffle);
+        match rows.are_weighted() {
+            false => self.network.graph(Purpose::Train, shuffled),
+            true => self.network.clone().with_row_weights().graph(Purpose::Train, shuffled),
+        }
+    }
+
+    /// Fails where there are no rows, or none that fit the model; `weighted` says that they may end with their weights.
+    pub(super) fn check_shape(&self, source: &dyn data::Source, weighted: bool) -> Result<()> {
+        if !weighted {
+            data::without_weights(source)?;
+        }
+        let wanted = self.network.data_columns() + usize::from(weighted);
         if source.columns() != wanted {
-            let classes = wanted - self.spec().input;
+            let classes = self.network.data_columns() - self.spec().input;
             let beside =
                 if classes > 0 { format!(" and its {classes} classes (Data::labelled)") } else { String::new() };
-            let allowed = format!("{wanted}, the width of the model's input{beside}");
+            let weight = if weighted { " and the weight of a row" } else { "" };
+            let allowed = format!("{wanted}, the width of the model's input{beside}{weight}");
             return Err(Error::data(format!("{}: columns", source.name()), source.columns(), allowed));
         }
         if source.rows() == 0 {
@@ -369,7 +386,7 @@ impl Session {
     fn hold_out(&self, source: Source, pushed: bool) -> Result<(Source, Option<Source>)> {
         let Some(EarlyStopping { validation, .. }) = self.training.early_stopping else { return Ok((source, None)) };
         if let Some(own) = &self.validation {
-            self.check_shape(&**own)?;
+            self.check_shape(&**own, false)?;
             return Ok((source, Some(own.clone())));
         }
         if pushed {
@@ -383,6 +400,9 @@ impl Session {
             return Err(Error::data(name, rows, "enough to hold some out for validation"));
         }
         let part = |first, rows| Arc::new(Part { source: source.clone(), first, rows }) as Source;
-        Ok((part(0, rows - held), Some(part(rows - held, held))))
+        let last = part(rows - held, held);
+        // What is looked at are means over rows, as those of rows that are the caller's.
+        let last = if source.is_weighted() { Arc::new(Unweighted(last)) } else { last };
+        Ok((part(0, rows - held), Some(last)))
     }
 }

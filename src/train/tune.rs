@@ -7,7 +7,6 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use super::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Program, Timed, Wait, Work};
 use crate::kernel::Tile;
@@ -123,13 +122,13 @@ impl Session {
 
     /// The products of a training step that the tuning does not name, the most expensive first, with their tiles.
     fn untuned(&self) -> Result<Vec<(Product, Tile)>> {
-        let target = match &self.course.engine {
-            Some(engine) => engine.rows.target_of(&self.model),
-            None => self.target(self.training.batch),
+        let (target, graph) = match &self.course.engine {
+            Some(engine) => (engine.rows.target_of(&self.model), self.training_graph(&engine.rows)?),
+            None => {
+                let graph = self.network.graph(Purpose::Train, self.training.shuffle)?;
+                (self.target(self.training.batch), graph)
+            }
         };
-        let shuffled = |engine: &Engine| engine.rows.is_shuffled(self.training.shuffle);
-        let shuffled = self.course.engine.as_ref().map_or(self.training.shuffle, shuffled);
-        let graph = self.network.graph(Purpose::Train, shuffled)?;
         let mut flops: BTreeMap<Product, (u64, Tile)> = BTreeMap::new();
         for (product, tile) in Recording::new(&graph, target)?.products() {
             let (sum, _) = flops.entry(product).or_insert((0, tile));

@@ -7,7 +7,6 @@ use super::Session;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::Wait;
-use crate::model::Purpose;
 use crate::plan::{Recording, Target, Tuning};
 
 impl Session {
@@ -52,7 +51,7 @@ impl Session {
     /// Plans the step anew, where data is loaded.
     fn replan(&mut self) -> Result<()> {
         let Some(engine) = &self.course.engine else { return Ok(()) };
-        let graph = self.network.graph(Purpose::Train, engine.rows.is_shuffled(self.training.shuffle))?;
+        let graph = self.training_graph(&engine.rows)?;
         let recording = Recording::new(&graph, engine.rows.target_of(&self.model))?;
         let (engine, resident) = self.course.engine()?;
         engine.replan(resident, 0, recording)

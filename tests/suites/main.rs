@@ -42,6 +42,7 @@ mod pytorch;
 mod ramps;
 mod random;
 mod readback;
+mod row_weights;
 mod sampling;
 mod saving;
 mod scalars;
