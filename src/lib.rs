@@ -18,16 +18,18 @@ mod contributing {}
 pub mod analysis;
 pub mod data;
 pub mod error;
-pub mod evaluator;
+mod evaluator;
 pub mod gpu;
 pub mod graph;
 pub mod inference;
-pub mod kernel;
+#[doc(hidden)]
+pub mod internals;
+mod kernel;
 pub mod model;
-pub mod plan;
-pub mod random;
+mod plan;
+mod random;
 pub mod reference;
-pub mod state;
+mod state;
 pub mod train;
 
 pub use data::{Data, Source};
@@ -35,6 +37,7 @@ pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
 pub use inference::{Model, Weights};
 pub use model::{Activation, Corruption, Curve, Init, Latent, Layer, Loss, Penalty, Precision, Ramp, Scaling, Spec};
+pub use random::{Draw, fresh_seed};
 pub use train::{
     Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Snapshot, Stop, Taken, Training,
     UpdateRamps,

@@ -1,7 +1,7 @@
 //! What the benchmarks of a training step measure: each system beside the same model without it, on made data.
 
+use strait::Draw;
 use strait::model::{Mapping, Method, Supervised};
-use strait::random::Draw;
 use strait::{Activation, Corruption, Data, Gpu, Latent, Loss, Penalty, Result, Session, Spec, Training};
 
 /// Rows of a batch.

@@ -87,6 +87,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Limit`] where the device writes no timestamps (one that was adopted may lack the feature
     /// `TIMESTAMP_QUERY`); [`Error::Device`] and [`Error::DeviceLost`].
+    #[doc(hidden)]
     pub fn timed(&self, programs: &[&Program]) -> Result<Vec<Timed>> {
         self.check_timestamps()?;
         let commands: Vec<_> = programs.iter().flat_map(|program| program.commands()).collect();

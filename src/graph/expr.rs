@@ -37,6 +37,7 @@ pub enum Binary {
 
 impl Binary {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Binary; 6] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
 }
 
@@ -53,6 +54,7 @@ pub enum Compare {
 
 impl Compare {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Compare; 3] = [Compare::Less, Compare::LessEqual, Compare::Equal];
 
     /// Whether it holds for two numbers.
@@ -182,6 +184,7 @@ impl Expr {
     }
 
     /// `f(self)`.
+    #[doc(hidden)]
     pub fn apply(&self, f: Function) -> Expr {
         if let Some(v) = self.as_const() {
             return Expr::constant(f.eval(v));
@@ -191,6 +194,7 @@ impl Expr {
 
     /// The value rounded to half precision, to the nearest, even where two are: a number of 16 bits, infinite from
     /// 65,520 on. Derivatives take it for the value itself.
+    #[doc(hidden)]
     pub fn half(&self) -> Expr {
         Expr::new(Kind::Half(self.clone()))
     }

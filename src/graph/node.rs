@@ -29,6 +29,7 @@ pub enum Reduction {
 
 impl Reduction {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Reduction; 2] = [Reduction::Sum, Reduction::Max];
 }
 
@@ -49,6 +50,7 @@ pub enum Over {
 
 impl Over {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Over; 5] = [Over::Columns, Over::Rows, Over::Batch, Over::Blocks, Over::Inner];
 }
 
@@ -265,16 +267,19 @@ impl Graph {
     }
 
     /// The same graph with a table of scalars.
+    #[doc(hidden)]
     pub fn with_scalars(self, scalars: Scalars) -> Graph {
         Graph { scalars, ..self }
     }
 
     /// Its table of scalars.
+    #[doc(hidden)]
     pub fn scalars(&self) -> &Scalars {
         &self.scalars
     }
 
     /// The node. Where the graph has no such node: a scalar parameter that no graph has.
+    #[doc(hidden)]
     pub fn node(&self, id: NodeId) -> &Node {
         static MISSING: Node =
             Node { op: Op::Param(usize::MAX), shape: Shape { batched: false, dims: Vec::new() }, name: String::new() };
@@ -295,21 +300,25 @@ impl Graph {
     }
 
     /// The nodes with their ids.
+    #[doc(hidden)]
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i), n))
     }
 
     /// Where results go.
+    #[doc(hidden)]
     pub fn sinks(&self) -> &[(Sink, NodeId)] {
         &self.sinks
     }
 
     /// The names of the terms, by number.
+    #[doc(hidden)]
     pub fn terms(&self) -> &[String] {
         &self.terms
     }
 
     /// How people may call a node in a message: its number, its name, its operation.
+    #[doc(hidden)]
     pub fn describe(&self, id: NodeId) -> String {
         let node = self.node(id);
         let name = |tensors: &[Tensor], i: usize| tensors.get(i).map_or("leaf".into(), |t| t.name.clone());
@@ -323,6 +332,7 @@ impl Graph {
     }
 
     /// Names the nodes added from here on.
+    #[doc(hidden)]
     pub fn set_scope(&mut self, name: impl Into<String>) {
         self.scope = name.into();
     }

@@ -22,10 +22,11 @@ const STREAM: u32 = 0x8000_0000;
 
 impl Init {
     /// Every initialisation, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Init; 3] = [Init::He, Init::Glorot, Init::Lecun];
 
     /// The variance for a weight matrix [fan_in, fan_out].
-    pub fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
+    pub(crate) fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
         match self {
             Init::He => 2.0 / fan_in as f64,
             Init::Glorot => 2.0 / (fan_in + fan_out) as f64,

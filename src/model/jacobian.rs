@@ -45,7 +45,7 @@ const EXACT: usize = 16;
 
 impl Method {
     /// What [`Method::Auto`] is for a spec; others are themselves.
-    pub fn resolve(self, spec: &Spec, of: Mapping) -> Method {
+    pub(crate) fn resolve(self, spec: &Spec, of: Mapping) -> Method {
         let outputs = if of == Mapping::Reconstruction { spec.input } else { spec.code() };
         match self {
             Method::Auto if of == Mapping::Layers || (of == Mapping::Encoder && spec.encoder.len() == 1) => {

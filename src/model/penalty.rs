@@ -84,6 +84,7 @@ pub enum Penalty {
 
 impl Penalty {
     /// Its name in a spec and in reports.
+    #[doc(hidden)]
     pub fn name(&self) -> &str {
         match self {
             Penalty::L1 { .. } => "l1",
@@ -96,7 +97,7 @@ impl Penalty {
     }
 
     /// λ
-    pub fn weight(&self) -> f64 {
+    pub(crate) fn weight(&self) -> f64 {
         match self {
             Penalty::L1 { weight, .. }
             | Penalty::StudentT { weight, .. }
@@ -137,11 +138,13 @@ impl Penalty {
     }
 
     /// The cost of one activity, for the penalties that are a sum of such: without λ.
+    #[doc(hidden)]
     pub fn of(&self, h: &Expr) -> Option<Expr> {
         self.cost(h, &self.constant())
     }
 
     /// The cost of a unit's mean activity q, for the penalties that are a sum of such: without λ. Never negative.
+    #[doc(hidden)]
     pub fn of_mean(&self, q: &Expr) -> Option<Expr> {
         self.cost_of_mean(q, &self.constant())
     }
@@ -201,6 +204,7 @@ impl Penalty {
     }
 
     /// How a Jacobian's norm is computed for this spec, where the penalty is one: what [`Method::Auto`] came to.
+    #[doc(hidden)]
     pub fn method(&self, spec: &Spec) -> Option<Method> {
         match *self {
             Penalty::Contractive { of, method, .. } => Some(method.resolve(spec, of)),

@@ -38,6 +38,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The factor of step `step` (counted from 0) in a run of `total` steps.
+    #[doc(hidden)]
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         let warm = if self.warm_up == 0 { 1.0 } else { ((step as f64 + 1.0) / self.warm_up as f64).min(1.0) };
         let decay = match self.decay {

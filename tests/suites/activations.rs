@@ -2,11 +2,12 @@
 //! the f64 interpreter with second derivatives, and on the GPU.
 
 use serde_json::Value;
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, NodeId, Shape, Sink};
-use strait::model::Network;
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::reference::Environment;
 use strait::{Activation, Init, Loss, Spec};
 
 /// The golden table of an activation or a loss.

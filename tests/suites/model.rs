@@ -3,12 +3,14 @@
 
 use crate::common::{gpu, values};
 use nalgebra::DMatrix;
-use strait::evaluator::Evaluator;
+use strait::Draw;
 use strait::graph::Sink;
-use strait::model::{Network, Purpose};
-use strait::random::Draw;
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{
     Activation, Corruption, Data, Decay, EarlyStopping, Error, Init, Layer, Loss, Optimizer, Scaling, Schedule,
     Session, Spec, Training,
@@ -392,7 +394,7 @@ mod corruption {
         let network = Network::new(spec).unwrap();
         let trained: Graph = network.graph(purpose, false).unwrap();
         let product = trained.nodes().find_map(|(_, n)| match n.op {
-            strait::graph::Op::MatMul { a, .. } => Some(a),
+            strait::internals::graph::Op::MatMul { a, .. } => Some(a),
             _ => None,
         });
         let mut g = trained.clone();

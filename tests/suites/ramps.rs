@@ -6,8 +6,9 @@ use std::f64::consts::PI;
 
 use crate::common::{gpu, report, squared_error, values};
 use crate::what_this_device_lacks::{Need, has};
-use strait::model::{Network, Purpose, Supervised};
-use strait::plan::{Recording, Target};
+use strait::internals::model::Network;
+use strait::internals::plan::{Recording, Target};
+use strait::model::{Purpose, Supervised};
 use strait::{
     Activation, Corruption, Curve, Data, Error, Latent, Loss, Optimizer, Penalty, Precision, Ramp, Session, Spec,
     Training,

@@ -1,10 +1,10 @@
 //! Sums keep their digits however long they are, in a fixed order: against sums in f64 of the very same values.
 
 use crate::common::{gpu, values};
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Over, Shape, Sink, Tensor};
-use strait::plan::{AdapterKind, Target};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::plan::{AdapterKind, Target};
+use strait::internals::state::State;
 use strait::{Activation, Loss, Session, Spec, Training, data};
 
 /// What a sum in f32 may be off by, relative to the sum of absolute values.

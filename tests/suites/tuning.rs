@@ -8,10 +8,12 @@ use std::time::Duration;
 use crate::common::{gpu, values};
 use crate::what_this_device_lacks::{Need, has};
 use serde_json::{Value, json};
-use strait::kernel::{SUBGROUP, Tile};
-use strait::model::{Network, Precision, Purpose};
-use strait::plan::{AdapterKind, Limits, Product, Recording, Target, Tuning};
-use strait::train::{Trial, Trials};
+use strait::internals::kernel::{SUBGROUP, Tile};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Product, Recording, Target, Tuning};
+use strait::internals::train::Trial;
+use strait::model::{Precision, Purpose};
+use strait::train::Trials;
 use strait::{Activation, Data, Error, Gpu, Session, Spec, Training, wgpu};
 use tempfile::tempdir;
 

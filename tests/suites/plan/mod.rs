@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 
 use crate::common::{both, gpu, squared_error, values};
 use graphs::{DATA_ROWS, random_graph};
-use strait::gpu::{Program, Work};
-use strait::graph::{
-    Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Op, Over, Reduction, Scalars, Set, Shape, Sink, Tensor,
-};
-use strait::kernel::{Space, Tile, reflect};
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
-use strait::reference::{Environment, evaluate, replay};
-use strait::state::State;
+use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Over, Reduction, Set, Shape, Sink, Tensor};
+use strait::internals::gpu::{Program, Work};
+use strait::internals::graph::{Layout, Op, Scalars};
+use strait::internals::kernel::{Space, Tile, reflect};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::internals::reference::{evaluate, replay};
+use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, Error, Spec};
 
 /// Room for more rows than the batch has.

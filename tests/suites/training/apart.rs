@@ -3,8 +3,10 @@
 use super::*;
 use crate::common::squared_error;
 use crate::updates::OPTIMIZERS;
-use strait::model::{Network, Purpose};
-use strait::reference::{Environment, evaluate};
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{EarlyStopping, Error, Loss, Penalty, Schedule};
 
 /// Takes a step in two halves.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
-use strait::evaluator::Evaluator;
 use strait::graph::Sink;
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Target};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Target};
+use strait::internals::state::State;
+use strait::model::Purpose;
 use strait::{Decay, Schedule};
 
 /// The name of the variable that holds a new process's job.
