@@ -328,6 +328,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         lock(&self.0.troubles).loss().map_or(Ok(()), Err)
     }

@@ -18,6 +18,7 @@ pub struct Timed {
     /// Seconds.
     pub seconds: f64,
     /// What it costs at the largest batch.
+    #[doc(hidden)]
     pub cost: Cost,
 }
 

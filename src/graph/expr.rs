@@ -43,6 +43,7 @@ impl Binary {
 
 /// A comparison, for [`Expr::select`]. With NaN it neither holds nor fails: what is chosen by it is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Compare {
     /// a < b
     Less,
@@ -69,6 +70,7 @@ impl Compare {
 
 /// What a random draw is distributed like. Draws depend on (seed, stream, step, row, column) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Distribution {
     /// Uniform on [0, 1), a multiple of 2^-24: the same bits on every adapter.
     Uniform,
@@ -209,6 +211,7 @@ impl Expr {
     }
 
     /// `if self > 0 { then } else { otherwise }`; NaN where the value is.
+    #[doc(hidden)]
     pub fn if_positive(&self, then: impl Into<Expr>, otherwise: impl Into<Expr>) -> Expr {
         Expr::constant(0.0).select(Compare::Less, self, then, otherwise)
     }

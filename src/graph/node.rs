@@ -20,6 +20,7 @@ pub struct NodeId(pub(crate) usize);
 
 /// What a reduction does with the values it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reduction {
     /// Their sum.
     Sum,
@@ -35,6 +36,7 @@ impl Reduction {
 
 /// What a reduction runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Over {
     /// The last dimension, which becomes 1.
     Columns,
@@ -226,10 +228,12 @@ impl Node {
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Sink {
     /// The gradient of the i-th trainable tensor, counted through all sets.
     Gradient(usize),
     /// The i-th term of the objective: a scalar that is watched for non-finite values and reported.
+    #[doc(hidden)]
     Term(usize),
     /// The i-th result for the caller.
     Output(usize),
@@ -423,6 +427,7 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::map_to`]; [`Error::Shape`] where the inputs have no common shape.
+    #[doc(hidden)]
     pub fn map_expr(&mut self, expr: Expr, inputs: &[NodeId]) -> Result<NodeId> {
         let mut shape = Shape::scalar();
         for &input in inputs {
@@ -604,6 +609,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`] where `width` is 0 or `input` has no dimension; [`Error::Node`].
+    #[doc(hidden)]
     pub fn columns(&mut self, input: NodeId, offset: isize, width: usize) -> Result<NodeId> {
         self.has("columns", &[input])?;
         let from = self.shape(input);

@@ -37,16 +37,21 @@ pub struct Set(pub usize);
 
 /// What is kept of a set's tensors, each in a buffer of the same [`super::Layout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kept {
     /// Their values.
     Values,
     /// Their gradients.
+    #[doc(hidden)]
     Gradients,
     /// The optimizer's first moments.
+    #[doc(hidden)]
     First,
     /// The optimizer's second moments.
+    #[doc(hidden)]
     Second,
     /// The best values on the validation split so far.
+    #[doc(hidden)]
     Best,
 }
 
@@ -54,8 +59,10 @@ pub enum Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Arena {
     /// Whose tensors.
+    #[doc(hidden)]
     pub set: Set,
     /// What of them.
+    #[doc(hidden)]
     pub kept: Kept,
 }
 
@@ -87,6 +94,7 @@ impl TensorSet {
 
 impl Graph {
     /// An empty graph over sets of trainable tensors, which are numbered one set after the other, and frozen ones.
+    #[doc(hidden)]
     pub fn with_sets(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Graph {
         let mut graph = Graph::default();
         graph.constants = constants;

@@ -8,6 +8,7 @@ use crate::graph::Expr;
 /// What a layer applies to each of its pre-activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Activation {
     /// x
     #[default]

@@ -7,6 +7,7 @@ use crate::random::Draw;
 /// The variance of a layer's initial weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Init {
     /// 2 / fan_in, for rectifying activations; He, Zhang, Ren and Sun, 2015.
     #[default]
@@ -35,6 +36,7 @@ impl Init {
     }
 
     /// The `index`-th tensor's initial weights, row-major [fan_in, fan_out].
+    #[doc(hidden)]
     pub fn weights(self, fan_in: usize, fan_out: usize, index: usize, seed: u64) -> Vec<f32> {
         let deviation = self.variance(fan_in, fan_out).sqrt();
         let draw = Draw { seed, stream: STREAM + index as u32, step: 0 };

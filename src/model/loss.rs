@@ -18,6 +18,7 @@ use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, 
 /// parts. So such a row never has a lower loss than x', and its loss grows with the distance from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Loss {
     /// (r − x)², mean over features and over the batch.
     #[default]

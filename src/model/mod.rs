@@ -22,7 +22,7 @@ pub use latent::Latent;
 pub use loss::{Decoded, Loss};
 pub(crate) use network::Network;
 pub use network::Purpose;
-pub use own::{Meanings, Own, OwnLoss, OwnPenalty, RowLoss, RowPenalty};
+pub use own::{Meanings, Own, RowLoss, RowPenalty};
 pub use penalty::Penalty;
 pub use ramp::{Curve, Ramp};
 pub use spec::{Layer, Precision, Scaling, Spec, Supervised};

@@ -15,6 +15,7 @@ use crate::graph::{Compare, Expr, Graph, NodeId, Over};
 /// encoder layer `layer` (counted from 0), or on the code where none is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Penalty {
     /// λ Σ |h|, sum over units, mean over the batch: a Laplace prior on the code ("Deep Learning", equations 14.2 to
     /// 14.7). Without [`Spec::unit_norm`] a decoder can cheat it by large weights.

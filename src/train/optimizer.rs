@@ -10,6 +10,7 @@ use crate::graph::{Arena, Expr, Graph, Kept, NodeId, Over, Scalars, Set, Shape, 
 /// How parameters follow their gradients. g is the gradient, lr the scheduled learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Optimizer {
     /// p −= lr g. With momentum μ: b = μ b + g, p −= lr b; Nesterov's form: p −= lr (g + μ b).
     Sgd {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Decay {
     /// Not at all.
     #[default]

@@ -170,6 +170,7 @@ fn weights_start_with_the_variance_that_their_paper_gives() {
             Init::He => 2.0 / 300.0,
             Init::Glorot => 2.0 / 500.0,
             Init::Lecun => 1.0 / 300.0,
+            other => panic!("no formula for {other:?}"),
         };
         let weights: Vec<f64> = init.weights(fan_in, fan_out, 0, 1).into_iter().map(f64::from).collect();
         let mean = weights.iter().sum::<f64>() / count;

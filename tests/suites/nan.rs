@@ -120,6 +120,7 @@ fn reductions() {
                         Over::Rows => column,
                         Over::Batch => row % blocks * columns + column,
                         Over::Blocks | Over::Inner => row / blocks * columns + column,
+                        other => panic!("no place for {other:?}"),
                     };
                     for (i, (f, e)) in found.iter().zip(&interpreted).enumerate() {
                         let what =

@@ -192,7 +192,7 @@ fn files_name_them() {
 #[test]
 fn what_cannot_work_is_refused() {
     let refused = |spec: Spec| match Session::new(&gpu(), &spec, training()).map(|_| ()) {
-        Err(Error::Spec { field, value, allowed }) => [field, value, allowed],
+        Err(Error::Spec { field, value, allowed, .. }) => [field, value, allowed],
         other => panic!("{other:?}"),
     };
     let read = Spec::from_toml(&spec().to_toml().unwrap()).unwrap();

@@ -603,7 +603,7 @@ fn a_bad_step_names_its_player() {
 
 pub(crate) fn refused(run: Run) -> [String; 3] {
     match run.check() {
-        Err(Error::Spec { field, value, allowed }) => [field, value, allowed],
+        Err(Error::Spec { field, value, allowed, .. }) => [field, value, allowed],
         other => panic!("{:?}", other.map(|()| "nothing was refused")),
     }
 }

@@ -411,7 +411,7 @@ fn ramps_in_files() {
 #[test]
 fn ramps_that_cannot_be() {
     let refused = |path: &str, ramp: Ramp| match spec().ramp(path, ramp).check() {
-        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        Err(Error::Spec { field, value, allowed, .. }) => (field, value, allowed),
         other => panic!("{path}, {ramp:?}: {other:?}"),
     };
     for path in ["beta", "penalties[2].weight", "penalties[0].nu", "input", ""] {

@@ -81,7 +81,7 @@ fn updates_read_the_row_of_their_step() {
 #[test]
 fn names_that_cannot_be_had() {
     let refused = |found: Result<(), Error>| match found {
-        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        Err(Error::Spec { field, value, allowed, .. }) => (field, value, allowed),
         other => panic!("{other:?}"),
     };
     assert!(Scalars::new(names(64)).is_ok());

@@ -172,7 +172,7 @@ fn an_update_made_of_another_sets_buffer_keeps_its_own_padding() {
 #[test]
 fn unknown_sets_are_refused_by_name() {
     let unknown = |result: strait::Result<Graph>| match result {
-        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        Err(Error::Spec { field, value, allowed, .. }) => (field, value, allowed),
         other => panic!("{other:?}"),
     };
     let found = unknown(Optimizer::ADAM.update(three(), &[Set(3)], None));

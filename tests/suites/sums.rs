@@ -39,6 +39,7 @@ fn exact(over: Over, [_, blocks, columns]: [usize; 3], batch: &[f32], length: us
             Over::Rows => column,
             Over::Batch => row % blocks * columns + column,
             Over::Blocks | Over::Inner => row / blocks * columns + column,
+            other => panic!("no place for {other:?}"),
         };
         sums[place].0 += f64::from(v);
         sums[place].1 += f64::from(v.abs());

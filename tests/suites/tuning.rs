@@ -122,7 +122,7 @@ fn a_tile_that_the_adapter_cannot_use_is_refused() {
         let mut session = session();
         let refused = session.use_tuning(tuning.clone()).unwrap_err();
         assert!(
-            matches!(&refused, Error::Spec { field, value, allowed }
+            matches!(&refused, Error::Spec { field, value, allowed, .. }
             if field == "tuning" && value.contains(&product.to_string()) && !allowed.is_empty()),
             "{refused}"
         );

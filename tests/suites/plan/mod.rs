@@ -417,7 +417,7 @@ fn the_plan_of_a_small_model_is_as_written_down() {
 /// What a plan needs and may have, where it is refused.
 fn refusal(graph: &Graph, target: Target) -> (String, u64, u64, &'static str) {
     match Recording::new(graph, target) {
-        Err(Error::Limit { what, needs, allowed, limit }) => (what, needs, allowed, limit),
+        Err(Error::Limit { what, needs, allowed, limit, .. }) => (what, needs, allowed, limit),
         Err(other) => panic!("refused with {other}"),
         Ok(recording) => panic!("not refused\n{recording}"),
     }

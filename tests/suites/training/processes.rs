@@ -11,7 +11,7 @@ use strait::internals::model::Network;
 use strait::internals::plan::{AdapterKind, Target};
 use strait::internals::state::State;
 use strait::model::Purpose;
-use strait::{Decay, Schedule};
+use strait::{Corruption, Decay, Schedule};
 
 /// The name of the variable that holds a new process's job.
 const JOB: &str = "STRAIT_TEST_JOB";
@@ -103,7 +103,11 @@ fn runs() -> Vec<(&'static str, Spec, Training)> {
     let early = strait::EarlyStopping { validation: 0.2, patience: 2, min_delta: 0.0 };
     vec![
         ("momentum", tiny().gaussian_corruption(0.1), Training { optimizer: MOMENTUM, ..base }),
-        ("adam", tiny().masking_corruption(0.3), Training { schedule, clip_norm: Some(0.05), ..base }),
+        (
+            "adam",
+            tiny().corruption(Corruption::Masking { probability: 0.3, rescale: false }),
+            Training { schedule, clip_norm: Some(0.05), ..base },
+        ),
         ("streamed", tiny().scaling(strait::Scaling::Unit), Training { data_budget: 8 * 12, ..base }),
         ("early", tiny(), Training { early_stopping: Some(early), learning_rate: 0.1, ..base }),
     ]
