@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 /// What can go wrong in strait. Nothing reachable from outside panics: it ends up here.
+///
+/// Its text says all: the place, the value and what is allowed. Variants are told apart by `matches!(error, Error::Spec { .. })`;
+/// fields that are not listed here make up the text and may change with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

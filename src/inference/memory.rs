@@ -24,7 +24,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// All of it.
+    /// All of it, in bytes; printed, it says what for.
     pub fn total(&self) -> u64 {
         self.arenas + self.data + self.values + self.other
     }
