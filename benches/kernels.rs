@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use ceiling::Ceilings;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Over, Sink};
-use strait::plan::Product;
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::plan::Product;
+use strait::internals::state::State;
 use strait::{Gpu, Result};
 
 /// Products, m x k by k x n: square ones, and those of a layer of 784 by 300 and a batch of 16 to 1,024 rows.

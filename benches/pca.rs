@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use statistics::median;
 use strait::analysis::Pca;
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::state::State;
 use strait::{Data, Gpu, Result};
 
 const ROWS: usize = 60_000;

@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
 use statistics::median;
 use steps::{BATCH, Case, cases};
-use strait::random::Draw;
+use strait::Draw;
 use strait::{Gpu, Session};
 
 /// Measures what every system adds to a training step of the model without it.

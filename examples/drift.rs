@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use outcome::Outcome;
-use strait::random::Draw;
+use strait::Draw;
 use strait::train::Ring;
 use strait::{Activation, Gpu, Session, Spec, Taken, Training};
 

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use outcome::Outcome;
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Target};
+use strait::model::Purpose;
 use strait::train::Optimizer;
 use strait::{Gpu, Session, Spec, Training};
 

@@ -22,8 +22,8 @@ use clap::Parser;
 use options::{Common, Images};
 use outcome::Outcome;
 use picture::{Sheet, one_of_each};
+use strait::Draw;
 use strait::analysis::Chain;
-use strait::random::Draw;
 use strait::{Activation, Corruption, Data, Decay, Gpu, Loss, Schedule, Session, Spec, Training};
 
 /// Samples from denoising autoencoders and compares moments with the exact ones: 40 passes over the embedded digits by

@@ -23,10 +23,10 @@ use chart::{Codes, Curve};
 use clap::Parser;
 use options::{Common, Images};
 use outcome::Outcome;
-use strait::evaluator::Evaluator;
 use strait::graph::{Expr, Graph, Sink};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::state::State;
 use strait::model::Penalty;
-use strait::state::State;
 use strait::{Activation, Gpu, Loss, Session, Spec};
 
 /// Trains sparse autoencoders on images and draws their features, their codes, and the sparsity curves: 60 passes over

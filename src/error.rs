@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 /// What can go wrong in strait. Nothing reachable from outside panics: it ends up here.
+///
+/// Its text says all: the place, the value and what is allowed. Variants are told apart by `matches!(error, Error::Spec { .. })`;
+/// fields that are not listed here make up the text and may change with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,68 +19,94 @@ pub enum Error {
     },
     /// A data set, or a file that holds one, is not what it should be.
     #[error("{place}: found {found}; allowed: {allowed}")]
+    #[non_exhaustive]
     Data {
         /// The file and the place in it (header field, row and column), or the name of the data set.
+        #[doc(hidden)]
         place: String,
         /// The value found there.
+        #[doc(hidden)]
         found: String,
         /// What would have been accepted.
+        #[doc(hidden)]
         allowed: String,
     },
     /// A field of a spec or of the training options has a value that cannot work.
     #[error("{field} is {value}; allowed: {allowed}")]
+    #[non_exhaustive]
     Spec {
         /// The field, spelled as in the spec file, for example `encoder[1].units`.
+        #[doc(hidden)]
         field: String,
         /// The value it had.
+        #[doc(hidden)]
         value: String,
         /// What is allowed there.
+        #[doc(hidden)]
         allowed: String,
     },
     /// Two shapes do not fit each other in a node of the graph.
     #[error("{op}: {left} does not fit {right}")]
+    #[non_exhaustive]
     Shape {
         /// The operation or the node.
+        #[doc(hidden)]
         op: String,
         /// One shape.
+        #[doc(hidden)]
         left: String,
         /// The other shape, or the rule.
+        #[doc(hidden)]
         right: String,
     },
     /// A graph was asked about a node that it does not have: the number of a node belongs to the graph that gave it.
     #[error("{op}: the graph has no node {node}")]
+    #[non_exhaustive]
     Node {
         /// The operation.
+        #[doc(hidden)]
         op: String,
         /// The number of the node.
+        #[doc(hidden)]
         node: usize,
     },
     /// A plan cannot fit this adapter, or a buffer is too small. Nothing was allocated.
     #[error("{what} needs {needs}, allowed are {allowed} ({limit})")]
+    #[non_exhaustive]
     Limit {
         /// The tensor, buffer or kernel.
+        #[doc(hidden)]
         what: String,
         /// What it needs.
+        #[doc(hidden)]
         needs: u64,
         /// What is allowed.
+        #[doc(hidden)]
         allowed: u64,
         /// The name of the limit, or where it comes from.
+        #[doc(hidden)]
         limit: &'static str,
     },
     /// No adapter could be used.
     #[error("no GPU adapter: tried {tried}; {advice}")]
+    #[non_exhaustive]
     NoAdapter {
         /// The backends and adapters that were tried, with the reason each failed.
+        #[doc(hidden)]
         tried: String,
         /// What to install or to change.
+        #[doc(hidden)]
         advice: String,
     },
     /// The device refused an operation or failed in it.
     #[error("{op}: the device reports: {message}")]
+    #[non_exhaustive]
     Device {
         /// What was being done.
+        #[doc(hidden)]
         op: String,
         /// The device's message.
+        #[doc(hidden)]
         message: String,
     },
     /// The device is gone (driver reset, unplugged, or the host application said so).
@@ -88,10 +117,13 @@ pub enum Error {
     },
     /// A kernel's WGSL is not valid.
     #[error("kernel {kernel}: {message}")]
+    #[non_exhaustive]
     Kernel {
         /// The kernel.
+        #[doc(hidden)]
         kernel: String,
         /// The compiler's message.
+        #[doc(hidden)]
         message: String,
     },
     /// Training produced a value that is not finite. The parameters and everything the optimizer keeps are those
@@ -110,19 +142,24 @@ pub enum Error {
     },
     /// A checkpoint, a parameter file or a tuning is not what it should be. Nothing was loaded.
     #[error("{path}: {place}: found {found}; allowed: {allowed}", path = path.display())]
+    #[non_exhaustive]
     Checkpoint {
         /// The file.
+        #[doc(hidden)]
         path: PathBuf,
         /// The tensor or metadata key.
+        #[doc(hidden)]
         place: String,
         /// What was found.
+        #[doc(hidden)]
         found: String,
         /// What would have been accepted.
+        #[doc(hidden)]
         allowed: String,
     },
     /// An invariant of strait itself is broken. Please report it.
     #[error("internal: {0}")]
-    Internal(String),
+    Internal(#[doc(hidden)] String),
 }
 
 /// strait's result.

@@ -1,10 +1,15 @@
+//! Five things make up most applications:
+//!
+//! - [`Gpu`]: a device, chosen by strait ([`Gpu::new`]) or the application's own ([`Gpu::adopt`]).
+//! - [`Spec`]: what the model is, as plain data: its layers, its loss, and whatever else belongs to the objective.
+//! - [`Training`]: how it is trained: epochs, batch, optimizer, schedule, seed.
+//! - [`Session`]: a model in training. It reads rows ([`data`]), takes steps, reports, and goes on from checkpoints.
+//! - [`Model`]: what comes of it: codes, reconstructions, scores and files, without anything for training.
+//!
+//! Beyond them: [`analysis`] looks at data and models, [`graph`] and [`train`] are for losses, penalties, kernels and runs of
+//! one's own, and [`mod@reference`] checks their gradients.
+//!
 #![doc = include_str!("../README.md")]
-//!
-//! # Where things are
-//!
-//! Most applications need what is re-exported here: [`Gpu`], [`Spec`], [`Training`], [`Session`], [`Model`] and [`data`]. The other
-//! modules are the engine, for those who build graphs of their own: [`graph`] (nodes and differentiation), [`plan`]
-//! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`mod@reference`].
 
 /// Compiled with the documentation, like the README.
 #[cfg(doctest)]
@@ -18,16 +23,18 @@ mod contributing {}
 pub mod analysis;
 pub mod data;
 pub mod error;
-pub mod evaluator;
+mod evaluator;
 pub mod gpu;
 pub mod graph;
 pub mod inference;
-pub mod kernel;
+#[doc(hidden)]
+pub mod internals;
+mod kernel;
 pub mod model;
-pub mod plan;
-pub mod random;
+mod plan;
+mod random;
 pub mod reference;
-pub mod state;
+mod state;
 pub mod train;
 
 pub use data::{Data, Source};
@@ -35,6 +42,7 @@ pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
 pub use inference::{Model, Weights};
 pub use model::{Activation, Corruption, Curve, Init, Latent, Layer, Loss, Penalty, Precision, Ramp, Scaling, Spec};
+pub use random::{Draw, fresh_seed};
 pub use train::{
     Decay, EarlyStopping, Fit, Objective, Optimizer, Progress, Schedule, Session, Snapshot, Stop, Taken, Training,
     UpdateRamps,

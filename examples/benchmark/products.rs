@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use strait::kernel::Tile;
-use strait::plan::{Product, Recording, Target};
+use strait::internals::kernel::Tile;
+use strait::internals::plan::{Product, Recording, Target};
 use strait::{Error, Gpu, Result};
 
 use super::ceiling::Clock;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strait::gpu::GpuOptions;
-use strait::model::{Mapping, Method, Network, Purpose};
-use strait::plan::{AdapterKind, Cost, Recording, Target};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Cost, Recording, Target};
+use strait::model::{Mapping, Method, Purpose};
 use strait::{Activation, Data, Gpu, Loss, Penalty, Result, Session, Source, Spec, Training, wgpu};
 
 use super::ceiling::Clock;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use strait::gpu::Timed;
-use strait::plan::{AdapterKind, Cost};
+use strait::internals::plan::{AdapterKind, Cost};
 use strait::wgpu;
 use strait::{Gpu, Result};
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use strait::random::Draw;
+use strait::Draw;
 use strait::{Activation, Data, Decay, Gpu, Init, Layer, Loss, Result, Schedule, Session, Spec, Training};
 
 /// Points with weights, in a normal kernel of standard deviation `sigma`: what their corrupted copies are distributed

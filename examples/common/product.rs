@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use strait::gpu::{Program, Work};
 use strait::graph::{Kept, Set};
-use strait::kernel::Tile;
-use strait::plan::{Product, Recording, Role, Target};
-use strait::state::State;
+use strait::internals::gpu::{Program, Work};
+use strait::internals::kernel::Tile;
+use strait::internals::plan::{Product, Recording, Role, Target};
+use strait::internals::state::State;
 use strait::{Gpu, Result};
 
 use super::ceiling::{Clock, fastest, many};

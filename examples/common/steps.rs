@@ -1,7 +1,7 @@
 //! What the benchmarks of a training step measure: each system beside the same model without it, on made data.
 
+use strait::Draw;
 use strait::model::{Mapping, Method, Supervised};
-use strait::random::Draw;
 use strait::{Activation, Corruption, Data, Gpu, Latent, Loss, Penalty, Result, Session, Spec, Training};
 
 /// Rows of a batch.
@@ -81,7 +81,7 @@ pub fn cases() -> Vec<Case> {
         flat("tied weights", None, plain().tied()),
         flat("unit norm", None, Spec { unit_norm: true, ..plain() }),
         flat("Gaussian corruption", None, plain().gaussian_corruption(0.2)),
-        flat("masking corruption", None, plain().masking_corruption(0.3)),
+        flat("masking corruption", None, plain().corruption(Corruption::Masking { probability: 0.3, rescale: false })),
         flat("salt and pepper", None, plain().corruption(Corruption::SaltAndPepper { probability: 0.3 })),
         flat("missing inputs", None, plain().corruption(missing)),
         flat("dropout of the code", None, dropout),

@@ -1,9 +1,10 @@
 //! Rows 27 to 34: contraction (here), manifolds, predictive sparse decomposition.
 
 use nalgebra::DMatrix;
-use strait::evaluator::Evaluator;
 use strait::graph::Sink;
-use strait::model::{Mapping, Method, Network, Purpose};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::model::{Mapping, Method, Purpose};
 use strait::{Activation, Gpu, Layer, Loss, Penalty, Session, Spec, Training};
 
 use super::Row;

@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
 use strait::analysis::Chain;
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
+use strait::internals::evaluator::Evaluator;
 use strait::{Activation, Corruption, Data, Gpu, Layer, Loss, Session, Spec, Training};
 
 use super::Row;

@@ -4,9 +4,10 @@
 use std::f64::consts::PI;
 
 use nalgebra::DMatrix;
-use strait::evaluator::Evaluator;
 use strait::graph::Sink;
-use strait::model::{Network, Purpose};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::model::Purpose;
 use strait::{Activation, Corruption, Decay, Gpu, Loss, Schedule, Session, Spec, Training};
 
 use super::check::Check;

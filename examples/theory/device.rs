@@ -1,10 +1,11 @@
 //! Running graphs on the GPU and reading what they give.
 
 use nalgebra::DMatrix;
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
-use strait::model::{Network, Purpose};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::state::State;
+use strait::model::Purpose;
 use strait::{Data, Decay, Gpu, Optimizer, Result, Schedule, Session, Spec, Training};
 
 use super::linear::{matrix, narrow, values};

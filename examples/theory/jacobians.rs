@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 use strait::graph::Tensor;
-use strait::model::Network;
+use strait::internals::model::Network;
 use strait::{Activation, Loss, Spec};
 
 use super::forward::{formula, sigmoid};

@@ -1,9 +1,10 @@
 //! Row 19: a classifier that shares the hidden layer (L_rec + alpha L_sup), noise in it, and dropout.
 
 use nalgebra::DMatrix;
-use strait::evaluator::Evaluator;
 use strait::graph::Sink;
-use strait::model::{Network, Purpose, Supervised};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::model::{Purpose, Supervised};
 use strait::{Activation, Corruption, Data, Gpu, Session, Spec, Training};
 
 use super::check::Check;

@@ -1,7 +1,7 @@
 //! What the oracles share: made data, and small linear algebra in f64.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use strait::random::Draw;
+use strait::Draw;
 
 /// Values as a matrix with `columns` columns, row by row.
 pub fn matrix<T: Copy + Into<f64>>(values: &[T], columns: usize) -> DMatrix<f64> {

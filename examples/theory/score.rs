@@ -3,7 +3,8 @@
 use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
-use strait::model::{Mapping, Method, Network};
+use strait::internals::model::Network;
+use strait::model::{Mapping, Method};
 use strait::{Activation, Gpu, Loss, Penalty, Session, Spec};
 
 use super::check::Check;

@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use nalgebra::DMatrix;
 use strait::graph::{Expr, Graph, Sink};
-use strait::model::Network;
+use strait::internals::model::Network;
 use strait::{Activation, Data, Gpu, Latent, Loss, Penalty, Session, Spec, Training, data};
 
 use super::Row;

@@ -2,9 +2,10 @@
 
 use nalgebra::DMatrix;
 use strait::analysis::Pca;
-use strait::evaluator::Evaluator;
 use strait::graph::{Sink, Tensor};
-use strait::model::{Network, Purpose};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::model::Purpose;
 use strait::{Activation, Decay, Gpu, Init, Layer, Loss, Schedule, Session, Spec, Training, data};
 
 use super::Row;

@@ -4,7 +4,8 @@ use std::f64::consts::TAU;
 
 use nalgebra::DMatrix;
 use strait::graph::{Sink, Tensor};
-use strait::model::{Network, Purpose};
+use strait::internals::model::Network;
+use strait::model::Purpose;
 use strait::{Activation, Decay, Gpu, Init, Loss, Schedule, Session, Spec, Training};
 
 use super::Row;

@@ -74,6 +74,7 @@ impl Neighbours {
     }
 
     /// The squared distances that belong to [`Neighbours::of`].
+    #[doc(hidden)]
     pub fn squared_distances(&self, point: usize) -> &[f64] {
         self.squared.chunks(self.count).nth(point).unwrap_or_default()
     }

@@ -10,6 +10,7 @@ use crate::state::State;
 
 /// How a chain moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Chain {
     /// Corrupts, encodes and draws from p(x|h), with the noise of every layer: its stationary distribution estimates
     /// that of the data (Bengio, Yao, Alain and Vincent, "Generalized denoising auto-encoders as generative models",

@@ -10,6 +10,7 @@ use crate::{Error, Result};
 
 /// Which column of a CSV file holds the labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LabelColumn {
     /// The column at this index, counted from 0.
     Index(usize),

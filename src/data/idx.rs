@@ -13,6 +13,7 @@ use crate::{Error, Result};
 
 /// What becomes of the values of an IDX file. Nothing is scaled unless it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scale {
     /// The values as they are stored, whatever their type.
     Raw,

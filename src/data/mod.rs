@@ -94,6 +94,7 @@ fn cell(name: &str, row: usize, column: usize) -> String {
 
 /// The most bytes that the values of a file may take in memory, four each, where the file's own size does not bound them
 /// (text, and what is packed) and nothing else is asked for: 1 GiB.
+#[doc(hidden)]
 pub const MAX_BYTES: u64 = 1 << 30;
 
 /// What a value must be.

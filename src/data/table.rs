@@ -27,15 +27,6 @@ impl Data {
         Data::named("data", columns, values)
     }
 
-    /// As [`from_rows`](Data::from_rows), copying `values`.
-    ///
-    /// # Errors
-    ///
-    /// As [`from_rows`](Data::from_rows).
-    pub fn from_slice(columns: usize, values: &[f32]) -> Result<Data> {
-        Data::from_rows(columns, values.to_vec())
-    }
-
     /// As [`from_rows`](Data::from_rows), where errors already know the name.
     pub(super) fn named(name: &str, columns: usize, values: Vec<f32>) -> Result<Data> {
         if columns == 0 {
@@ -201,8 +192,8 @@ impl Data {
     /// ```
     /// # use strait::data::Data;
     /// # fn main() -> strait::Result<()> {
-    /// let train = Data::from_slice(1, &[2.0, 4.0])?;
-    /// let test = Data::from_slice(1, &[3.0, 5.0])?;
+    /// let train = Data::from_rows(1, vec![2.0, 4.0])?;
+    /// let test = Data::from_rows(1, vec![3.0, 5.0])?;
     /// let range = train.min_max();
     /// assert_eq!(train.rescaled(range, (0.0, 1.0))?.values(), [0.0, 1.0]);
     /// assert_eq!(test.rescaled(range, (0.0, 1.0))?.values(), [0.5, 1.5]);

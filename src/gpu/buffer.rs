@@ -90,6 +90,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Limit`] where it is larger than the adapter allows, [`Error::Device`] where memory is short.
+    #[doc(hidden)]
     pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::UNIFORM
@@ -113,6 +114,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] where they do not fit or are no whole words.
+    #[doc(hidden)]
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         buffer.check("write", offset, bytes.len() as u64)?;
         for (piece, offset) in bytes.chunks(PIECE).zip((offset..).step_by(PIECE)) {

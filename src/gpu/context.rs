@@ -285,6 +285,7 @@ impl Gpu {
     }
 
     /// How its kernels are chosen.
+    #[doc(hidden)]
     pub fn kind(&self) -> AdapterKind {
         if self.0.summary.software { AdapterKind::Software } else { AdapterKind::Hardware }
     }
@@ -295,6 +296,7 @@ impl Gpu {
     }
 
     /// The limits that plans must keep.
+    #[doc(hidden)]
     pub fn limits(&self) -> Limits {
         self.0.limits
     }
@@ -326,6 +328,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         lock(&self.0.troubles).loss().map_or(Ok(()), Err)
     }

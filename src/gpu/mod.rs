@@ -3,18 +3,18 @@
 
 mod buffer;
 mod context;
-mod program;
-mod readback;
-mod timing;
+pub(crate) mod program;
+pub(crate) mod readback;
+pub(crate) mod timing;
 mod waiter;
 
 pub use buffer::Buffer;
 pub(crate) use context::lock;
 pub use context::{AdapterSummary, Gpu, GpuOptions};
-pub(crate) use program::record;
-pub use program::{Program, Work};
-pub use readback::{Readback, Wait};
-pub use timing::{Clock, Timed};
+pub(crate) use program::{Program, Work, record};
+pub(crate) use readback::{Readback, Wait};
+pub(crate) use timing::Clock;
+pub use timing::Timed;
 pub(crate) use waiter::{apart, pause};
 /// The wgpu that strait is built on, so that a host shares the same version.
 pub use wgpu;

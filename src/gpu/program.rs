@@ -237,6 +237,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] where the device refuses it, [`Error::DeviceLost`] where it is gone.
+    #[doc(hidden)]
     pub fn submit<'a>(&self, work: impl IntoIterator<Item = Work<'a>>) -> Result<()> {
         self.scoped("submit", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());

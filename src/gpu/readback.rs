@@ -348,6 +348,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Readback::wait`].
+    #[doc(hidden)]
     pub fn read(&self, buffer: &Buffer, first: usize, count: usize) -> Result<Vec<f32>> {
         let (start, bytes) = ((first as u64).saturating_mul(4), (count as u64).saturating_mul(4));
         buffer.check("read", start, bytes)?;

@@ -18,6 +18,7 @@ pub struct Timed {
     /// Seconds.
     pub seconds: f64,
     /// What it costs at the largest batch.
+    #[doc(hidden)]
     pub cost: Cost,
 }
 
@@ -87,6 +88,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Limit`] where the device writes no timestamps (one that was adopted may lack the feature
     /// `TIMESTAMP_QUERY`); [`Error::Device`] and [`Error::DeviceLost`].
+    #[doc(hidden)]
     pub fn timed(&self, programs: &[&Program]) -> Result<Vec<Timed>> {
         self.check_timestamps()?;
         let commands: Vec<_> = programs.iter().flat_map(|program| program.commands()).collect();

@@ -12,6 +12,7 @@ impl Graph {
     /// [`Error::Shape`] naming the node and both shapes, [`Error::Node`] where a sink receives a node that the graph
     /// does not have, [`Error::Spec`] where a sink has no place or two values; [`Error::Internal`] where a node reads
     /// one that comes later.
+    #[doc(hidden)]
     pub fn check(&self) -> Result<()> {
         for tensor in self.params.iter().chain(&self.constants) {
             not_empty(&tensor.name, &tensor.shape)?;

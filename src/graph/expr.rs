@@ -37,11 +37,13 @@ pub enum Binary {
 
 impl Binary {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Binary; 6] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
 }
 
 /// A comparison, for [`Expr::select`]. With NaN it neither holds nor fails: what is chosen by it is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Compare {
     /// a < b
     Less,
@@ -53,6 +55,7 @@ pub enum Compare {
 
 impl Compare {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Compare; 3] = [Compare::Less, Compare::LessEqual, Compare::Equal];
 
     /// Whether it holds for two numbers.
@@ -67,6 +70,7 @@ impl Compare {
 
 /// What a random draw is distributed like. Draws depend on (seed, stream, step, row, column) alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Distribution {
     /// Uniform on [0, 1), a multiple of 2^-24: the same bits on every adapter.
     Uniform,
@@ -182,6 +186,7 @@ impl Expr {
     }
 
     /// `f(self)`.
+    #[doc(hidden)]
     pub fn apply(&self, f: Function) -> Expr {
         if let Some(v) = self.as_const() {
             return Expr::constant(f.eval(v));
@@ -191,6 +196,7 @@ impl Expr {
 
     /// The value rounded to half precision, to the nearest, even where two are: a number of 16 bits, infinite from
     /// 65,520 on. Derivatives take it for the value itself.
+    #[doc(hidden)]
     pub fn half(&self) -> Expr {
         Expr::new(Kind::Half(self.clone()))
     }
@@ -205,6 +211,7 @@ impl Expr {
     }
 
     /// `if self > 0 { then } else { otherwise }`; NaN where the value is.
+    #[doc(hidden)]
     pub fn if_positive(&self, then: impl Into<Expr>, otherwise: impl Into<Expr>) -> Expr {
         Expr::constant(0.0).select(Compare::Less, self, then, otherwise)
     }

@@ -23,6 +23,7 @@ pub enum Function {
 
 impl Function {
     /// Every function, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Function; 11] = [
         Function::Exp,
         Function::Log,

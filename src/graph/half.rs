@@ -10,6 +10,7 @@ impl Graph {
     /// computed is rounded for all its readers, so that it lies in memory once; parameters and batches are rounded for
     /// the products alone and stay what they are for everybody else. Sums, sinks and updates stay in single precision.
     /// A sink that receives a node of another graph still does, so that [`Graph::check`] refuses it.
+    #[doc(hidden)]
     pub fn halved(&self) -> Graph {
         let base = |mut id: NodeId| {
             while let Op::View(input) = self.node(id).op {

@@ -2,28 +2,29 @@
 //! differentiation. Everything else in strait is a function that builds nodes here.
 
 mod check;
-mod expr;
-mod function;
+pub(crate) mod expr;
+pub(crate) mod function;
 mod gradient;
 mod half;
-mod layout;
-mod node;
-mod own;
+pub(crate) mod layout;
+pub(crate) mod node;
+pub(crate) mod own;
 mod padding;
-mod real;
-mod scalars;
+pub(crate) mod real;
+pub(crate) mod scalars;
 mod set;
-mod shape;
+pub(crate) mod shape;
 
-pub use expr::{Binary, Compare, Distribution, Expr};
-pub(crate) use expr::{Kind, eval_binary, is_nan};
-pub use function::Function;
+pub(crate) use expr::{Binary, Kind, eval_binary, is_nan};
+pub use expr::{Compare, Distribution, Expr};
+pub(crate) use function::Function;
 pub(crate) use gradient::Seed;
-pub use layout::Layout;
-pub use node::{Graph, Node, NodeId, Op, Over, Reduction, Sink};
-pub(crate) use node::{in_parts, reduced};
-pub use own::{Matrix, Own, OwnKernel};
-pub use real::Real;
-pub use scalars::Scalars;
+pub(crate) use layout::Layout;
+pub use node::{Graph, NodeId, Over, Reduction, Sink};
+pub(crate) use node::{Node, Op, in_parts, reduced};
+pub use own::{Matrix, OwnKernel};
+pub(crate) use real::Real;
+pub(crate) use scalars::Scalars;
 pub use set::{Arena, Kept, Set, Tensor, TensorSet};
-pub use shape::{Access, Shape};
+pub(crate) use shape::Access;
+pub use shape::Shape;

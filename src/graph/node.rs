@@ -20,6 +20,7 @@ pub struct NodeId(pub(crate) usize);
 
 /// What a reduction does with the values it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reduction {
     /// Their sum.
     Sum,
@@ -29,11 +30,13 @@ pub enum Reduction {
 
 impl Reduction {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Reduction; 2] = [Reduction::Sum, Reduction::Max];
 }
 
 /// What a reduction runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Over {
     /// The last dimension, which becomes 1.
     Columns,
@@ -49,6 +52,7 @@ pub enum Over {
 
 impl Over {
     /// Every one, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Over; 5] = [Over::Columns, Over::Rows, Over::Batch, Over::Blocks, Over::Inner];
 }
 
@@ -224,10 +228,12 @@ impl Node {
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Sink {
     /// The gradient of the i-th trainable tensor, counted through all sets.
     Gradient(usize),
     /// The i-th term of the objective: a scalar that is watched for non-finite values and reported.
+    #[doc(hidden)]
     Term(usize),
     /// The i-th result for the caller.
     Output(usize),
@@ -265,16 +271,19 @@ impl Graph {
     }
 
     /// The same graph with a table of scalars.
+    #[doc(hidden)]
     pub fn with_scalars(self, scalars: Scalars) -> Graph {
         Graph { scalars, ..self }
     }
 
     /// Its table of scalars.
+    #[doc(hidden)]
     pub fn scalars(&self) -> &Scalars {
         &self.scalars
     }
 
     /// The node. Where the graph has no such node: a scalar parameter that no graph has.
+    #[doc(hidden)]
     pub fn node(&self, id: NodeId) -> &Node {
         static MISSING: Node =
             Node { op: Op::Param(usize::MAX), shape: Shape { batched: false, dims: Vec::new() }, name: String::new() };
@@ -295,21 +304,25 @@ impl Graph {
     }
 
     /// The nodes with their ids.
+    #[doc(hidden)]
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i), n))
     }
 
     /// Where results go.
+    #[doc(hidden)]
     pub fn sinks(&self) -> &[(Sink, NodeId)] {
         &self.sinks
     }
 
     /// The names of the terms, by number.
+    #[doc(hidden)]
     pub fn terms(&self) -> &[String] {
         &self.terms
     }
 
     /// How people may call a node in a message: its number, its name, its operation.
+    #[doc(hidden)]
     pub fn describe(&self, id: NodeId) -> String {
         let node = self.node(id);
         let name = |tensors: &[Tensor], i: usize| tensors.get(i).map_or("leaf".into(), |t| t.name.clone());
@@ -323,6 +336,7 @@ impl Graph {
     }
 
     /// Names the nodes added from here on.
+    #[doc(hidden)]
     pub fn set_scope(&mut self, name: impl Into<String>) {
         self.scope = name.into();
     }
@@ -413,6 +427,7 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::map_to`]; [`Error::Shape`] where the inputs have no common shape.
+    #[doc(hidden)]
     pub fn map_expr(&mut self, expr: Expr, inputs: &[NodeId]) -> Result<NodeId> {
         let mut shape = Shape::scalar();
         for &input in inputs {
@@ -594,6 +609,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`] where `width` is 0 or `input` has no dimension; [`Error::Node`].
+    #[doc(hidden)]
     pub fn columns(&mut self, input: NodeId, offset: isize, width: usize) -> Result<NodeId> {
         self.has("columns", &[input])?;
         let from = self.shape(input);

@@ -37,16 +37,21 @@ pub struct Set(pub usize);
 
 /// What is kept of a set's tensors, each in a buffer of the same [`super::Layout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kept {
     /// Their values.
     Values,
     /// Their gradients.
+    #[doc(hidden)]
     Gradients,
     /// The optimizer's first moments.
+    #[doc(hidden)]
     First,
     /// The optimizer's second moments.
+    #[doc(hidden)]
     Second,
     /// The best values on the validation split so far.
+    #[doc(hidden)]
     Best,
     /// Averages of the values over the updates so far, which begin at 0.
     Average,
@@ -56,8 +61,10 @@ pub enum Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Arena {
     /// Whose tensors.
+    #[doc(hidden)]
     pub set: Set,
     /// What of them.
+    #[doc(hidden)]
     pub kept: Kept,
 }
 
@@ -89,6 +96,7 @@ impl TensorSet {
 
 impl Graph {
     /// An empty graph over sets of trainable tensors, which are numbered one set after the other, and frozen ones.
+    #[doc(hidden)]
     pub fn with_sets(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Graph {
         let mut graph = Graph::default();
         graph.constants = constants;
@@ -107,37 +115,37 @@ impl Graph {
     }
 
     /// The sets.
-    pub fn sets(&self) -> impl Iterator<Item = Set> + use<> {
+    pub(crate) fn sets(&self) -> impl Iterator<Item = Set> + use<> {
         (0..self.sets.len()).map(Set)
     }
 
     /// The name of a set; empty where the graph has none of this number.
-    pub fn set_name(&self, set: Set) -> &str {
+    pub(crate) fn set_name(&self, set: Set) -> &str {
         self.sets.get(set.0).map_or("", |(name, _)| name)
     }
 
     /// The numbers of a set's tensors; none where the graph has no such set.
-    pub fn members(&self, set: Set) -> Range<usize> {
+    pub(crate) fn members(&self, set: Set) -> Range<usize> {
         self.sets.get(set.0).map_or(0..0, |(_, members)| members.clone())
     }
 
     /// The tensors of a set.
-    pub fn tensors(&self, set: Set) -> &[Tensor] {
+    pub(crate) fn tensors(&self, set: Set) -> &[Tensor] {
         self.params.get(self.members(set)).unwrap_or_default()
     }
 
     /// Where they lie in each of its buffers.
-    pub fn layout(&self, set: Set) -> Layout {
+    pub(crate) fn layout(&self, set: Set) -> Layout {
         Layout::new(self.tensors(set))
     }
 
     /// The set of a trainable tensor.
-    pub fn set_of(&self, param: usize) -> Option<Set> {
+    pub(crate) fn set_of(&self, param: usize) -> Option<Set> {
         self.sets.iter().position(|(_, members)| members.contains(&param)).map(Set)
     }
 
     /// Of every trainable tensor its set, and its offset in each of that set's buffers in bytes.
-    pub fn offsets(&self) -> Vec<(Set, u64)> {
+    pub(crate) fn offsets(&self) -> Vec<(Set, u64)> {
         self.sets().flat_map(|set| self.layout(set).offsets.into_iter().map(move |offset| (set, offset))).collect()
     }
 }

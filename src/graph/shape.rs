@@ -40,32 +40,35 @@ impl Shape {
 
     /// Columns as stored: padded to four or, where there are more, to a multiple of eight, since software adapters load two
     /// quads for little more than one.
+    #[doc(hidden)]
     pub fn stride(&self) -> usize {
         let columns = self.columns();
         columns.checked_next_multiple_of(if columns > 4 { 8 } else { 4 }).unwrap_or(usize::MAX)
     }
 
     /// Whether rows are stored without padding.
-    pub fn is_unpadded(&self) -> bool {
+    pub(crate) fn is_unpadded(&self) -> bool {
         self.columns() == self.stride()
     }
 
     /// The dimensions before the last.
-    pub fn lead(&self) -> &[usize] {
+    pub(crate) fn lead(&self) -> &[usize] {
         &self.dims[..self.dims.len().saturating_sub(1)]
     }
 
     /// The extent of the dimension before the last.
-    pub fn inner(&self) -> usize {
+    pub(crate) fn inner(&self) -> usize {
         self.lead().last().copied().unwrap_or(1)
     }
 
     /// Matrix rows per row of the batch (or in all, where the tensor is not batched).
+    #[doc(hidden)]
     pub fn blocks(&self) -> usize {
         product(self.lead())
     }
 
     /// Rows of the matrix for a batch of `rows`.
+    #[doc(hidden)]
     pub fn matrix_rows(&self, rows: usize) -> usize {
         self.blocks().saturating_mul(if self.batched { rows } else { 1 })
     }
@@ -76,7 +79,7 @@ impl Shape {
     }
 
     /// Bytes as stored in f32, padding included, for a batch of `rows`.
-    pub fn bytes(&self, rows: usize) -> u64 {
+    pub(crate) fn bytes(&self, rows: usize) -> u64 {
         (self.matrix_rows(rows) as u64).saturating_mul(self.stride() as u64).saturating_mul(4)
     }
 
@@ -87,6 +90,7 @@ impl Shape {
     }
 
     /// Whether `self` can be repeated to fill `target`.
+    #[doc(hidden)]
     pub fn broadcasts_to(&self, target: &Shape) -> bool {
         (!self.batched || target.batched)
             && self.dims.len() <= target.dims.len()
@@ -94,6 +98,7 @@ impl Shape {
     }
 
     /// The smallest shape that both can be repeated to fill.
+    #[doc(hidden)]
     pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
         let rank = self.dims.len().max(other.dims.len());
         let at = |shape: &Shape, i: usize| (i + shape.dims.len()).checked_sub(rank).map_or(1, |i| shape.dims[i]);

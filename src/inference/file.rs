@@ -29,6 +29,7 @@ pub(crate) const STATE: [(Kept, &str); 4] = [
 /// How the weights of a parameter file lie. Where a layer is as wide as its input, nothing but this tells a matrix from
 /// its transpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Weights {
     /// `[in, out]`, so that a layer computes x W + b: as strait writes them.
     InOut,

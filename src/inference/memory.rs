@@ -10,17 +10,21 @@ use crate::plan::Role;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The trainable tensors and what has their layout: gradients, the optimizer's moments, the best parameters so far.
+    #[doc(hidden)]
     pub arenas: u64,
     /// Rows that are resident: those that are trained on and those held out.
+    #[doc(hidden)]
     pub data: u64,
     /// What passes between dispatches, into them and out of them, back to the host too.
+    #[doc(hidden)]
     pub values: u64,
     /// Frozen tensors, scalars, reports, and what reading back needs.
+    #[doc(hidden)]
     pub other: u64,
 }
 
 impl Memory {
-    /// All of it.
+    /// All of it, in bytes; printed, it says what for.
     pub fn total(&self) -> u64 {
         self.arenas + self.data + self.values + self.other
     }

@@ -8,6 +8,7 @@ use crate::graph::Expr;
 /// What a layer applies to each of its pre-activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Activation {
     /// x
     #[default]
@@ -38,6 +39,7 @@ const LEAK: f64 = 0.01;
 
 impl Activation {
     /// Every activation, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Activation; 10] = [
         Activation::Identity,
         Activation::Sigmoid,
@@ -77,6 +79,7 @@ impl Activation {
     }
 
     /// The interval that the values lie in.
+    #[doc(hidden)]
     pub fn range(self) -> (f64, f64) {
         let infinite = f64::INFINITY;
         match self {
@@ -92,6 +95,7 @@ impl Activation {
     }
 
     /// Its name in a spec.
+    #[doc(hidden)]
     pub fn name(self) -> &'static str {
         match self {
             Activation::Identity => "identity",

@@ -10,6 +10,7 @@ use crate::graph::{Compare, Distribution, Expr, Graph, NodeId};
 /// output of a layer (equations 14.12 and 14.13; masking with `rescale` is dropout).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Corruption {
     /// Nothing.
     #[default]

@@ -7,6 +7,7 @@ use crate::random::Draw;
 /// The variance of a layer's initial weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Init {
     /// 2 / fan_in, for rectifying activations; He, Zhang, Ren and Sun, 2015.
     #[default]
@@ -22,10 +23,11 @@ const STREAM: u32 = 0x8000_0000;
 
 impl Init {
     /// Every initialisation, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Init; 3] = [Init::He, Init::Glorot, Init::Lecun];
 
     /// The variance for a weight matrix [fan_in, fan_out].
-    pub fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
+    pub(crate) fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
         match self {
             Init::He => 2.0 / fan_in as f64,
             Init::Glorot => 2.0 / (fan_in + fan_out) as f64,
@@ -34,6 +36,7 @@ impl Init {
     }
 
     /// The `index`-th tensor's initial weights, row-major [fan_in, fan_out].
+    #[doc(hidden)]
     pub fn weights(self, fan_in: usize, fan_out: usize, index: usize, seed: u64) -> Vec<f32> {
         let deviation = self.variance(fan_in, fan_out).sqrt();
         let draw = Draw { seed, stream: STREAM + index as u32, step: 0 };

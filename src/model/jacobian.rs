@@ -11,6 +11,7 @@ use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Shape};
 /// What a Jacobian is of; always by the input that the encoder sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Mapping {
     /// The code.
     #[default]
@@ -24,6 +25,7 @@ pub enum Mapping {
 /// How the squared norm of a Jacobian is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Method {
     /// The cheapest: in closed form where there is one, exactly up to 16 outputs, one projection beyond. Logged when
     /// data is loaded; see [`super::Penalty::method`].
@@ -45,7 +47,7 @@ const EXACT: usize = 16;
 
 impl Method {
     /// What [`Method::Auto`] is for a spec; others are themselves.
-    pub fn resolve(self, spec: &Spec, of: Mapping) -> Method {
+    pub(crate) fn resolve(self, spec: &Spec, of: Mapping) -> Method {
         let outputs = if of == Mapping::Reconstruction { spec.input } else { spec.code() };
         match self {
             Method::Auto if of == Mapping::Layers || (of == Mapping::Encoder && spec.encoder.len() == 1) => {

@@ -8,6 +8,7 @@ use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction};
 /// How the decoder's input comes from the encoder's output f(x).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Latent {
     /// It is f(x).
     #[default]

@@ -18,6 +18,7 @@ use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, 
 /// parts. So such a row never has a lower loss than x', and its loss grows with the distance from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Loss {
     /// (r − x)², mean over features and over the batch.
     #[default]
@@ -82,6 +83,7 @@ impl From<NodeId> for Decoded {
 
 impl Loss {
     /// Losses of nothing but outputs and targets, for the suites that test them all.
+    #[doc(hidden)]
     pub const ALL: [Loss; 5] = [
         Loss::Mse,
         Loss::SquaredError,
@@ -91,6 +93,7 @@ impl Loss {
     ];
 
     /// Adds the loss of each row, [batch, 1].
+    #[doc(hidden)]
     pub fn rows(&self, g: &mut Graph, decoded: impl Into<Decoded>, target: NodeId) -> Result<NodeId> {
         let decoded = decoded.into();
         let Decoded { output, logits, log_sigma } = decoded;
@@ -229,12 +232,12 @@ impl Loss {
     }
 
     /// Whether it is a negative log-likelihood.
-    pub fn is_likelihood(&self) -> bool {
+    pub(crate) fn is_likelihood(&self) -> bool {
         !matches!(self, Loss::Mse | Loss::SquaredError | Loss::Own(_))
     }
 
     /// The interval that targets must lie in.
-    pub fn range(&self) -> (f64, f64) {
+    pub(crate) fn range(&self) -> (f64, f64) {
         match self {
             Loss::Bernoulli | Loss::Softmax { .. } => (0.0, 1.0),
             _ => (f64::NEG_INFINITY, f64::INFINITY),
@@ -242,6 +245,7 @@ impl Loss {
     }
 
     /// Whether it takes logits, so that the last layer has no activation.
+    #[doc(hidden)]
     pub fn takes_logits(&self) -> bool {
         matches!(self, Loss::Bernoulli | Loss::Softmax { .. })
     }
@@ -267,6 +271,7 @@ impl Loss {
     }
 
     /// Its name in a spec.
+    #[doc(hidden)]
     pub fn name(&self) -> &str {
         match self {
             Loss::Mse => "mse",

@@ -8,10 +8,13 @@ use crate::random::Draw;
 
 /// What a graph is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Purpose {
     /// Gradients and terms of the objective for the current batch of the resident data.
+    #[doc(hidden)]
     Train,
     /// Terms of the objective for the current batch of the resident data, nothing corrupted.
+    #[doc(hidden)]
     Evaluate,
     /// Codes of a batch from the caller; of a variational autoencoder the means μ.
     Encode,
@@ -24,6 +27,7 @@ pub enum Purpose {
     /// The logarithms γ of the posterior's variances for a batch from the caller (variational autoencoders).
     LogVariance,
     /// log p(x, z) − log q(z|x) of each row for one draw of z (variational autoencoders).
+    #[doc(hidden)]
     Evidence,
     /// Codes that minimise the objective of predictive sparse decomposition.
     Sparse,
@@ -37,8 +41,10 @@ pub enum Purpose {
     /// mixture).
     Mixture,
     /// A corrupted input, encoded, and a draw from p(x|h): one step of a denoising autoencoder's chain.
+    #[doc(hidden)]
     Resample,
     /// A batch from the caller, corrupted as in training and in the units of the input.
+    #[doc(hidden)]
     Corrupt,
 }
 

@@ -131,10 +131,10 @@ pub struct Own<T: ?Sized> {
 }
 
 /// A [`RowLoss`] in a spec.
-pub type OwnLoss = Own<dyn RowLoss>;
+pub(crate) type OwnLoss = Own<dyn RowLoss>;
 
 /// A [`RowPenalty`] in a spec.
-pub type OwnPenalty = Own<dyn RowPenalty>;
+pub(crate) type OwnPenalty = Own<dyn RowPenalty>;
 
 impl<T: ?Sized> Clone for Own<T> {
     fn clone(&self) -> Own<T> {

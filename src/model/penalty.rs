@@ -15,6 +15,7 @@ use crate::graph::{Compare, Expr, Graph, NodeId, Over};
 /// encoder layer `layer` (counted from 0), or on the code where none is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Penalty {
     /// λ Σ |h|, sum over units, mean over the batch: a Laplace prior on the code ("Deep Learning", equations 14.2 to
     /// 14.7). Without [`Spec::unit_norm`] a decoder can cheat it by large weights.
@@ -84,6 +85,7 @@ pub enum Penalty {
 
 impl Penalty {
     /// Its name in a spec and in reports.
+    #[doc(hidden)]
     pub fn name(&self) -> &str {
         match self {
             Penalty::L1 { .. } => "l1",
@@ -96,7 +98,7 @@ impl Penalty {
     }
 
     /// λ
-    pub fn weight(&self) -> f64 {
+    pub(crate) fn weight(&self) -> f64 {
         match self {
             Penalty::L1 { weight, .. }
             | Penalty::StudentT { weight, .. }
@@ -137,11 +139,13 @@ impl Penalty {
     }
 
     /// The cost of one activity, for the penalties that are a sum of such: without λ.
+    #[doc(hidden)]
     pub fn of(&self, h: &Expr) -> Option<Expr> {
         self.cost(h, &self.constant())
     }
 
     /// The cost of a unit's mean activity q, for the penalties that are a sum of such: without λ. Never negative.
+    #[doc(hidden)]
     pub fn of_mean(&self, q: &Expr) -> Option<Expr> {
         self.cost_of_mean(q, &self.constant())
     }
@@ -212,6 +216,7 @@ impl Penalty {
     }
 
     /// How a Jacobian's norm is computed for this spec, where the penalty is one: what [`Method::Auto`] came to.
+    #[doc(hidden)]
     pub fn method(&self, spec: &Spec) -> Option<Method> {
         match *self {
             Penalty::Contractive { of, method, .. } => Some(method.resolve(spec, of)),

@@ -50,6 +50,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// undone by reconstructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Scaling {
     /// Nothing.
     #[default]
@@ -65,6 +66,7 @@ pub enum Scaling {
 /// What a model computes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Precision {
     /// Single precision, everywhere.
     #[default]
@@ -191,11 +193,6 @@ impl Spec {
     /// The same with normal noise of standard deviation `sigma` on the input.
     pub fn gaussian_corruption(self, sigma: f64) -> Spec {
         Spec { corruption: Corruption::Gaussian { sigma }, ..self }
-    }
-
-    /// The same with each input set to zero with this probability.
-    pub fn masking_corruption(self, probability: f64) -> Spec {
-        Spec { corruption: Corruption::Masking { probability, rescale: false }, ..self }
     }
 
     /// The same with this corruption of the input.

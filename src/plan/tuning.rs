@@ -89,6 +89,7 @@ impl fmt::Display for Product {
 #[serde(try_from = "Vec<Choice>", into = "Vec<Choice>")]
 pub struct Tuning {
     /// The tile of each product.
+    #[doc(hidden)]
     pub tiles: BTreeMap<Product, Tile>,
 }
 
@@ -122,6 +123,7 @@ impl TryFrom<Vec<Choice>> for Tuning {
 
 impl Tuning {
     /// Whether it names no product.
+    #[doc(hidden)]
     pub fn is_empty(&self) -> bool {
         self.tiles.is_empty()
     }

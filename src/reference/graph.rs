@@ -17,14 +17,17 @@ pub struct Environment<R> {
     /// The resident data set.
     pub data: Vec<R>,
     /// The row of the data set at which the batch starts.
+    #[doc(hidden)]
     pub first_row: usize,
     /// The epoch, which keys the permutation.
+    #[doc(hidden)]
     pub epoch: u32,
     /// Trainable tensors.
     pub params: Vec<Vec<R>>,
     /// Frozen tensors.
     pub constants: Vec<Vec<R>>,
     /// Whole arenas, with the padding of their [`crate::graph::Layout`].
+    #[doc(hidden)]
     pub arenas: BTreeMap<Arena, Vec<R>>,
     /// The current step's scalars.
     pub table: Vec<R>,
@@ -65,6 +68,7 @@ pub fn evaluate<R: Real>(graph: &Graph, env: &Environment<R>) -> Result<Values<R
 
 impl<R: Real> Environment<R> {
     /// The value that a sink received.
+    #[doc(hidden)]
     pub fn sink<'a>(&self, graph: &Graph, values: &'a Values<R>, sink: Sink) -> Option<&'a [R]> {
         let (_, id) = graph.sinks().iter().find(|(s, _)| *s == sink)?;
         values.get(id).map(Vec::as_slice)

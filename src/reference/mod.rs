@@ -2,9 +2,9 @@
 //! to be.
 
 mod gradcheck;
-mod graph;
-mod recording;
+pub(crate) mod graph;
+pub(crate) mod recording;
 
 pub use gradcheck::{Mismatch, gradcheck};
-pub use graph::{Element, Environment, Values, eval_expr, evaluate, evaluate_node};
-pub use recording::{Results, replay};
+pub use graph::Environment;
+pub(crate) use graph::evaluate;

@@ -30,7 +30,7 @@ mod spread;
 mod steps;
 mod table;
 mod trainer;
-mod tune;
+pub(crate) mod tune;
 mod tuning;
 
 pub use fit::Reports;
@@ -45,4 +45,7 @@ pub use schedule::{Decay, Schedule};
 pub use session::Session;
 pub use snapshot::Snapshot;
 pub use trainer::Trainer;
-pub use tune::{Trial, Trials};
+pub use tune::Trials;
+
+/// The tiles that measured products take.
+pub use crate::plan::Tuning;

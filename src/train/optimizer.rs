@@ -10,6 +10,7 @@ use crate::graph::{Arena, Expr, Graph, Kept, NodeId, Over, Scalars, Set, Shape, 
 /// How parameters follow their gradients. g is the gradient, lr the scheduled learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Optimizer {
     /// p −= lr g. With momentum μ: b = μ b + g, p −= lr b; Nesterov's form: p −= lr (g + μ b).
     Sgd {
@@ -82,7 +83,7 @@ impl Optimizer {
     pub const ADAM: Optimizer = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
     /// Whether it keeps first and second moments.
-    pub fn moments(&self) -> (bool, bool) {
+    pub(crate) fn moments(&self) -> (bool, bool) {
         match *self {
             Optimizer::Sgd { momentum, .. } => (momentum != 0.0, false),
             Optimizer::RmsProp { .. } => (false, true),
@@ -91,6 +92,7 @@ impl Optimizer {
     }
 
     /// The values of [`Scalars::UPDATE`] in a step.
+    #[doc(hidden)]
     pub fn scalars(&self, step: u64, learning_rate: f64) -> [f64; 3] {
         self.corrected(self.betas().map(|beta| beta.powf(step as f64 + 1.0)), learning_rate)
     }
@@ -127,6 +129,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Shape`], which sound tensors do not cause.
+    #[doc(hidden)]
     pub fn graph(&self, params: &[Tensor], clip: Option<f64>) -> Result<Graph> {
         self.update(vec![TensorSet::new("parameters", params.to_vec())], &[Set::FIRST], clip)
     }
@@ -136,6 +139,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// [`Error::Spec`] where one of `trained` is none of the sets; [`Error::Shape`], which sound tensors do not cause.
+    #[doc(hidden)]
     pub fn update(&self, sets: Vec<TensorSet>, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
         let tensors = Graph::with_sets(sets, vec![]).with_scalars(Scalars::new(Scalars::UPDATE)?);
         self.update_of(&tensors, trained, clip)
@@ -145,7 +149,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// As [`Optimizer::update`]; [`Error::Spec`] where the table lacks what updates read.
-    pub fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
+    pub(crate) fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
         self.update_reading(tensors, trained, clip, None, &Reads::new(0, UpdateRamps::default()))
     }
 

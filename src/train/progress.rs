@@ -133,6 +133,7 @@ impl Cancel {
 
 /// Why training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stop {
     /// All epochs are done.
     Done,

@@ -8,6 +8,7 @@ use crate::error::{Error, Result, not_negative};
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Decay {
     /// Not at all.
     #[default]
@@ -85,6 +86,7 @@ pub struct Schedule {
 impl Schedule {
     /// The factor of step `step` (counted from 0) in a run of `total` steps; of [`Decay::Plateau`] what it is before the
     /// first look.
+    #[doc(hidden)]
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         let warm = if self.warm_up == 0 { 1.0 } else { ((step as f64 + 1.0) / self.warm_up as f64).min(1.0) };
         let decay = match self.decay {

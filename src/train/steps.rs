@@ -74,6 +74,7 @@ impl Session {
     }
 
     /// The dispatches of one training step, where data is loaded.
+    #[doc(hidden)]
     pub fn dispatches_per_step(&self) -> Option<usize> {
         self.course.engine.as_ref().map(Engine::dispatches)
     }

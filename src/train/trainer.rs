@@ -31,7 +31,7 @@ use crate::plan::{Role, Target};
 ///
 /// ```no_run
 /// use strait::graph::{NodeId, Set, Shape, Sink, Tensor, TensorSet};
-/// use strait::random::Draw;
+/// use strait::Draw;
 /// use strait::train::{Phase, Run, Step, Trainer, Update};
 /// use strait::{Gpu, Result, data};
 ///

@@ -55,7 +55,7 @@ impl Trial {
 
 /// What [`Session::tune`] measured, product by product, the most expensive first.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Trials(pub Vec<Trial>);
+pub struct Trials(#[doc(hidden)] pub Vec<Trial>);
 
 impl fmt::Display for Trials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,7 +21,7 @@ impl Session {
     ///
     /// ```no_run
     /// # use std::time::Duration;
-    /// # use strait::plan::Tuning;
+    /// # use strait::train::Tuning;
     /// # fn tuned(session: &mut strait::Session, folder: &std::path::Path) -> strait::Result<()> {
     /// if let Some(tuning) = Tuning::load(folder, session.gpu())? {
     ///     session.use_tuning(tuning)?;

@@ -2,10 +2,13 @@
 //! a class where several come out equal.
 
 use crate::common::{both, gpu, values};
-use strait::graph::{Graph, Kept, Layout, Over, Set, Shape, Sink, Tensor};
-use strait::model::{Network, Purpose};
-use strait::plan::Target;
-use strait::reference::{Environment, evaluate};
+use strait::graph::{Graph, Kept, Over, Set, Shape, Sink, Tensor};
+use strait::internals::graph::Layout;
+use strait::internals::model::Network;
+use strait::internals::plan::Target;
+use strait::internals::reference::evaluate;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, Loss, Optimizer, Penalty, Spec};
 
 /// Clips gradients on the GPU and in the interpreter by a step of plain descent with learning rate 1 from 0, and returns

@@ -2,11 +2,12 @@
 //! the f64 interpreter with second derivatives, and on the GPU.
 
 use serde_json::Value;
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, NodeId, Shape, Sink};
-use strait::model::Network;
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::reference::Environment;
 use strait::{Activation, Init, Loss, Spec};
 
 /// The golden table of an activation or a loss.
@@ -169,6 +170,7 @@ fn weights_start_with_the_variance_that_their_paper_gives() {
             Init::He => 2.0 / 300.0,
             Init::Glorot => 2.0 / 500.0,
             Init::Lecun => 1.0 / 300.0,
+            other => panic!("no formula for {other:?}"),
         };
         let weights: Vec<f64> = init.weights(fan_in, fan_out, 0, 1).into_iter().map(f64::from).collect();
         let mean = weights.iter().sum::<f64>() / count;

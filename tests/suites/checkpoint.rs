@@ -93,7 +93,7 @@ fn refused(what: &str, bytes: &[u8], wanted: &str) {
     let at = place();
     std::fs::write(&at.path, bytes).unwrap();
     let check = |error: Error| match error {
-        Error::Checkpoint { path, place, found, allowed } => {
+        Error::Checkpoint { path, place, found, allowed, .. } => {
             assert_eq!(path, at.path, "{what}");
             assert!(place.contains(wanted), "{what}: {place}: found {found}; allowed: {allowed}");
             assert!(!found.is_empty() && !allowed.is_empty(), "{what}");

@@ -9,13 +9,14 @@ pub use pending::until_pending;
 
 use std::sync::OnceLock;
 
-use strait::evaluator::Evaluator;
+use strait::Draw;
 use strait::gpu::{Gpu, GpuOptions};
 use strait::graph::{Graph, Sink};
-use strait::plan::Target;
-use strait::random::Draw;
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::plan::Target;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::reference::Environment;
 use strait::{Progress, Session, wgpu};
 
 /// The suite's device, at WebGPU's default limits: one for all its tests, so that each kernel is compiled once.
@@ -66,7 +67,7 @@ pub fn both(gpu: &Gpu, graph: &Graph, target: Target, env: &Environment<f32>) ->
     if !env.table.is_empty() {
         evaluator.table(&env.table).expect("the table");
     }
-    let columns = graph.nodes().find(|(_, n)| matches!(n.op, strait::graph::Op::Gather { .. }));
+    let columns = graph.nodes().find(|(_, n)| matches!(n.op, strait::internals::graph::Op::Gather { .. }));
     let count = columns.map_or(env.rows, |(_, n)| env.data.len() / n.shape.columns());
     let state = State {
         step: env.step,

@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 
 use crate::common::{both, gpu, squared_error, values};
+use strait::Draw;
 use strait::graph::Sink;
-use strait::model::{Mapping, Method, Network, Purpose};
-use strait::plan::Target;
-use strait::random::Draw;
-use strait::reference::{Environment, evaluate};
+use strait::internals::model::Network;
+use strait::internals::plan::Target;
+use strait::internals::reference::evaluate;
+use strait::model::{Mapping, Method, Purpose};
+use strait::reference::Environment;
 use strait::{Activation, Corruption, Latent, Layer, Loss, Penalty, Spec};
 
 const ROWS: usize = 4;

@@ -5,8 +5,9 @@
 use crate::common::{both, gpu, values};
 use strait::Error;
 use strait::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor};
-use strait::plan::Target;
-use strait::reference::{Environment, evaluate};
+use strait::internals::plan::Target;
+use strait::internals::reference::evaluate;
+use strait::reference::Environment;
 
 const ROWS: usize = 3;
 const EPS: f64 = 1e-6;

@@ -4,7 +4,7 @@
 use crate::common::{both, gpu};
 use strait::Error;
 use strait::graph::{Expr, Graph, Over, Shape, Sink, Tensor};
-use strait::plan::{Recording, Target};
+use strait::internals::plan::{Recording, Target};
 use strait::reference::Environment;
 
 /// Expressions share their parts: what is squared 26 times is computed in 26 steps, not in 2^26, wherever an expression
@@ -81,7 +81,7 @@ fn long_chains_of_constants_stay_shallow() {
     }
     g.sink(Sink::Output(0), y);
     let env = Environment::<f64> { rows: 2, ..Environment::default() };
-    assert_eq!(strait::reference::evaluate(&g, &env).unwrap()[&y], [2.0; 3]);
+    assert_eq!(strait::internals::reference::evaluate(&g, &env).unwrap()[&y], [2.0; 3]);
 }
 
 /// A chain of 5,000 maps has a gradient of as many, and built once more it adds no node.

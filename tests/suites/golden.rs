@@ -1,9 +1,10 @@
 //! Scalar functions against values computed elsewhere with 700 digits (see fixtures/README.md): the f64 reference, and
 //! the WGSL on the GPU.
 
-use strait::evaluator::Evaluator;
-use strait::graph::{Function, Graph, Sink};
-use strait::state::State;
+use strait::graph::{Graph, Sink};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::graph::Function;
+use strait::internals::state::State;
 
 /// The points and values of a function; `None` for the absolute value, which has nothing to get wrong but its sign.
 fn golden(f: Function) -> Option<Vec<(f64, f64)>> {

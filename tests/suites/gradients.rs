@@ -2,12 +2,12 @@
 //! always in mid-graph, where what comes back from the loss is not 1. Kinks are kept away from by sampling.
 
 use crate::common::values;
-use strait::evaluator::Evaluator;
-use strait::graph::{
-    Binary, Compare, Distribution, Expr, Function, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor,
-};
-use strait::reference::{Environment, evaluate, gradcheck};
-use strait::state::State;
+use strait::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::graph::{Binary, Function};
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::reference::{Environment, gradcheck};
 
 /// Rows in the batch of every check.
 const ROWS: usize = 3;

@@ -2,9 +2,11 @@
 //! panic.
 
 use strait::Error;
-use strait::graph::{Expr, Graph, Layout, NodeId, Over, Reduction, Shape, Sink, Tensor};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
-use strait::reference::{Environment, evaluate, evaluate_node};
+use strait::graph::{Expr, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor};
+use strait::internals::graph::Layout;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Target};
+use strait::internals::reference::{evaluate, evaluate_node};
+use strait::reference::Environment;
 
 const TARGET: Target = Target {
     kind: AdapterKind::Hardware,
@@ -111,7 +113,7 @@ fn nodes_of_another_graph() {
         let mut sunk = g.clone();
         sunk.sink(Sink::Output(3), made);
         let error = refusal(&sunk);
-        assert!(matches!(&error, Error::Node { op, node: 49 } if op.contains("Output(3)")), "{error}");
+        assert!(matches!(&error, Error::Node { op, node: 49, .. } if op.contains("Output(3)")), "{error}");
     }
     assert_eq!(g.nodes().count(), before, "nothing of it stays");
     g.sink(Sink::Output(0), x);
@@ -144,7 +146,7 @@ fn columns_that_are_not_there() {
     }
     assert_eq!(g.slice(x, 0, 5).unwrap(), x);
     for nothing in [g.columns(x, isize::MIN, 3), g.columns(x, isize::MAX, 3), g.columns(w, 5, 9), g.columns(w, -3, 3)] {
-        assert_eq!(g.node(nothing.unwrap()).op, strait::graph::Op::Fill(0.0));
+        assert_eq!(g.node(nothing.unwrap()).op, strait::internals::graph::Op::Fill(0.0));
     }
 }
 

@@ -4,9 +4,11 @@ use crate::common::{both, gpu, squared_error, values};
 use crate::what_this_device_lacks::{Need, has};
 use half::f16;
 use strait::graph::{Graph, Shape, Sink, Tensor};
-use strait::model::{Network, Purpose};
-use strait::plan::{Limits, Recording, Role, Target};
-use strait::reference::{Environment, evaluate};
+use strait::internals::model::Network;
+use strait::internals::plan::{Limits, Recording, Role, Target};
+use strait::internals::reference::evaluate;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, Error, Gpu, Loss, Penalty, Precision, Session, Spec, Training, data};
 
 const ROWS: usize = 13;

@@ -1,10 +1,12 @@
 //! What the engine's own functions make of arguments that make no sense: an error or a number, never a panic.
 
 use strait::Error;
-use strait::graph::{Access, Graph, Over, Shape, Sink, Tensor};
-use strait::kernel::{Schedule, Tile};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
-use strait::reference::{Environment, evaluate};
+use strait::graph::{Graph, Over, Shape, Sink, Tensor};
+use strait::internals::graph::Access;
+use strait::internals::kernel::{Schedule, Tile};
+use strait::internals::plan::{AdapterKind, Limits, Recording, Target};
+use strait::internals::reference::evaluate;
+use strait::reference::Environment;
 
 const EXTREMES: [usize; 6] = [0, 1, 7, 65_536, u32::MAX as usize, usize::MAX];
 

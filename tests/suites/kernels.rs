@@ -7,9 +7,10 @@ use std::path::Path;
 use crate::updates::OPTIMIZERS;
 use crate::{systems, translate};
 use strait::graph::Graph;
-use strait::kernel;
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
+use strait::internals::kernel;
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Target};
+use strait::model::Purpose;
 use strait::{Activation, Error, Loss, Precision, Spec};
 
 const PURPOSES: [Purpose; 15] = [

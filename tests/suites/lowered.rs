@@ -2,11 +2,11 @@
 //! against sums in f64 of the very same values.
 
 use crate::common::{gpu, squared_error, values};
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Shape, Sink, Tensor};
-use strait::kernel::{Schedule, Tile};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::kernel::{Schedule, Tile};
+use strait::internals::plan::{AdapterKind, Limits, Recording, Target};
+use strait::internals::state::State;
 
 /// Columns of both factors: neither fills its quads, and the first is wider than the smallest tile.
 const LEFT: usize = 37;

@@ -1,8 +1,8 @@
 //! Nearest neighbours against brute force in f64, in data that f32 finds hard, and what is refused.
 
 use crate::common::gpu;
+use strait::Draw;
 use strait::analysis::{ManifoldParzen, Neighbours, Patch, Spectrum, saturation};
-use strait::random::Draw;
 use strait::{Data, Error};
 
 fn draws(rows: usize, columns: usize, stream: u32, f: impl Fn(f64) -> f64) -> Data {

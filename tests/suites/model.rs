@@ -3,12 +3,14 @@
 
 use crate::common::{gpu, values};
 use nalgebra::DMatrix;
-use strait::evaluator::Evaluator;
+use strait::Draw;
 use strait::graph::Sink;
-use strait::model::{Network, Purpose};
-use strait::random::Draw;
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{
     Activation, Corruption, Data, Decay, EarlyStopping, Error, Init, Layer, Loss, Optimizer, Scaling, Schedule,
     Session, Spec, Training,
@@ -17,7 +19,7 @@ use strait::{
 /// Asserts that a result is the refusal of a field.
 fn refused<T: std::fmt::Debug>(result: strait::Result<T>, wanted: &str) {
     match result {
-        Err(Error::Spec { field, value, allowed }) => {
+        Err(Error::Spec { field, value, allowed, .. }) => {
             assert_eq!(field, wanted, "{value}; allowed: {allowed}");
             assert!(!value.is_empty() && !allowed.is_empty(), "{field}");
         }
@@ -392,7 +394,7 @@ mod corruption {
         let network = Network::new(spec).unwrap();
         let trained: Graph = network.graph(purpose, false).unwrap();
         let product = trained.nodes().find_map(|(_, n)| match n.op {
-            strait::graph::Op::MatMul { a, .. } => Some(a),
+            strait::internals::graph::Op::MatMul { a, .. } => Some(a),
             _ => None,
         });
         let mut g = trained.clone();
@@ -452,7 +454,10 @@ mod corruption {
     #[test]
     fn every_step_and_every_seed_draws_afresh_and_evaluation_draws_nothing() {
         let data = values(1, 8 * COLUMNS, (-1.0, 1.0));
-        for spec in [spec().gaussian_corruption(0.5), spec().masking_corruption(0.5)] {
+        for spec in [
+            spec().gaussian_corruption(0.5),
+            spec().corruption(Corruption::Masking { probability: 0.5, rescale: false }),
+        ] {
             let at = |step, seed| corrupted(&spec, Purpose::Train, &data, step, seed);
             assert_eq!(at(0, 1), at(0, 1));
             assert_ne!(at(0, 1), at(1, 1));

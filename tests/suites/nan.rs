@@ -2,9 +2,11 @@
 //! a run that went bad is found. WGSL lets a compiler take every number for a finite one; kernels tell by bits.
 
 use crate::common::{both, gpu, values};
-use strait::graph::{Compare, Distribution, Expr, Function, Graph, Over, Reduction, Shape, Sink};
-use strait::plan::{AdapterKind, Target};
-use strait::reference::{Environment, evaluate};
+use strait::graph::{Compare, Distribution, Expr, Graph, Over, Reduction, Shape, Sink};
+use strait::internals::graph::Function;
+use strait::internals::plan::{AdapterKind, Target};
+use strait::internals::reference::evaluate;
+use strait::reference::Environment;
 use strait::{Activation, Error, Loss, Session, Spec, Training, data};
 
 /// Of both signs, and one that signals.
@@ -118,6 +120,7 @@ fn reductions() {
                         Over::Rows => column,
                         Over::Batch => row % blocks * columns + column,
                         Over::Blocks | Over::Inner => row / blocks * columns + column,
+                        other => panic!("no place for {other:?}"),
                     };
                     for (i, (f, e)) in found.iter().zip(&interpreted).enumerate() {
                         let what =

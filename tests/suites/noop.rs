@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use strait::Error;
-use strait::evaluator::Evaluator;
-use strait::gpu::{Gpu, Program, Work};
-use strait::graph::{Distribution, Expr, Graph, Kept, NodeId, Scalars, Set, Shape, Sink, Tensor};
-use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
-use strait::state::State;
+use strait::gpu::Gpu;
+use strait::graph::{Distribution, Expr, Graph, Kept, NodeId, Set, Shape, Sink, Tensor};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::gpu::{Program, Work};
+use strait::internals::graph::Scalars;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::internals::state::State;
 
 /// Two dense layers on a noisy input with their gradients, and the update of their parameters.
 fn autoencoder() -> [Graph; 2] {

@@ -8,7 +8,7 @@ use crate::common::{gpu, report};
 use crate::what_this_device_lacks::{Need, has};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
-use strait::plan::{Target, Tuning};
+use strait::internals::plan::{Target, Tuning};
 use strait::{Data, Session, Stop};
 use tempfile::TempDir;
 

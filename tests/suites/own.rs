@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use crate::common::{both, gpu, report, squared_error, values};
 use serde_json::json;
-use strait::evaluator::Evaluator;
 use strait::graph::{Compare, Graph, Matrix, NodeId, Over, OwnKernel, Shape, Tensor};
-use strait::model::{Decoded, Meanings, Network, Purpose, RowLoss, RowPenalty};
-use strait::plan::Target;
-use strait::reference::{Environment, evaluate, gradcheck};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::plan::Target;
+use strait::internals::reference::evaluate;
+use strait::model::{Decoded, Meanings, Purpose, RowLoss, RowPenalty};
+use strait::reference::{Environment, gradcheck};
 use strait::{Activation, Data, Error, Loss, Optimizer, Penalty, Precision, Result, Session, Spec, Training};
 
 /// The loss of Huber.
@@ -190,7 +192,7 @@ fn files_name_them() {
 #[test]
 fn what_cannot_work_is_refused() {
     let refused = |spec: Spec| match Session::new(&gpu(), &spec, training()).map(|_| ()) {
-        Err(Error::Spec { field, value, allowed }) => [field, value, allowed],
+        Err(Error::Spec { field, value, allowed, .. }) => [field, value, allowed],
         other => panic!("{other:?}"),
     };
     let read = Spec::from_toml(&spec().to_toml().unwrap()).unwrap();
@@ -339,7 +341,7 @@ fn kernels_compute_what_they_say() {
     let gpu = gpu();
     for (rows, columns) in [(1, 1), (3, 5), (7, 8), (2, 13)] {
         let (mut g, total) = scalar(columns, RunningSum::new(false));
-        let x = g.nodes().find(|(_, node)| matches!(node.op, strait::graph::Op::Input(_))).unwrap().0;
+        let x = g.nodes().find(|(_, node)| matches!(node.op, strait::internals::graph::Op::Input(_))).unwrap().0;
         let points = g.param(0).unwrap();
         let slopes = g.gradient(total, &[x, points]).unwrap();
         g.term("total", total);
@@ -379,9 +381,9 @@ fn long_loops_of_many_values() {
     let x = g.input(0, 20_000);
     let sums = g.own(Arc::new(RunningSum::new(false)), &[x]).unwrap();
     g.sink(strait::graph::Sink::Output(0), sums);
-    let of = |kind| strait::plan::Recording::new(&g, Target { kind, ..Target::of(&gpu, 1) }).map(drop);
-    of(strait::plan::AdapterKind::Hardware).unwrap();
-    match of(strait::plan::AdapterKind::Software) {
+    let of = |kind| strait::internals::plan::Recording::new(&g, Target { kind, ..Target::of(&gpu, 1) }).map(drop);
+    of(strait::internals::plan::AdapterKind::Hardware).unwrap();
+    match of(strait::internals::plan::AdapterKind::Software) {
         Err(Error::Limit { needs, allowed, .. }) => assert_eq!((needs, allowed), (80_000, 65_000)),
         other => panic!("{other:?}"),
     }
@@ -415,7 +417,8 @@ impl OwnKernel for Times {
     /// By the first alone, and not for every cotangent: those that are made of ones are answered by nothing.
     fn gradient(&self, g: &mut Graph, inputs: &[NodeId], _: NodeId, cotangent: NodeId) -> Result<Vec<Option<NodeId>>> {
         let share = g.own(Arc::new(Times), &[cotangent, inputs[1]])?;
-        let first = g.nodes().filter(|(_, node)| matches!(node.op, strait::graph::Op::Own { .. })).count() == 2;
+        let first =
+            g.nodes().filter(|(_, node)| matches!(node.op, strait::internals::graph::Op::Own { .. })).count() == 2;
         Ok(vec![first.then_some(share), None])
     }
 }
@@ -423,7 +426,7 @@ impl OwnKernel for Times {
 #[test]
 fn a_scalar_of_the_table_is_read_by_its_column() {
     let gpu = gpu();
-    let scalars = strait::graph::Scalars::new(["a", "b", "c", "d", "e", "f"]).unwrap();
+    let scalars = strait::internals::graph::Scalars::new(["a", "b", "c", "d", "e", "f"]).unwrap();
     let mut g = Graph::new(vec![], vec![]).with_scalars(scalars);
     let (x, f) = (g.input(0, 3), g.scalar("f").unwrap());
     let product = g.own(Arc::new(Times), &[x, f]).unwrap();
@@ -431,7 +434,7 @@ fn a_scalar_of_the_table_is_read_by_its_column() {
     let evaluator = Evaluator::new(&gpu, &g, 2).unwrap();
     evaluator.table(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]).unwrap();
     evaluator.input(0, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
-    evaluator.run(strait::state::State::once(2, 0)).unwrap();
+    evaluator.run(strait::internals::state::State::once(2, 0)).unwrap();
     let found = evaluator.sink(strait::graph::Sink::Output(0), 2).unwrap();
     assert_eq!(found, [6.0, 12.0, 18.0, 24.0, 30.0, 36.0]);
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use crate::common::{both, gpu, squared_error, values};
 use crate::what_this_device_lacks::{Need, has};
 use strait::Error;
-use strait::evaluator::Evaluator;
-use strait::gpu::{Program, Work};
-use strait::graph::{Distribution, Expr, Function, Graph, Over, Reduction, Shape, Sink, Tensor};
-use strait::kernel::Tile;
-use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
-use strait::random::permute;
+use strait::graph::{Distribution, Expr, Graph, Over, Reduction, Shape, Sink, Tensor};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::gpu::{Program, Work};
+use strait::internals::graph::Function;
+use strait::internals::kernel::Tile;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::internals::random::permute;
+use strait::internals::state::State;
 use strait::reference::Environment;
-use strait::state::State;
 
 fn close(found: &[f32], expected: &[f32], what: &str) {
     let error = squared_error(found, expected);
@@ -161,7 +162,7 @@ fn reductions_over_awkward_shapes() {
                         inputs: vec![env.inputs[0].iter().map(|&v| f64::from(v)).collect()],
                         ..Environment::default()
                     };
-                    let expected = &strait::reference::evaluate(&g, &wide).unwrap()[&out];
+                    let expected = &strait::internals::reference::evaluate(&g, &wide).unwrap()[&out];
                     let scale: f64 = expected.iter().map(|e| e.abs()).fold(1.0, f64::max);
                     for (f, e) in found.iter().zip(expected) {
                         let error = (f64::from(*f) - e).abs() / scale;

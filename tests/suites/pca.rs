@@ -2,8 +2,8 @@
 
 use crate::common::gpu;
 use serde_json::Value;
+use strait::Draw;
 use strait::analysis::Pca;
-use strait::random::Draw;
 use strait::{Activation, Data, Decay, Error, Optimizer, Schedule, Session, Spec, Training, data};
 
 #[test]

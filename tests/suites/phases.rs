@@ -6,13 +6,13 @@ use std::f64::consts::PI;
 
 use crate::common::{gpu, own_gpu, squared_error, values};
 use crate::updates::OPTIMIZERS;
-use strait::evaluator::Evaluator;
-use strait::graph::{
-    Arena, Distribution, Expr, Graph, Kept, Layout, NodeId, Over, Set, Shape, Sink, Tensor, TensorSet,
-};
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Target};
-use strait::state::State;
+use strait::graph::{Arena, Distribution, Expr, Graph, Kept, NodeId, Over, Set, Shape, Sink, Tensor, TensorSet};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::graph::Layout;
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Target};
+use strait::internals::state::State;
+use strait::model::Purpose;
 use strait::train::{Phase, Run, Step, Trainer, Update};
 use strait::{
     Activation, Curve, Data, Decay, Error, Gpu, Optimizer, Progress, Ramp, Result, Schedule, Session, Spec, Training,
@@ -603,7 +603,7 @@ fn a_bad_step_names_its_player() {
 
 pub(crate) fn refused(run: Run) -> [String; 3] {
     match run.check() {
-        Err(Error::Spec { field, value, allowed }) => [field, value, allowed],
+        Err(Error::Spec { field, value, allowed, .. }) => [field, value, allowed],
         other => panic!("{:?}", other.map(|()| "nothing was refused")),
     }
 }

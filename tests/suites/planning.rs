@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use strait::graph::{Graph, NodeId, Over, Shape, Sink, Tensor};
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Target};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Target};
+use strait::model::Purpose;
 use strait::{Activation, Loss, Spec};
 
 /// What planning may take.

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use crate::common::gpu;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use strait::graph::{Kept, Layout, Set, Sink};
-use strait::model::{Network, Purpose};
-use strait::reference::{Environment, evaluate};
+use strait::graph::{Kept, Set, Sink};
+use strait::internals::graph::Layout;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, Data, Decay, Init, Loss, Optimizer, Schedule, Session, Spec, Training};
 
 struct Fixture {

@@ -6,8 +6,9 @@ use std::f64::consts::PI;
 
 use crate::common::{gpu, report, squared_error, values};
 use crate::what_this_device_lacks::{Need, has};
-use strait::model::{Network, Purpose, Supervised};
-use strait::plan::{Recording, Target};
+use strait::internals::model::Network;
+use strait::internals::plan::{Recording, Target};
+use strait::model::{Purpose, Supervised};
 use strait::{
     Activation, Corruption, Curve, Data, Error, Latent, Loss, Optimizer, Penalty, Precision, Ramp, Session, Spec,
     Training,
@@ -410,7 +411,7 @@ fn ramps_in_files() {
 #[test]
 fn ramps_that_cannot_be() {
     let refused = |path: &str, ramp: Ramp| match spec().ramp(path, ramp).check() {
-        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        Err(Error::Spec { field, value, allowed, .. }) => (field, value, allowed),
         other => panic!("{path}, {ramp:?}: {other:?}"),
     };
     for path in ["beta", "penalties[2].weight", "penalties[0].nu", "input", ""] {

@@ -1,6 +1,7 @@
 //! Random numbers: known answers of Philox, the distribution of draws, and the permutation of rows.
 
-use strait::random::{Draw, fresh_seed, permute, philox};
+use strait::internals::random::{permute, philox};
+use strait::{Draw, fresh_seed};
 
 /// Chi-square of counts against equal expectations.
 fn chi_square(counts: &[usize]) -> f64 {

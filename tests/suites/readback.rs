@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::common::own_gpu;
-use strait::gpu::{Buffer, Gpu, Readback};
+use strait::gpu::{Buffer, Gpu};
+use strait::internals::gpu::Readback;
 use strait::{Error, wgpu};
 
 /// A buffer of 64 values, all the same.

@@ -8,11 +8,13 @@ use crate::common::{gpu, report, squared_error, values};
 use crate::systems;
 use strait::analysis::Pca;
 use strait::data::{Shuffled, Source, Weighted};
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
-use strait::model::{Mapping, Method, Network, Purpose};
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::model::{Mapping, Method, Purpose};
+use strait::reference::Environment;
 use strait::train::Ring;
 use strait::{
     Activation, Data, EarlyStopping, Error, Loss, Optimizer, Penalty, Progress, Scaling, Session, Spec, Training,

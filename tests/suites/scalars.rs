@@ -2,10 +2,11 @@
 //! too many.
 
 use crate::common::gpu;
-use strait::evaluator::Evaluator;
-use strait::graph::{Graph, Kept, Scalars, Set, Shape, Sink, Tensor};
-use strait::plan::{Recording, Role, Target};
-use strait::state::State;
+use strait::graph::{Graph, Kept, Set, Shape, Sink, Tensor};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::graph::Scalars;
+use strait::internals::plan::{Recording, Role, Target};
+use strait::internals::state::State;
 use strait::{Error, Optimizer};
 
 fn names(count: usize) -> Vec<String> {
@@ -80,7 +81,7 @@ fn updates_read_the_row_of_their_step() {
 #[test]
 fn names_that_cannot_be_had() {
     let refused = |found: Result<(), Error>| match found {
-        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        Err(Error::Spec { field, value, allowed, .. }) => (field, value, allowed),
         other => panic!("{other:?}"),
     };
     assert!(Scalars::new(names(64)).is_ok());

@@ -6,12 +6,15 @@ use std::path::Path;
 
 use crate::common::{gpu, squared_error, values};
 use crate::updates::OPTIMIZERS;
-use strait::evaluator::Evaluator;
-use strait::graph::{Arena, Graph, Kept, Layout, Set, Shape, Sink, Tensor, TensorSet};
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::graph::{Arena, Graph, Kept, Set, Shape, Sink, Tensor, TensorSet};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::graph::Layout;
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, EarlyStopping, Error, Gpu, Optimizer, Session, Spec, Training, data};
 
 const KEPT: [Kept; 4] = [Kept::Values, Kept::Gradients, Kept::First, Kept::Second];
@@ -169,7 +172,7 @@ fn an_update_made_of_another_sets_buffer_keeps_its_own_padding() {
 #[test]
 fn unknown_sets_are_refused_by_name() {
     let unknown = |result: strait::Result<Graph>| match result {
-        Err(Error::Spec { field, value, allowed }) => (field, value, allowed),
+        Err(Error::Spec { field, value, allowed, .. }) => (field, value, allowed),
         other => panic!("{other:?}"),
     };
     let found = unknown(Optimizer::ADAM.update(three(), &[Set(3)], None));

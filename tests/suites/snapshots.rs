@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::common::{gpu, own_gpu, report, values};
+use strait::Draw;
 use strait::graph::{Graph, NodeId, Over};
 use strait::model::{Decoded, RowLoss};
-use strait::random::Draw;
 use strait::{
     Activation, Data, EarlyStopping, Error, Gpu, Loss, Optimizer, Result, Scaling, Session, Snapshot, Spec, Stop,
     Training,

@@ -1,10 +1,10 @@
 //! Sums keep their digits however long they are, in a fixed order: against sums in f64 of the very same values.
 
 use crate::common::{gpu, values};
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Over, Shape, Sink, Tensor};
-use strait::plan::{AdapterKind, Target};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::plan::{AdapterKind, Target};
+use strait::internals::state::State;
 use strait::{Activation, Loss, Session, Spec, Training, data};
 
 /// What a sum in f32 may be off by, relative to the sum of absolute values.
@@ -39,6 +39,7 @@ fn exact(over: Over, [_, blocks, columns]: [usize; 3], batch: &[f32], length: us
             Over::Rows => column,
             Over::Batch => row % blocks * columns + column,
             Over::Blocks | Over::Inner => row / blocks * columns + column,
+            other => panic!("no place for {other:?}"),
         };
         sums[place].0 += f64::from(v);
         sums[place].1 += f64::from(v.abs());

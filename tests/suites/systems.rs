@@ -3,11 +3,13 @@
 
 use crate::common::{gpu, values};
 use strait::analysis::Chain;
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
-use strait::model::{Mapping, Method, Network, Purpose, Supervised};
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::internals::state::State;
+use strait::model::{Mapping, Method, Purpose, Supervised};
+use strait::reference::Environment;
 use strait::{Activation, Corruption, Error, Latent, Loss, Penalty, Session, Spec, Training, data};
 
 const ROWS: usize = 5;

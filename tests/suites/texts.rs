@@ -1,7 +1,7 @@
 //! What errors say: the value, the place, what is allowed and what to try.
 
-use strait::evaluator::Evaluator;
 use strait::graph::{Graph, Sink};
+use strait::internals::evaluator::Evaluator;
 use strait::model::Purpose;
 use strait::{Activation, Data, Error, Gpu, GpuOptions, Loss, Scaling, Session, Spec, Training};
 

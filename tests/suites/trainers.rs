@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::common::{gpu, host_device, own_gpu, until_pending, values};
 use crate::phases::{begun, data, refused, run};
+use strait::Draw;
 use strait::graph::{Shape, Tensor, TensorSet};
-use strait::random::Draw;
 use strait::train::{Phase, Run, Trainer};
 use strait::{Activation, Data, Error, Gpu, Result, Session, Snapshot, Spec, Stop, Taken, Training, wgpu};
 

@@ -7,12 +7,11 @@ use std::mem::{offset_of, size_of};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use strait::graph::Tensor;
-use strait::graph::{
-    Binary, Compare, Distribution, Expr, Function, Graph, Kept, NodeId, Over, Reduction, Scalars, Set, Shape, Sink,
-};
-use strait::kernel::{self, Schedule, Tile};
-use strait::plan::{AdapterKind, Dispatch, Limits, Recording, Target};
-use strait::state::State;
+use strait::graph::{Compare, Distribution, Expr, Graph, Kept, NodeId, Over, Reduction, Set, Shape, Sink};
+use strait::internals::graph::{Binary, Function, Scalars};
+use strait::internals::kernel::{self, Schedule, Tile};
+use strait::internals::plan::{AdapterKind, Dispatch, Limits, Recording, Target};
+use strait::internals::state::State;
 
 fn target(kind: AdapterKind, rows: usize) -> Target {
     Target {

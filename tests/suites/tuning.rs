@@ -8,10 +8,12 @@ use std::time::Duration;
 use crate::common::{gpu, values};
 use crate::what_this_device_lacks::{Need, has};
 use serde_json::{Value, json};
-use strait::kernel::{SUBGROUP, Tile};
-use strait::model::{Network, Precision, Purpose};
-use strait::plan::{AdapterKind, Limits, Product, Recording, Target, Tuning};
-use strait::train::{Trial, Trials};
+use strait::internals::kernel::{SUBGROUP, Tile};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Product, Recording, Target, Tuning};
+use strait::internals::train::Trial;
+use strait::model::{Precision, Purpose};
+use strait::train::Trials;
 use strait::{Activation, Data, Error, Gpu, Session, Spec, Training, wgpu};
 use tempfile::tempdir;
 
@@ -120,7 +122,7 @@ fn a_tile_that_the_adapter_cannot_use_is_refused() {
         let mut session = session();
         let refused = session.use_tuning(tuning.clone()).unwrap_err();
         assert!(
-            matches!(&refused, Error::Spec { field, value, allowed }
+            matches!(&refused, Error::Spec { field, value, allowed, .. }
             if field == "tuning" && value.contains(&product.to_string()) && !allowed.is_empty()),
             "{refused}"
         );

@@ -62,6 +62,7 @@ fn all(optimizer: Optimizer) -> UpdateRamps {
         }
         Optimizer::Adam { .. } => UpdateRamps { clip_norm, ..shares },
         Optimizer::AdamW { .. } => UpdateRamps { clip_norm, weight_decay: ramp(DECAY.0), ..shares },
+        other => panic!("no ramps for {other:?}"),
     }
 }
 
@@ -86,6 +87,7 @@ fn updated(optimizer: Optimizer, step: usize, p: f64, g: f64, [m, v]: [f64; 2], 
             let (first, second) = (m / (1.0 - kept[0]), v / (1.0 - kept[1]));
             (p * (1.0 - lr * decay) - lr * first / (second.sqrt() + of(EPSILON)), [m, v])
         }
+        other => panic!("no formula for {other:?}"),
     }
 }
 

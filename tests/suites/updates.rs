@@ -4,11 +4,13 @@
 use crate::common::{both, gpu};
 use std::collections::BTreeMap;
 use strait::Optimizer;
-use strait::evaluator::Evaluator;
-use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Scalars, Set, Shape, Sink, Tensor};
-use strait::plan::{Recording, Target};
-use strait::reference::{Environment, replay};
-use strait::state::State;
+use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Set, Shape, Sink, Tensor};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::graph::{Layout, Scalars};
+use strait::internals::plan::{Recording, Target};
+use strait::internals::reference::replay;
+use strait::internals::state::State;
+use strait::reference::Environment;
 
 /// Every optimizer, with numbers that it is used with.
 pub const OPTIMIZERS: [Optimizer; 6] = [

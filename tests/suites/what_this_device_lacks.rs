@@ -4,8 +4,8 @@
 use std::io::Write;
 
 use crate::common::gpu;
-use strait::kernel::SUBGROUP;
-use strait::plan::Limits;
+use strait::internals::kernel::SUBGROUP;
+use strait::internals::plan::Limits;
 
 /// What a device may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use std::ops::RangeInclusive;
 
 use ash::{ext, khr, vk};
-use strait::kernel::{Reflection, Space};
+use strait::internals::kernel::{Reflection, Space};
 
 use crate::Result;
 

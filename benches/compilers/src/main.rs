@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use assembly::Turn;
 use driver::{Compiled, Driver};
-use strait::kernel::{Schedule, Tile, reflect};
-use strait::plan::{AdapterKind, Limits, Product, Recording, Target};
+use strait::internals::kernel::{Schedule, Tile, reflect};
+use strait::internals::plan::{AdapterKind, Limits, Product, Recording, Target};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -3,7 +3,7 @@
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use strait::kernel::Reflection;
+use strait::internals::kernel::Reflection;
 
 use crate::Result;
 

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use strait::Gpu;
-use strait::kernel::Tile;
-use strait::plan::Target;
+use strait::internals::kernel::Tile;
+use strait::internals::plan::Target;
 
 /// An adapter with cooperative matrices, and a device that was asked for them.
 pub fn devices() -> (wgpu::Adapter, wgpu::Device, wgpu::Queue) {

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use common::{both, squared_error, values};
 use device::{cooperative, devices, gpu};
-use strait::evaluator::Evaluator;
+use strait::internals::evaluator::Evaluator;
 use strait::graph::{Graph, Shape, Sink, Tensor};
-use strait::model::{Network, Purpose};
-use strait::plan::{Recording, Target};
-use strait::reference::{Environment, evaluate};
-use strait::state::State;
+use strait::internals::model::Network;
+use strait::model::Purpose;
+use strait::internals::plan::{Recording, Target};
+use strait::internals::reference::evaluate;
+use strait::reference::Environment;
+use strait::internals::state::State;
 use strait::{Activation, Error, Gpu, Loss, Penalty, Precision, Session, Spec, Training, data};
 
 #[test]
@@ -117,7 +119,7 @@ fn digits_train_as_well_as_with_other_tiles() {
             let graph = Network::new(&spec).unwrap().graph(Purpose::Train, true).unwrap();
             let products = Recording::new(&graph, Target::of(&gpu, 64)).unwrap().products();
             let tiles = products.into_iter().map(|(product, _)| (product, tile)).collect();
-            session.use_tuning(strait::plan::Tuning { tiles }).unwrap();
+            session.use_tuning(strait::train::Tuning { tiles }).unwrap();
         }
         session.fit(data::digits().unwrap()).unwrap();
         session.evaluate(data::digits().unwrap()).unwrap().loss
@@ -139,7 +141,7 @@ fn they_are_tried_where_they_may_be_used() {
     let plain = Gpu::adopt(device, queue);
     assert_eq!(plain.limits().cooperative, 0);
     let product = trials.0[0].product;
-    let tuning = strait::plan::Tuning { tiles: [(product, cooperative(&gpu))].into() };
+    let tuning = strait::train::Tuning { tiles: [(product, cooperative(&gpu))].into() };
     let mut other = Session::new(&plain, &spec, Training::default()).unwrap();
     match other.use_tuning(tuning) {
         Err(Error::Spec { field, value, .. }) => assert!(field == "tuning" && value.contains("Cooperative"), "{value}"),

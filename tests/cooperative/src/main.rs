@@ -8,7 +8,7 @@ mod device;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod product;
 
-use strait::plan::{Product, Target};
+use strait::internals::plan::{Product, Target};
 
 fn main() -> strait::Result<()> {
     let gpu = device::gpu();

@@ -43,7 +43,7 @@ fn idx(element: u8, dimensions: &[u32], values: &[u8]) -> Vec<u8> {
 #[track_caller]
 fn assert_data<T: std::fmt::Debug>(result: strait::Result<T>, place: &str, found: &str, allowed: &str) {
     match result {
-        Err(Error::Data { place: p, found: f, allowed: a }) => {
+        Err(Error::Data { place: p, found: f, allowed: a, .. }) => {
             assert!(p.contains(place), "place {p:?} does not say {place:?}");
             assert!(f.contains(found), "found {f:?} does not say {found:?}");
             assert!(a.contains(allowed), "allowed {a:?} does not say {allowed:?}");

@@ -6,7 +6,7 @@ use super::assert_data;
 
 /// 3 x 2, labelled.
 fn table() -> Data {
-    let data = Data::from_slice(2, &[1.0, -2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+    let data = Data::from_rows(2, vec![1.0, -2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
     data.with_labels(vec![7, 8, 9]).unwrap().with_name("small")
 }
 

@@ -1,7 +1,8 @@
 //! Random graphs with their inputs: every kind of node and sink, in awkward shapes.
 
-use strait::graph::{Access, Distribution, Expr, Graph, NodeId, Over, Reduction, Scalars, Shape, Sink, Tensor};
-use strait::random::philox;
+use strait::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Shape, Sink, Tensor};
+use strait::internals::graph::{Access, Scalars};
+use strait::internals::random::philox;
 use strait::reference::Environment;
 
 use crate::common::values;
@@ -215,6 +216,6 @@ impl Maker {
 
     fn param(&self, at: usize) -> Option<NodeId> {
         let (id, node) = self.graph.nodes().nth(at)?;
-        matches!(node.op, strait::graph::Op::Param(_)).then_some(id)
+        matches!(node.op, strait::internals::graph::Op::Param(_)).then_some(id)
     }
 }

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 
 use crate::common::{both, gpu, squared_error, values};
 use graphs::{DATA_ROWS, random_graph};
-use strait::gpu::{Program, Work};
-use strait::graph::{
-    Arena, Compare, Distribution, Expr, Graph, Kept, Layout, Op, Over, Reduction, Scalars, Set, Shape, Sink, Tensor,
-};
-use strait::kernel::{Space, Tile, reflect};
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Limits, Recording, Role, Target};
-use strait::reference::{Environment, evaluate, replay};
-use strait::state::State;
+use strait::graph::{Arena, Compare, Distribution, Expr, Graph, Kept, Over, Reduction, Set, Shape, Sink, Tensor};
+use strait::internals::gpu::{Program, Work};
+use strait::internals::graph::{Layout, Op, Scalars};
+use strait::internals::kernel::{Space, Tile, reflect};
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Limits, Recording, Role, Target};
+use strait::internals::reference::{evaluate, replay};
+use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, Error, Spec};
 
 /// Room for more rows than the batch has.
@@ -416,7 +417,7 @@ fn the_plan_of_a_small_model_is_as_written_down() {
 /// What a plan needs and may have, where it is refused.
 fn refusal(graph: &Graph, target: Target) -> (String, u64, u64, &'static str) {
     match Recording::new(graph, target) {
-        Err(Error::Limit { what, needs, allowed, limit }) => (what, needs, allowed, limit),
+        Err(Error::Limit { what, needs, allowed, limit, .. }) => (what, needs, allowed, limit),
         Err(other) => panic!("refused with {other}"),
         Ok(recording) => panic!("not refused\n{recording}"),
     }

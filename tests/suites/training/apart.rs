@@ -3,9 +3,11 @@
 use super::*;
 use crate::common::squared_error;
 use crate::updates::OPTIMIZERS;
-use strait::model::{Network, Purpose};
-use strait::reference::{Environment, evaluate};
-use strait::{EarlyStopping, Error, Loss, Penalty, Schedule};
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::model::Purpose;
+use strait::reference::Environment;
+use strait::{Corruption, EarlyStopping, Error, Loss, Penalty, Schedule};
 
 /// Takes a step in two halves.
 fn halves(session: &mut Session) {
@@ -49,7 +51,8 @@ fn a_checkpoint_between_two_halves() {
     let training = Training { optimizer: MOMENTUM, batch: 4, ..Training::default() };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("between");
-    let mut session = session(&gpu(), &tiny().masking_corruption(0.3), training);
+    let mut session =
+        session(&gpu(), &tiny().corruption(Corruption::Masking { probability: 0.3, rescale: false }), training);
     session.load(rows(10)).unwrap();
     halves(&mut session);
     assert!(session.backward().unwrap());

@@ -3,7 +3,7 @@
 
 use super::*;
 use strait::Loss;
-use strait::random::permute;
+use strait::internals::random::permute;
 
 const ROWS: usize = 23;
 

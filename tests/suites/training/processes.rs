@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
-use strait::evaluator::Evaluator;
 use strait::graph::Sink;
-use strait::model::{Network, Purpose};
-use strait::plan::{AdapterKind, Target};
-use strait::state::State;
-use strait::{Decay, Schedule};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::model::Network;
+use strait::internals::plan::{AdapterKind, Target};
+use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::{Corruption, Decay, Schedule};
 
 /// The name of the variable that holds a new process's job.
 const JOB: &str = "STRAIT_TEST_JOB";
@@ -102,7 +103,11 @@ fn runs() -> Vec<(&'static str, Spec, Training)> {
     let early = strait::EarlyStopping { validation: 0.2, patience: 2, min_delta: 0.0 };
     vec![
         ("momentum", tiny().gaussian_corruption(0.1), Training { optimizer: MOMENTUM, ..base }),
-        ("adam", tiny().masking_corruption(0.3), Training { schedule, clip_norm: Some(0.05), ..base }),
+        (
+            "adam",
+            tiny().corruption(Corruption::Masking { probability: 0.3, rescale: false }),
+            Training { schedule, clip_norm: Some(0.05), ..base },
+        ),
         ("streamed", tiny().scaling(strait::Scaling::Unit), Training { data_budget: 8 * 12, ..base }),
         ("early", tiny(), Training { early_stopping: Some(early), learning_rate: 0.1, ..base }),
     ]

@@ -4,8 +4,10 @@ use super::*;
 use crate::common::host_buffer;
 use strait::gpu::Buffer;
 use strait::inference::Attached;
-use strait::model::{Network, Purpose};
-use strait::reference::{Environment, evaluate};
+use strait::internals::model::Network;
+use strait::internals::reference::evaluate;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Error, Loss, Scaling, Source, wgpu};
 
 /// The largest distance of two results.
