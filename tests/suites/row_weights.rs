@@ -499,7 +499,7 @@ fn copied(ring: &Ring) -> Vec<u32> {
 /// Asserts that a result is the refusal of something in the data.
 fn refused<T: std::fmt::Debug>(result: strait::Result<T>, wanted: &str) {
     match result {
-        Err(Error::Data { place, found, allowed }) => assert_eq!(place, wanted, "{found}; allowed: {allowed}"),
+        Err(Error::Data { place, found, allowed, .. }) => assert_eq!(place, wanted, "{found}; allowed: {allowed}"),
         other => panic!("{wanted}: {other:?}"),
     }
 }
