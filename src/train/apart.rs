@@ -78,7 +78,7 @@ impl Session {
     pub fn apply(&mut self) -> Result<()> {
         self.check_gradients()?;
         // After these steps the parameters are others than those at the epoch's end.
-        self.course.look = false;
+        self.course.validation_due = false;
         // The first half has found room for its report.
         match self.course.submit(1, true)? {
             0 => Err(Error::Internal("no room for the report of a step that was begun".into())),

@@ -77,7 +77,7 @@ impl Course {
             let allowed = "one that training keeps: `average` of its options, from where data is loaded on";
             return Err(Error::data("average", "none", allowed));
         }
-        let (step, _) = self.stands()?;
+        let (step, _) = self.settled_step()?;
         let of = |i: usize| {
             let set = self.resident.tensors.set_of(i);
             let part = set.and_then(|set| self.averages.get(&set)?.part(updates(set, step)));

@@ -130,14 +130,14 @@ impl Session {
 
     /// The step after which the run stands, once those under way have run, and its state.
     fn standing(&self) -> Result<(u64, inference::Run)> {
-        let (step, bad) = self.course.stands()?;
+        let (step, bad) = self.course.settled_step()?;
         let course = &self.course;
         let standing = Standing {
             training: self.training,
             step,
             start: course.start.min(step),
             rows: course.rows,
-            look: course.look && !bad,
+            look: course.validation_due && !bad,
             best: course.best,
             plateau: course.plateau,
             // One update trains all sets.
@@ -228,7 +228,7 @@ impl Session {
             (course.best, course.plateau) = (run.best, run.plateau);
             let sets = course.resident.tensors.sets();
             course.averages = sets.zip(run.average.into_iter().cycle()).collect();
-            (course.rows, course.look, course.snapshot_at) = (run.rows, run.look, run.step);
+            (course.rows, course.validation_due, course.snapshot_at) = (run.rows, run.look, run.step);
             model.set_tuning(Arc::new(usable(run.tuning, &Target::of(gpu, 1))));
         }
         Ok(session)

@@ -1,5 +1,5 @@
-//! The course of training: how far a run or a phase has come, what takes its steps, and what has to be found out about those
-//! under way. A session has one, and so has a trainer.
+//! The course of training: how far a run or a phase has come, what takes its steps, and how those that were submitted are
+//! followed to their end. A session has one, and so has a trainer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::plan::{Role, Target};
 
 /// How far training has come.
 pub(super) struct Course {
-    /// Who has it, as errors say.
+    /// What errors call its owner: Session or Trainer.
     owner: &'static str,
     /// The tensors on the GPU, and what training keeps of them.
     pub resident: Resident,
@@ -32,11 +32,11 @@ pub(super) struct Course {
     /// The step at which it started: 0, unless it follows another over the same moments.
     pub start: u64,
     /// Whether it has come to its end, so that loading data begins another.
-    pub over: bool,
-    /// The rows that it trains on, where they are known: it is a run over so many.
+    pub finished: bool,
+    /// How many rows it trains on, once they are loaded. Its steps and epochs are counted in them.
     pub rows: Option<u64>,
-    /// Whether an epoch has ended without the look at the validation rows that belongs to it.
-    pub look: bool,
+    /// Whether an epoch has ended, after which the validation rows have not been evaluated yet.
+    pub validation_due: bool,
     /// When it stops early, and what that has seen so far.
     pub early: Option<EarlyStopping>,
     pub best: Best,
@@ -45,8 +45,8 @@ pub(super) struct Course {
     pub plateau: Plateau,
     /// The averages that are kept.
     pub averages: BTreeMap<Set, Average>,
-    /// Whether steps were submitted of which nobody has read how they ended.
-    pub unread: bool,
+    /// Whether steps were submitted of which it is not known yet whether all went well.
+    pub unchecked: bool,
     pub cancel: Cancel,
     /// Steps between two snapshots of a run, the step from which they count, and the last one.
     pub snapshots: Option<u64>,
@@ -75,15 +75,15 @@ impl Course {
             resident,
             step: 0,
             start: 0,
-            over: false,
+            finished: false,
             rows: None,
-            look: false,
+            validation_due: false,
             early: None,
             best: Best::default(),
             decay: Decay::default(),
             plateau: Plateau::default(),
             averages: BTreeMap::new(),
-            unread: false,
+            unchecked: false,
             cancel: Cancel::default(),
             snapshots: None,
             snapshot_at: 0,
@@ -137,7 +137,7 @@ impl Course {
     /// Forgets what looks at validation rows have found: it was of others, or of other parameters. Learning rates stay
     /// what it made of them.
     pub fn forget_looks(&mut self) {
-        (self.best, self.plateau.seen, self.look) = (Best::default(), Best::default(), false);
+        (self.best, self.plateau.seen, self.validation_due) = (Best::default(), Best::default(), false);
     }
 
     /// What takes the steps, and what they run on.
@@ -166,7 +166,7 @@ impl Course {
     /// Steps that are left. Asked for where there are none, the run is over.
     pub fn left(&mut self) -> Result<u64> {
         let left = self.total_steps()?.saturating_sub(self.step);
-        self.over |= left == 0;
+        self.finished |= left == 0;
         Ok(left)
     }
 
@@ -207,7 +207,7 @@ impl Course {
         let (engine, resident) = self.engine()?;
         let (taken, asked) = engine.submit(resident, steps)?;
         self.step += taken;
-        self.unread |= taken > 0;
+        self.unchecked |= taken > 0;
         if asked.is_err() && taken > 0 {
             // No report will tell how these steps ended. Loading data again finds out.
             self.engine = None;
@@ -221,7 +221,7 @@ impl Course {
         let (engine, resident) = self.engine()?;
         let times = engine.timed(resident, now, steps)?;
         self.step += times.len() as u64;
-        self.unread = true;
+        self.unchecked = true;
         Ok(times)
     }
 
@@ -234,16 +234,16 @@ impl Course {
     /// Waits for what is under way before its engine goes, so that nothing it came to is lost: a step that went bad is
     /// told, and an epoch of a run that ended is looked at. It may be dropped at any point and begun again.
     pub async fn settle(&mut self, how: Wait) -> Result<()> {
-        if self.unread {
+        if self.unchecked {
             if let Some(bad) = self.bad(how).await? {
                 return Err(self.stop_at(&bad));
             }
-            self.unread = false;
+            self.unchecked = false;
             if let Some(engine) = &mut self.engine {
                 engine.forget();
             }
         }
-        if self.look && self.engine.is_some() {
+        if self.validation_due && self.engine.is_some() {
             self.validate(how).await?;
         }
         Ok(())
@@ -258,7 +258,7 @@ impl Course {
     ///
     /// # Errors
     /// [`Error::Diverged`] where that was taken in part.
-    pub fn stands(&self) -> Result<(u64, bool)> {
+    pub fn settled_step(&self) -> Result<(u64, bool)> {
         match pollster::block_on(self.bad(Wait::Block))? {
             Some(bad) if bad.torn() => Err(self.diverged(&bad)),
             Some(bad) => Ok((bad.step, true)),
@@ -277,11 +277,11 @@ impl Course {
         self.snapshot = Some(snapshot);
     }
 
-    /// Goes back to what a bad step left, and says so.
+    /// Sets the course back to where a bad step stopped it. Returns the error that tells of the step.
     fn stop_at(&mut self, bad: &Bad) -> Error {
         // What is still in flight changes nothing any more.
-        (self.step, self.engine, self.unread, self.look) = (bad.taken(), None, false, false);
-        self.over = false;
+        (self.step, self.engine, self.unchecked, self.validation_due) = (bad.taken(), None, false, false);
+        self.finished = false;
         if bad.torn() {
             // They have taken it, too.
             self.averages.clear();
@@ -345,7 +345,7 @@ impl Course {
         let Some(validation) = &mut self.engine()?.0.validation else { return Ok(None) };
         let found = validation.run(&gpu, how).await;
         // A look that fails is told by this call, and not tried again: its data may be gone for good.
-        self.look = false;
+        self.validation_due = false;
         let found = found?;
         let loss = found.loss;
         let best = self.best.after(loss, self.early.map_or(0.0, |early| early.min_delta));

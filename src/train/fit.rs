@@ -141,7 +141,7 @@ impl Fitting {
             let before = course.step;
             let taken = course.submit(wanted, false);
             // From here on the look is due, whatever becomes of this future.
-            course.look |= course.step - before == left;
+            course.validation_due |= course.step - before == left;
             if taken? == 0 {
                 break;
             }
@@ -154,7 +154,7 @@ impl Fitting {
         if course.best.validation.is_some() {
             course.resident.copy(Kept::Best, Kept::Values)?;
         }
-        course.over = true;
+        course.finished = true;
         self.stop = Some(if course.waited_long() { Stop::Early } else { Stop::Done });
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Drop for Reports<'_> {
         let course = self.trained.course();
         if let Err(error) = pollster::block_on(course.settle(Wait::Block)) {
             log::warn!("after a run was left: {error}");
-            course.unread = true;
+            course.unchecked = true;
         }
     }
 }

@@ -97,14 +97,14 @@ impl Trainer {
 
     /// The step after which the run stands, once those under way have run, and what a file has of it.
     fn standing(&self) -> Result<(u64, String, Contents)> {
-        let (step, _) = self.course.stands()?;
+        let (step, _) = self.course.settled_step()?;
         let (graph, averages) = (self.run.graph(), self.course.averages.iter());
         let total = self.course.engine.as_ref().map(|engine| engine.table.total_steps());
         let standing = Standing {
             phases: self.run.phases.iter().map(|phase| phase.name.clone()).collect(),
             phase: self.phase,
             step,
-            over: total.map_or(self.course.over, |total| step >= total),
+            over: total.map_or(self.course.finished, |total| step >= total),
             rows: self.course.rows,
             averages: averages.map(|(&set, &average)| (graph.set_name(set).to_string(), average)).collect(),
         };
@@ -177,7 +177,7 @@ impl Trainer {
         let Standing { phase, step, over, rows, .. } = standing;
         trainer.phase = phase;
         let course = &mut trainer.course;
-        (course.step, course.over, course.rows, course.snapshot_at) = (step, over, rows, step);
+        (course.step, course.finished, course.rows, course.snapshot_at) = (step, over, rows, step);
         course.averages = averages;
         Ok(trainer)
     }

@@ -181,7 +181,7 @@ impl Session {
         }
         let held = |training: &Training| training.early_stopping.map(|early| early.validation);
         let order = |t: &Training| (t.batch, t.shuffle, t.drop_last, t.seed, held(t));
-        course.over |= course.step > course.start && order(&before) != order(&training);
+        course.finished |= course.step > course.start && order(&before) != order(&training);
         (course.engine, self.training) = (None, training);
         Ok(())
     }
@@ -288,9 +288,9 @@ impl Session {
         }
         let course = &self.course;
         let rows = ring.as_ref().map_or(train.rows(), Ring::capacity) as u64;
-        let begun = course.step > course.start && !course.over;
+        let begun = course.step > course.start && !course.finished;
         let other = course.rows.filter(|&of| begun && of != rows);
-        let anew = course.over || other.is_some();
+        let anew = course.finished || other.is_some();
         let start = if anew { course.step } else { course.start };
         let mut fed = Rows::of(self.gpu(), ring.as_ref(), train, &self.training, start)?;
         fed.seek(course.step);
@@ -311,7 +311,8 @@ impl Session {
         self.course.begin(Ahead { rows: fed, steps, table, target, validation }, how, told).await?;
         let course = &mut self.course;
         if anew {
-            (course.start, course.best, course.over, course.look) = (start, Best::default(), false, false);
+            (course.start, course.best, course.finished, course.validation_due) =
+                (start, Best::default(), false, false);
         }
         (course.rows, course.early) = (Some(rows), self.training.early_stopping);
         course.decay = self.training.schedule.decay;
@@ -322,7 +323,7 @@ impl Session {
         if !self.model.is_known() {
             self.model.set_constants(&constants)?;
         }
-        if self.course.look {
+        if self.course.validation_due {
             // Of the epoch that had just ended when the run was broken off.
             self.course.validate(how).await?;
         }

@@ -87,7 +87,7 @@ impl Course {
         let cancelled = self.cancel.is_cancelled();
         let taken = self.submit(if cancelled { 0 } else { steps.min(left) }, false);
         // After these steps the parameters are others than those at the epoch's end.
-        self.look &= matches!(taken, Ok(0));
+        self.validation_due &= matches!(taken, Ok(0));
         let taken = taken?;
         if taken == 0 {
             // Nothing was submitted that would have found it out.

@@ -267,7 +267,7 @@ impl Trainer {
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
         let mut fed = Rows::of(self.gpu(), ring.as_ref(), source, &order, 0)?;
         let (course, steps) = (&mut self.course, phase.steps.clone());
-        (course.engine, course.rows, course.step, course.over) = (None, Some(rows as u64), step, false);
+        (course.engine, course.rows, course.step, course.finished) = (None, Some(rows as u64), step, false);
         self.phase = number;
         if step == 0 {
             course.snapshot_at = 0;
@@ -368,6 +368,6 @@ impl Trainer {
     pub(super) fn is_over(&self) -> bool {
         let course = &self.course;
         let ended = |total: u64| course.in_flight() == 0 && course.step >= total;
-        course.engine.as_ref().map_or(course.over, |engine| ended(engine.table.total_steps()))
+        course.engine.as_ref().map_or(course.finished, |engine| ended(engine.table.total_steps()))
     }
 }
