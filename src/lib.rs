@@ -4,7 +4,7 @@
 //!
 //! Most applications need what is re-exported here: [`Gpu`], [`Spec`], [`Training`], [`Session`], [`Model`] and [`data`]. The other
 //! modules are the engine, for those who build graphs of their own: [`graph`] (nodes and differentiation), [`plan`]
-//! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`mod@reference`].
+//! (from a graph to a recording), [`kernel`], [`gpu`], [`evaluator`] and [`mod@reference`]. Restricted Boltzmann machines are in [`rbm`].
 
 /// Compiled with the documentation, like the README.
 #[cfg(doctest)]
@@ -26,6 +26,7 @@ pub mod kernel;
 pub mod model;
 pub mod plan;
 pub mod random;
+pub mod rbm;
 pub mod reference;
 pub mod state;
 pub mod train;

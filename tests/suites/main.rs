@@ -39,6 +39,7 @@ mod pushed;
 mod pytorch;
 mod ramps;
 mod random;
+mod rbm;
 mod readback;
 mod sampling;
 mod saving;
