@@ -2,7 +2,7 @@
 
 use super::{Gibbs, Rbm, Units};
 use crate::error::Result;
-use crate::graph::{Over, Shape, Sink, Tensor, TensorSet};
+use crate::graph::{Shape, Sink, Tensor, TensorSet};
 use crate::random::Draw;
 use crate::train::{Phase, Run, Step, Update};
 
@@ -67,7 +67,7 @@ impl Rbm {
         let model = match self.gibbs {
             Gibbs::Contrastive { .. } => g.batch_mean(model)?,
             Gibbs::Persistent { chains, .. } => {
-                let sum = g.sum(Over::Rows, model);
+                let sum = g.sum_all(model);
                 g.map([sum], |[sum]| sum / chains as f64)?
             }
         };
