@@ -274,13 +274,13 @@ fn the_reconstruction_is_that_of_a_drawn_h() {
 }
 
 /// Bars and stripes: far above what is said of them by pixels that know nothing of each other, by both divergences, and in
-/// fewer steps than the best machines take.
+/// 1,500 steps.
 #[test]
 fn bars_and_stripes_become_likely() {
     let patterns = bars_and_stripes();
     let rows = repeated(&patterns, 70);
     let apart = -9.0 * 2f64.ln();
-    for (gibbs, bound) in [(Gibbs::default(), -4.3), (Gibbs::Persistent { steps: 1, chains: 98 }, -4.3)] {
+    for gibbs in [Gibbs::default(), Gibbs::Persistent { steps: 1, chains: 98 }] {
         let rbm = Rbm { visible: 9, hidden: 16, units: Units::Bernoulli, gibbs };
         let mut start = rbm.initial(4).unwrap();
         start[0].iter_mut().for_each(|w| *w *= 10.0);
@@ -291,7 +291,7 @@ fn bars_and_stripes_become_likely() {
         trainer.fit(data(&rows)).unwrap();
         let learned = Machine::of(&rbm, &trainer.parameters().unwrap()).log_likelihood(&patterns);
         println!("{gibbs:?}: {begun} to {learned}");
-        assert!(learned > bound && learned < -(14f64.ln()), "{gibbs:?}: {begun} to {learned}");
+        assert!(learned > -4.3 && learned < -(14f64.ln()), "{gibbs:?}: {begun} to {learned}");
     }
 }
 
