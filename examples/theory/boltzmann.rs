@@ -165,8 +165,15 @@ impl Machine {
         data.iter().zip(model).map(|(data, model)| data - model).collect()
     }
 
-    /// The mean of log p(v) over rows of binary units.
+    /// The mean of log p(v) over rows of binary units. The sum over h is a product, exp(a'v) Π_j (1 + exp((v W + b)_j)), so that
+    /// there may be many hidden units.
     pub fn log_likelihood(&self, rows: &[Vec<f64>]) -> f64 {
-        -rows.iter().map(|v| self.free_energy(v)).sum::<f64>() / rows.len() as f64 - self.log_z()
+        let log = |v: &Vec<f64>| -> f64 {
+            let own: f64 = v.iter().zip(&self.a).map(|(v, a)| v * a).sum();
+            // 1 + exp(x) is 1 / (1 − sigmoid(x)).
+            own - self.hidden_given(v).iter().map(|p| (1.0 - p).ln()).sum::<f64>()
+        };
+        let log_z = states(self.visible).iter().map(|v| log(v).exp()).sum::<f64>().ln();
+        rows.iter().map(log).sum::<f64>() / rows.len() as f64 - log_z
     }
 }

@@ -97,6 +97,8 @@ fn free_energies_give_the_probabilities() {
     for (v, energy) in all.iter().zip(energies) {
         let probability = (-f64::from(energy)).exp() / z;
         assert!((probability - joint(v) / z).abs() < 1e-6, "{v:?}: {probability}");
+        let log = machine.log_likelihood(std::slice::from_ref(v));
+        assert!((log - (joint(v) / z).ln()).abs() < 1e-12, "{v:?}: {log}");
         total += probability;
     }
     assert!((total - 1.0).abs() < 1e-5, "{total}");
