@@ -7,7 +7,7 @@
 //! - [`Model`]: what comes of it: codes, reconstructions, scores and files, without anything for training.
 //!
 //! Beyond them: [`analysis`] looks at data and models, [`graph`] and [`train`] are for losses, penalties, kernels and runs of
-//! one's own, and [`mod@reference`] checks their gradients.
+//! one's own, and [`mod@reference`] checks their gradients. [`rbm`] has restricted Boltzmann machines.
 //!
 #![doc = include_str!("../README.md")]
 
@@ -33,6 +33,7 @@ mod kernel;
 pub mod model;
 mod plan;
 mod random;
+pub mod rbm;
 pub mod reference;
 mod state;
 pub mod train;

@@ -6,6 +6,7 @@ pub mod outcome;
 #[path = "../common/kernels.rs"]
 pub mod kernels;
 
+pub mod boltzmann;
 pub mod check;
 pub mod device;
 pub mod forward;
@@ -20,6 +21,7 @@ pub mod joint;
 pub mod manifold;
 pub mod predictive;
 pub mod sampling;
+pub mod schemes;
 pub mod score;
 pub mod sparse;
 pub mod structure;
@@ -45,5 +47,12 @@ pub struct Row {
 }
 
 /// Every section's rows, in the order of the list.
-pub const SECTIONS: [&[Row]; 6] =
-    [structure::ROWS, decoders::ROWS, sparse::ROWS, denoising::ROWS, contractive::ROWS, variational::ROWS];
+pub const SECTIONS: [&[Row]; 7] = [
+    structure::ROWS,
+    decoders::ROWS,
+    sparse::ROWS,
+    denoising::ROWS,
+    contractive::ROWS,
+    variational::ROWS,
+    schemes::ROWS,
+];

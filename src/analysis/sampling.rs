@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, positive};
 use crate::gpu::{Buffer, Gpu, Program, Wait, Work};
+use crate::graph::Graph;
 use crate::inference::Model;
 use crate::model::{Corruption, Latent, Purpose};
 use crate::plan::{Recording, Role};
@@ -50,6 +51,17 @@ pub struct Sampler {
 const TOGETHER: u64 = 64;
 
 impl Sampler {
+    /// Chains of a graph over the model's tensors that gives a batch's next rows to [`crate::graph::Sink::Output`] 0.
+    pub(crate) fn new(model: &Model, graph: &Graph, rows: &[f32], seed: u64) -> Result<Sampler> {
+        let count = model.check_rows(rows, model.spec().input, "rows to start from")?;
+        let gpu = model.gpu().clone();
+        let recording = Recording::new(graph, model.target(count))?;
+        let state = gpu.buffer("state", 64)?;
+        let program = Program::new(&gpu, &recording, &state, model.buffers(graph)?)?;
+        gpu.write(program.buffer(Role::Input(0))?, 0, bytemuck::cast_slice(rows))?;
+        Ok(Sampler { gpu, program, state, rows: count, values: rows.len(), seed, step: 0 })
+    }
+
     /// Takes steps.
     ///
     /// # Errors
@@ -118,13 +130,7 @@ impl Model {
                 self.network().langevin(length, sigma)?
             }
         };
-        let count = self.check_rows(rows, self.spec().input, "rows to start from")?;
-        let gpu = self.gpu().clone();
-        let recording = Recording::new(&graph, self.target(count))?;
-        let state = gpu.buffer("state", 64)?;
-        let program = Program::new(&gpu, &recording, &state, self.buffers(&graph)?)?;
-        gpu.write(program.buffer(Role::Input(0))?, 0, bytemuck::cast_slice(rows))?;
-        Ok(Sampler { gpu, program, state, rows: count, values: rows.len(), seed, step: 0 })
+        Sampler::new(self, &graph, rows, seed)
     }
 
     /// Rows (row-major, as wide as the input) corrupted by the spec's corruption as they are in training, in the units

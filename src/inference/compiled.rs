@@ -10,7 +10,7 @@ use crate::plan::{Recording, Role, Target, Tuning};
 use crate::state::State;
 
 /// Rows of a batch in inference.
-pub(super) const ROWS: usize = 1024;
+pub(crate) const ROWS: usize = 1024;
 
 /// Draws from steps below this do not meet those of a request's next part.
 const PARTS: u32 = 1 << 16;

@@ -20,10 +20,11 @@ pub use memory::Memory;
 pub use model::Model;
 pub use verbs::Component;
 
-pub(crate) use compiled::halving;
+pub(crate) use compiled::{ROWS, halving};
 pub(crate) use contents::{Contents, StateFile};
 pub(crate) use file::{ModelFile, Run, STATE, copy, write};
 pub(crate) use foreign::{named_parameters, parameters};
+pub(crate) use model::whole_rows;
 pub(crate) use replace::replace;
 pub(crate) use resident::{Resident, finite, fits_binding};
 pub(crate) use tensors::failure;

@@ -344,7 +344,7 @@ impl Model {
 }
 
 /// How many rows of `width` values these are.
-pub(super) fn whole_rows(values: &[f32], width: usize, what: &str) -> Result<usize> {
+pub(crate) fn whole_rows(values: &[f32], width: usize, what: &str) -> Result<usize> {
     if values.is_empty() || !values.len().is_multiple_of(width) {
         let allowed = format!("whole rows of {width} values, at least one");
         return Err(Error::data(what, format!("{} values", values.len()), allowed));

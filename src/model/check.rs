@@ -3,6 +3,9 @@
 use super::{Activation, Corruption, Latent, Loss, Scaling, Spec};
 use crate::error::{Error, Result, not_negative};
 
+/// The largest width: 2^20 units, far beyond what an adapter's buffers hold.
+pub(crate) const WIDEST: usize = 1 << 20;
+
 /// The most penalties: with the other terms they fit a row of the ring that reports them.
 const PENALTIES: usize = 6;
 
@@ -12,8 +15,6 @@ impl Spec {
     /// # Errors
     /// [`Error::Spec`] naming the field, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
-        /// The largest width: 2^20 units, far beyond what an adapter's buffers hold.
-        const WIDEST: usize = 1 << 20;
         let width = |field: String, units: usize| match units {
             1..=WIDEST => Ok(()),
             _ => Err(Error::spec(field, units, format!("1 to {WIDEST}"))),

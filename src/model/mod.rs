@@ -15,6 +15,7 @@ mod ramp;
 mod spec;
 
 pub use activation::Activation;
+pub(crate) use check::WIDEST;
 pub use corruption::Corruption;
 pub use init::Init;
 pub use jacobian::{Mapping, Method};

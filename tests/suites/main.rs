@@ -41,6 +41,7 @@ mod pushed;
 mod pytorch;
 mod ramps;
 mod random;
+mod rbm;
 mod readback;
 mod row_weights;
 mod sampling;

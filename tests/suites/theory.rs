@@ -2,8 +2,8 @@
 //! the rest, too, and prints it.
 
 #[path = "../../examples/theory/suite.rs"]
-#[allow(dead_code, reason = "the example uses the rest")]
-mod suite;
+#[allow(dead_code, reason = "the example and the suite rbm use the rest")]
+pub(crate) mod suite;
 
 use suite::Row;
 use suite::check::Check;
@@ -49,12 +49,17 @@ fn variational() {
     holds(suite::variational::ROWS);
 }
 
+#[test]
+fn schemes() {
+    holds(suite::schemes::ROWS);
+}
+
 /// Rows are numbered as in the list, each once and in order.
 #[test]
 fn the_rows_are_in_order() {
     let numbers: Vec<u32> = suite::SECTIONS.iter().flat_map(|s| s.iter().map(|row| row.number)).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-    assert!(numbers.iter().all(|n| (1..=36).contains(n)), "{numbers:?}");
+    assert!(numbers.iter().all(|n| (1..=43).contains(n)), "{numbers:?}");
 }
 
 /// A check that cannot fail is worth nothing.

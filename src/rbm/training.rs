@@ -1,0 +1,102 @@
+//! Training: a run of one phase and one step, whose direction is the gradient of a difference of free energies.
+
+use super::{Gibbs, Rbm, Units};
+use crate::error::Result;
+use crate::graph::{Shape, Sink, Tensor, TensorSet};
+use crate::random::Draw;
+use crate::train::{Phase, Run, Step, Update};
+
+/// Keeps the draws of the start apart from those of training.
+const START: u32 = 0xc000_0000;
+
+/// The stream of the draw of h given a row of the batch, and the first one of chains.
+const FROM_ROWS: u32 = 0;
+const FROM_CHAINS: u32 = 1;
+
+impl Rbm {
+    /// A run of one phase, `divergence`, that trains the machine on rows in a drawn order: the set [`Rbm::PARAMETERS`] is W, b
+    /// and a, named as [`Rbm::spec`] says; with persistent chains the set [`Rbm::CHAINS`] is `chains` `[chains, visible]`, where
+    /// they are. The update trains [`Rbm::PARAMETERS`] and nothing else.
+    ///
+    /// Reported is `divergence.reconstruction`: the squared distance of a row from the mean of v given one h that was drawn given
+    /// the row, summed over columns, mean over the batch. It is not what is minimised, which no single number tells; it only shows
+    /// how training goes (Hinton, "A practical guide to training restricted Boltzmann machines", 2010, section 5).
+    ///
+    /// # Errors
+    /// As [`Rbm::check`] and [`Run::check`].
+    pub fn run(&self, batch: usize, epochs: u64, update: Update, seed: u64) -> Result<Run> {
+        let mut sets = vec![TensorSet::new("parameters", self.network()?.params().to_vec())];
+        if let Gibbs::Persistent { chains, .. } = self.gibbs {
+            let shape = Shape::fixed(&[chains, self.visible]);
+            sets.push(TensorSet::new("chains", vec![Tensor { name: "chains".into(), shape }]));
+        }
+        let mut run = Run::new(sets, vec![])?;
+        run.seed = seed;
+        let step = self.step(&run, update)?;
+        run.phases = vec![Phase { batch, epochs, ..Phase::new("divergence", [step]) }];
+        run.check()?;
+        Ok(run)
+    }
+
+    /// The step of such a run.
+    fn step(&self, run: &Run, update: Update) -> Result<Step> {
+        let mut g = run.graph();
+        let parameters = [g.param(0)?, g.param(1)?, g.param(2)?];
+        let rows = g.gather(self.visible, true);
+        let h = self.hidden_given(&mut g, rows, parameters, FROM_ROWS)?;
+        let inputs = self.inputs_given(&mut g, h, parameters)?;
+        let errors = g.map([rows, inputs, parameters[2]], |[v, x, a]| (v - self.mean(x, a)).square())?;
+        let reconstruction = g.batch_mean(errors)?;
+        g.term("reconstruction", reconstruction);
+
+        let data = self.free_energy(&mut g, rows, parameters)?;
+        let data = g.batch_mean(data)?;
+        let (end, state) = match self.gibbs {
+            Gibbs::Contrastive { steps } => {
+                let v = self.visible_given(&mut g, h, parameters, FROM_CHAINS)?;
+                (self.walk(&mut g, v, parameters, steps - 1, FROM_CHAINS + 1)?, vec![])
+            }
+            Gibbs::Persistent { steps, .. } => {
+                let chains = g.param(3)?;
+                let end = self.walk(&mut g, chains, parameters, steps, FROM_CHAINS)?;
+                g.sink(Sink::Gradient(3), end);
+                (end, vec![Rbm::CHAINS])
+            }
+        };
+        let model = self.free_energy(&mut g, end, parameters)?;
+        let model = match self.gibbs {
+            Gibbs::Contrastive { .. } => g.batch_mean(model)?,
+            Gibbs::Persistent { chains, .. } => {
+                let sum = g.sum_all(model);
+                g.map([sum], |[sum]| sum / chains as f64)?
+            }
+        };
+        let difference = g.map([data, model], |[data, model]| data - model)?;
+        for (i, gradient) in g.gradient(difference, &parameters)?.into_iter().enumerate() {
+            g.sink(Sink::Gradient(i), gradient);
+        }
+        Ok(Step { state, ..Step::new("divergence", g, [update]) })
+    }
+
+    /// Where a run starts, in the order of its tensors: weights normal with deviation .01, biases 0 (Hinton, 2010, section 8);
+    /// persistent chains with coins that are fair, or normal with deviation 1. Rows of the data are as good a start for chains:
+    /// replace the last tensor by as many of them.
+    ///
+    /// # Errors
+    /// As [`Rbm::check`].
+    pub fn initial(&self, seed: u64) -> Result<Vec<Vec<f32>>> {
+        self.check()?;
+        let (visible, hidden) = (self.visible, self.hidden);
+        let [weights, chains] = [0, 1].map(|i| Draw { seed, stream: START + i, step: 0 });
+        let w = (0..visible * hidden).map(|i| 0.01 * weights.normal(i / hidden, i % hidden) as f32).collect();
+        let mut start = vec![w, vec![0.0; hidden], vec![0.0; visible]];
+        if let Gibbs::Persistent { chains: count, .. } = self.gibbs {
+            let each = |i: usize| match self.units {
+                Units::Bernoulli => f32::from(u8::from(chains.uniform(i / visible, i % visible) < 0.5)),
+                Units::Gaussian => chains.normal(i / visible, i % visible) as f32,
+            };
+            start.push((0..count * visible).map(each).collect());
+        }
+        Ok(start)
+    }
+}
