@@ -10,13 +10,14 @@ use crate::{Error, Result};
 /// `sample_weight` has it in stochastic gradient descent. A row of weight 2 counts as one that is there twice, and one of weight 0
 /// has no gradient; its costs must be finite all the same. Weights of mean 1 over the data keep the scale of the
 /// gradients, and with it the meaning of a learning rate; multiplied by the ratio of two densities they train for the other
-/// one (importance weighting). In half precision large ones may overflow.
+/// one (importance weighting). In half precision their mean should be about 1: large ones may overflow
+/// there, and small ones leave nothing of a gradient.
 ///
 /// Weighted are the reconstruction's loss, the KL divergence, both terms of predictive sparse decomposition, the classifier's
 /// loss, and of the penalties L1, Student-t, the contractive ones and the caller's own. Penalties of a unit's mean activity
 /// take the mean q = Σ w_i h_i / Σ w_i, and are 0 in a batch whose weights are all 0. The weight decay is of parameters and stays
-/// as it is. The order of rows and what is drawn for them do not depend on weights, nor does the scaling that is learned from
-/// the data ([`crate::Scaling`]).
+/// as it is. The order of rows and what is drawn for them do not depend on what the weights are, nor does the scaling that is learned
+/// from the data ([`crate::Scaling`]). Data that exceeds its budget is cut into chunks by the length of its rows.
 ///
 /// Reports of training are of the weighted objective. [`crate::Session::evaluate`], scores and codes are of rows without
 /// weights; so is validation: where early stopping holds out the last rows of weighted data, their weights are not used.

@@ -54,6 +54,7 @@ pub enum Kept {
     #[doc(hidden)]
     Best,
     /// Averages of the values over the updates so far, which begin at 0.
+    #[doc(hidden)]
     Average,
 }
 

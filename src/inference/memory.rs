@@ -9,7 +9,8 @@ use crate::plan::Role;
 /// 64 MiB of them come on top.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The trainable tensors and what has their layout: gradients, the optimizer's moments, the best parameters so far.
+    /// The trainable tensors and what has their layout: gradients, the optimizer's moments, the best parameters so far,
+    /// averages.
     #[doc(hidden)]
     pub arenas: u64,
     /// Rows that are resident: those that are trained on and those held out.

@@ -73,11 +73,11 @@ impl Course {
     /// The trainable tensors, each as the average of its set where this has seen an update; `updates` tells how many there
     /// were of a set in so many steps.
     fn average(&self, updates: impl Fn(Set, u64) -> u64) -> Result<Vec<Vec<f32>>> {
+        let (step, _) = self.settled_step()?;
         if self.averages.is_empty() {
             let allowed = "one that training keeps: `average` of its options, from where data is loaded on";
             return Err(Error::data("average", "none", allowed));
         }
-        let (step, _) = self.settled_step()?;
         let of = |i: usize| {
             let set = self.resident.tensors.set_of(i);
             let part = set.and_then(|set| self.averages.get(&set)?.part(updates(set, step)));

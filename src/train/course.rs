@@ -94,7 +94,7 @@ impl Course {
     }
 
     /// Takes such steps from now on, and looks at validation rows where there are some. Until all is ready nothing of it
-    /// changes, so it may be dropped anywhere.
+    /// changes but averages that these steps do not go on with, which are forgotten first; so it may be dropped anywhere.
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready; as the source of rows.

@@ -42,8 +42,8 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loading {
-    /// So many rows of all were looked at: once for the scaling, once for labels, once for what the loss needs, where the
-    /// model asks for these.
+    /// So many rows of all were looked at: once for weights, once for the scaling, once for labels, once for what the loss needs,
+    /// where the data has these or the model asks for them.
     Reading {
         /// Rows so far.
         rows: u64,

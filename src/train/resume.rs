@@ -33,6 +33,9 @@ struct Standing {
     over: bool,
     /// The rows that it trains on, where they are known.
     rows: Option<u64>,
+    /// How often each step of the phase's turn is taken, by which the updates of an average are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    repeats: Vec<u64>,
     /// The averages that are kept, by their sets' names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     averages: BTreeMap<String, Average>,
@@ -106,6 +109,7 @@ impl Trainer {
             step,
             over: total.map_or(self.course.finished, |total| step >= total),
             rows: self.course.rows,
+            repeats: if averages.len() > 0 { repeats(&self.run, self.phase) } else { vec![] },
             averages: averages.map(|(&set, &average)| (graph.set_name(set).to_string(), average)).collect(),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
@@ -161,8 +165,11 @@ impl Trainer {
             let found = format!("step {} over {:?} rows", standing.step, standing.rows.unwrap_or(0));
             return Err(fail(KEY, &found, "rows that it was taken over"));
         }
+        // Where steps are taken more or less often than before, nobody knows how many updates an average has seen: it begins
+        // anew with the next load.
+        let counted = standing.repeats == repeats(&run, standing.phase);
         let mut averages = BTreeMap::new();
-        for (name, average) in &standing.averages {
+        for (name, average) in standing.averages.iter().filter(|_| counted) {
             let Some(set) = run.graph().sets().find(|&set| run.graph().set_name(set) == name) else {
                 return Err(fail(KEY, &format!("an average of {name:?}"), "averages of the run's sets"));
             };
@@ -181,4 +188,9 @@ impl Trainer {
         course.averages = averages;
         Ok(trainer)
     }
+}
+
+/// How often each step of a phase is taken in a turn.
+fn repeats(run: &Run, phase: usize) -> Vec<u64> {
+    run.phases.get(phase).map_or(vec![], |phase| phase.steps.iter().map(|step| step.repeat).collect())
 }

@@ -141,8 +141,9 @@ impl Session {
 
     /// Trains with other options from the next [`Session::load`] or [`Session::fit`] on: after a checkpoint was
     /// resumed, or between two runs. Steps that are under way come to their end first. Moments stay, so the optimizer
-    /// is of the same kind; so does the average, unless its decay is another: then it begins anew. A run that was broken off goes on, unless the order of its rows is another (`batch`,
-    /// `shuffle`, `drop_last`, `seed`, the rows held out): then another run begins.
+    /// is of the same kind; so does the average, unless its decay is another: then it begins anew. What a plateau has made of
+    /// the learning rate stays until another run begins ([`crate::Decay::Plateau`]). A run that was broken off goes on, unless the
+    /// order of its rows is another (`batch`, `shuffle`, `drop_last`, `seed`, the rows held out): then another run begins.
     ///
     /// ```no_run
     /// # use strait::{Gpu, Session, Training, data};
@@ -263,7 +264,7 @@ impl Session {
         };
         let (train, validation) = self.hold_out(source.clone(), ring.is_some())?;
         if weighted {
-            self.check_weights(&*train, how, told).await?;
+            self.check_weights(&*train, ring.is_some(), how, told).await?;
         }
         let constants = match self.is_known() {
             true => {

@@ -156,7 +156,15 @@ fn a_shared_device_gives_the_same_run() {
 
 /// Submits the beginning of a step, and waits for it.
 fn part(session: &mut Session) {
-    assert_eq!(session.step_for(Duration::from_nanos(1)).unwrap(), Taken::Part);
+    let begun = Instant::now();
+    loop {
+        match session.step_for(Duration::from_nanos(1)).unwrap() {
+            Taken::Part => break,
+            // Another test's thread polled the device, and has not told yet that the part before has run.
+            Taken::Busy if begun.elapsed() < Duration::from_secs(20) => std::thread::sleep(Duration::from_millis(1)),
+            other => panic!("{other:?}"),
+        }
+    }
     session.gpu().wait().unwrap();
 }
 
