@@ -323,6 +323,17 @@ fn sets_of_a_trainer_have_their_own() {
     let mut critic = Plain::new(0.25);
     critic.add(&trainer.parameters().unwrap()[3]);
     critic.check(&trainer.average().unwrap()[3], "anew");
+    // Where steps are taken more or less often than before, nobody knows how many updates it has seen: it begins anew, too.
+    let mut seldom = run();
+    seldom.phases[1].steps[0].repeat = 1;
+    let mut trainer = phases::begun(&gpu(), run());
+    trainer.fit(phases::data()).unwrap();
+    trainer.load(phases::data()).unwrap();
+    trainer.step(5).unwrap();
+    let mut trainer = Trainer::restore(&gpu(), seldom, &trainer.snapshot().unwrap()).unwrap();
+    assert!(matches!(trainer.average(), Err(Error::Data { .. })));
+    trainer.load(phases::data()).unwrap();
+    assert!(trainer.average().unwrap() == trainer.parameters().unwrap());
 }
 
 /// A step whose objective is not finite leaves it as it was, also where others were submitted after it. One whose update is
