@@ -82,7 +82,11 @@ fn span(source: &(impl Source + ?Sized), first_row: usize, length: usize) -> Res
         Some(end) if end <= rows => Ok(first_row * columns..end * columns),
         _ => {
             let found = format!("{count} rows from row {first_row} on");
-            Err(Error::data(format!("{}: rows to read", source.name()), found, format!("rows 0 to {}", rows.saturating_sub(1))))
+            Err(Error::data(
+                format!("{}: rows to read", source.name()),
+                found,
+                format!("rows 0 to {}", rows.saturating_sub(1)),
+            ))
         }
     }
 }
