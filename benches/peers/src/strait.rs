@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ::strait::internals::evaluator::Evaluator;
 use ::strait::graph::{Graph, Shape, Sink, Tensor};
-use ::strait::model::{Mapping, Method};
+use ::strait::internals::evaluator::Evaluator;
 use ::strait::internals::plan::AdapterKind;
 use ::strait::internals::state::State;
+use ::strait::model::{Mapping, Method};
 use ::strait::{Activation, Data, Gpu, Loss, Penalty, Session, Spec, Training};
 
 use crate::peer::{Outcome, Peer};

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use common::{both, squared_error, values};
 use device::{cooperative, devices, gpu};
-use strait::internals::evaluator::Evaluator;
 use strait::graph::{Graph, Shape, Sink, Tensor};
+use strait::internals::evaluator::Evaluator;
 use strait::internals::model::Network;
-use strait::model::Purpose;
 use strait::internals::plan::{Recording, Target};
 use strait::internals::reference::evaluate;
-use strait::reference::Environment;
 use strait::internals::state::State;
+use strait::model::Purpose;
+use strait::reference::Environment;
 use strait::{Activation, Error, Gpu, Loss, Penalty, Precision, Session, Spec, Training, data};
 
 #[test]
