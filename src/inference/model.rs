@@ -116,8 +116,15 @@ impl Model {
 
     /// The same before anything is written into the parameters, which are 0.
     pub(crate) fn blank(gpu: &Gpu, network: Network) -> Result<Model> {
+        let network = network.within(gpu.limits().binding_bytes);
+        let resident = Resident::new(gpu, network.tensors())?;
+        Model::over(network, &resident)
+    }
+
+    /// The model of a network whose sets are the first of those that are there, and whose frozen tensors are theirs.
+    pub(crate) fn over(network: Network, resident: &Resident) -> Result<Model> {
         let spec = network.spec();
-        if spec.precision == Precision::F16 && !gpu.limits().f16 {
+        if spec.precision == Precision::F16 && !resident.gpu.limits().f16 {
             return Err(Error::spec("precision", "f16", "f32 on a device without the feature SHADER_F16"));
         }
         // What a spec says itself need not be learned.
@@ -127,8 +134,7 @@ impl Model {
             }
             _ => None,
         };
-        let network = network.within(gpu.limits().binding_bytes);
-        let resident = Resident::new(gpu, network.tensors())?;
+        let resident = resident.first(network.tensors());
         let known = AtomicBool::new(network.constants().is_empty());
         let (tuning, compiled, trained) = Default::default();
         let model = Model(Arc::new(Inner { network, resident, known, tuning, compiled, trained }));

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use crate::error::{Error, Result, not_finite};
 use crate::gpu::{Buffer, Gpu, Work};
-use crate::graph::{Graph, Kept, Layout, Set, Tensor};
+use crate::graph::{Arena, Graph, Kept, Layout, Set, Tensor};
 use crate::plan::Role;
 
 /// Tensors in their sets, on a device. Cloning gives other handles to the same buffers.
@@ -42,6 +42,17 @@ impl Resident {
             shared.insert(role, gpu.buffer(&what, bytes)?);
         }
         Ok(Resident { gpu: gpu.clone(), offsets: tensors.offsets(), tensors, shared })
+    }
+
+    /// Its first sets, which are those of `tensors`: other handles to their values, and to the frozen tensors.
+    pub fn first(&self, tensors: Graph) -> Resident {
+        let sets = tensors.sets().count();
+        let mut shared = self.shared.clone();
+        shared.retain(|role, _| match role {
+            Role::Arena(Arena { set, kept }) => set.0 < sets && *kept == Kept::Values,
+            role => *role == Role::Constants,
+        });
+        Resident { gpu: self.gpu.clone(), offsets: tensors.offsets(), tensors, shared }
     }
 
     /// The trainable tensors, through all sets.

@@ -70,11 +70,37 @@ impl RowWeights {
     }
 }
 
+/// Where the tensors and the scalars of a network are among those of a graph.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// The numbers of its trainable and of its frozen tensors there; none where they are the graph's own.
+    pub tensors: Option<(&'a [usize], &'a [usize])>,
+    /// What the names of its scalars begin with there.
+    pub prefix: &'a str,
+}
+
+impl Places<'_> {
+    /// Those of a graph that is over the network's tensors alone.
+    pub const OWN: Places<'static> = Places { tensors: None, prefix: "" };
+
+    /// The number that the i-th trainable tensor has there.
+    pub fn param(&self, i: usize) -> usize {
+        self.tensors.map_or(i, |(params, _)| params[i])
+    }
+
+    /// The number that the i-th frozen tensor has there.
+    fn constant(&self, i: usize) -> usize {
+        self.tensors.map_or(i, |(_, constants)| constants[i])
+    }
+}
+
 /// A graph in the making.
 pub(super) struct Builder<'a> {
     pub network: &'a Network,
     pub spec: &'a Spec,
-    pub g: Graph,
+    pub g: &'a mut Graph,
+    /// Where its tensors are among those of the graph.
+    pub places: Places<'a>,
     pub params: Vec<NodeId>,
     /// Whether noise is drawn: in training.
     pub noisy: bool,
@@ -92,24 +118,14 @@ fn power_for(slope: f64) -> i32 {
 }
 
 impl Builder<'_> {
-    /// The graph in the spec's precision.
-    pub fn finished(self) -> Result<Graph> {
-        let g = match self.spec.precision {
-            Precision::F32 => self.g,
-            Precision::F16 => self.g.halved(),
-        };
-        g.check()?;
-        Ok(g)
-    }
-
-    /// Gradients of the objective.
-    pub fn train(&mut self, shuffled: bool) -> Result<()> {
-        let total = self.objective(shuffled)?;
+    /// Gradients of the objective by the trainable tensors of these numbers.
+    pub fn gradients(&mut self, total: NodeId, of: &[usize]) -> Result<()> {
         self.g.set_scope("gradient");
-        let params = self.params.clone();
+        let params: Vec<NodeId> = of.iter().map(|&i| self.params[i]).collect();
+        let sinks: Vec<Sink> = of.iter().map(|&i| Sink::Gradient(self.places.param(i))).collect();
         if self.spec.precision == Precision::F32 {
-            for (i, gradient) in self.g.gradient(total, &params)?.into_iter().enumerate() {
-                self.g.sink(Sink::Gradient(i), gradient);
+            for (sink, gradient) in sinks.into_iter().zip(self.g.gradient(total, &params)?) {
+                self.g.sink(sink, gradient);
             }
             return Ok(());
         }
@@ -119,9 +135,9 @@ impl Builder<'_> {
             let cotangent = self.g.map_to(Expr::rows() * 2f64.powi(power), &[], Shape::scalar())?;
             seeds.push(Seed { of, cotangent, power });
         }
-        for (i, (gradient, power)) in self.g.backward(&seeds, &params, &[])?.into_iter().enumerate() {
+        for (sink, (gradient, power)) in sinks.into_iter().zip(self.g.backward(&seeds, &params, &[])?) {
             let gradient = self.g.map([gradient], |[g]| g / (Expr::rows() * 2f64.powi(power)))?;
-            self.g.sink(Sink::Gradient(i), gradient);
+            self.g.sink(sink, gradient);
         }
         Ok(())
     }
@@ -215,7 +231,7 @@ impl Builder<'_> {
         let Some((_, ramp, to)) = self.network.ramps().iter().find(|(of, ..)| self.trained && of == path) else {
             return self.term(name, value, weight, Some(others));
         };
-        let scalar = self.g.scalar(path)?;
+        let scalar = self.scalar(path)?;
         let value = self.g.map([value, scalar], |[v, w]| v * w)?;
         self.term(name, value, ramp.most(*to), Some(others))
     }
@@ -223,9 +239,14 @@ impl Builder<'_> {
     /// A coefficient of the spec: its value, or, in training, where it has a ramp, the scalar of the table.
     fn coefficient(&mut self, path: &str, value: f64) -> Result<NodeId> {
         match self.network.ramps().iter().any(|(of, ..)| self.trained && of == path) {
-            true => self.g.scalar(path),
+            true => self.scalar(path),
             false => Ok(self.g.fill(value, Shape::scalar())),
         }
+    }
+
+    /// The scalar of a coefficient that has a ramp.
+    fn scalar(&mut self, path: &str) -> Result<NodeId> {
+        self.g.scalar(&format!("{}{path}", self.places.prefix))
     }
 
     /// The largest value of a coefficient.
@@ -417,7 +438,7 @@ impl Builder<'_> {
         if let Some(at) = self.network.log_sigma {
             decoded.log_sigma = Some(self.params[at]);
         } else if self.trained && self.network.ramps().iter().any(|(path, ..)| path == SIGMA) {
-            let sigma = self.g.scalar(SIGMA)?;
+            let sigma = self.scalar(SIGMA)?;
             decoded.log_sigma = Some(self.g.map([sigma], |[s]| s.log())?);
         }
         Ok(decoded)
@@ -467,17 +488,16 @@ impl Builder<'_> {
     fn strength(&mut self, place: &str) -> Result<Option<NodeId>> {
         let of = |path: &str| path.strip_prefix(place).is_some_and(|rest| rest.starts_with('.'));
         let ramp = self.network.ramps().iter().find(|(path, ..)| self.trained && of(path));
-        ramp.map(|(path, ..)| self.g.scalar(path)).transpose()
+        ramp.map(|(path, ..)| self.scalar(path)).transpose()
     }
 
     fn corrupted(&mut self, x: NodeId, stream: u32) -> Result<NodeId> {
         if !self.noisy {
             return Ok(x);
         }
-        let mut aid = |name: &str| self.network.constant(name).map(|i| self.g.constant(i)).transpose();
         let aids = match self.spec.corruption {
-            Corruption::Missing { .. } => [aid("input.keep")?, None],
-            _ => [aid("input.low")?, aid("input.high")?],
+            Corruption::Missing { .. } => [self.constant("input.keep")?, None],
+            _ => [self.constant("input.low")?, self.constant("input.high")?],
         };
         let strength = self.strength(CORRUPTION)?;
         self.spec.corruption.build(&mut self.g, x, stream, aids, strength)
@@ -558,9 +578,11 @@ impl Builder<'_> {
     }
 
     fn scaling(&mut self) -> Result<Option<[NodeId; 2]>> {
-        match (self.network.constant("input.shift"), self.network.constant("input.scale")) {
-            (Some(shift), Some(scale)) => Ok(Some([self.g.constant(shift)?, self.g.constant(scale)?])),
-            _ => Ok(None),
-        }
+        Ok(self.constant("input.shift")?.zip(self.constant("input.scale")?).map(|(shift, scale)| [shift, scale]))
+    }
+
+    /// A frozen tensor, where the network has it.
+    fn constant(&mut self, name: &str) -> Result<Option<NodeId>> {
+        self.network.constant(name).map(|i| self.g.constant(self.places.constant(i))).transpose()
     }
 }

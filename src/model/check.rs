@@ -47,7 +47,7 @@ impl Spec {
         not_negative("weight_decay", self.weight_decay)?;
         self.check_noise()?;
         if self.tied {
-            self.check_tied()?;
+            self.check_mirrored("the weights are tied")?;
         }
         self.check_latent()?;
         if self.penalties.len() > PENALTIES {
@@ -123,16 +123,17 @@ impl Spec {
         Ok(())
     }
 
-    fn check_tied(&self) -> Result<()> {
+    /// Fails where the decoder has other widths than the encoder backwards; `whose` says who wants that.
+    pub(super) fn check_mirrored(&self, whose: &str) -> Result<()> {
         if self.decoder.len() != self.encoder.len() {
-            let allowed = format!("{}, as many as the encoder has: the weights are tied", self.encoder.len());
+            let allowed = format!("{}, as many as the encoder has: {whose}", self.encoder.len());
             return Err(Error::spec("decoder (number of layers)", self.decoder.len(), allowed));
         }
         for (i, layer) in self.decoder.iter().enumerate() {
             let mirrored = self.encoder.len() - 1 - i;
             let wanted = if mirrored == 0 { self.input } else { self.encoder[mirrored - 1].units };
             if layer.units != wanted {
-                let allowed = format!("{wanted}, the input of encoder[{mirrored}]: the weights are tied");
+                let allowed = format!("{wanted}, the input of encoder[{mirrored}]: {whose}");
                 return Err(Error::spec(format!("decoder[{i}].units"), layer.units, allowed));
             }
         }

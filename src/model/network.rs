@@ -1,10 +1,10 @@
 //! From a spec to graphs: one for each purpose, over the same trainable and frozen tensors.
 
-use super::build::{Builder, RowWeights};
-use super::{Corruption, Init, Latent, Layer, Loss, Ramp, Scaling, Spec};
+use super::build::{Builder, Places, RowWeights};
+use super::start::{Start, Values};
+use super::{Corruption, Init, Latent, Layer, Loss, Precision, Ramp, Scaling, Spec};
 use crate::error::Result;
-use crate::graph::{Graph, Layout, Scalars, Shape, Sink, Tensor, TensorSet};
-use crate::random::Draw;
+use crate::graph::{Graph, Layout, NodeId, Scalars, Shape, Sink, Tensor, TensorSet};
 
 /// What a graph is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,19 +51,6 @@ pub enum Purpose {
 /// The most bytes of a set: what Vulkan and DX12 bind at most.
 const MOST: u64 = i32::MAX as u64;
 
-/// Keeps the draws of a mixture's first biases apart from those of weights.
-const START: u32 = 0xc000_0000;
-
-/// How a tensor starts.
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    Zero,
-    Weights(Init),
-    Value(f64),
-    /// Small normal draws, so that a mixture's components differ.
-    Spread,
-}
-
 /// A spec with its tensors.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -75,6 +62,8 @@ pub struct Network {
     /// The coefficients that have ramps, by their place, each with its own value.
     ramps: Vec<(String, Ramp, f64)>,
     params: Vec<Tensor>,
+    /// The sets that they lie in by name, each with how many; none where they lie in one, or in as many as bindings ask for.
+    sets: Vec<(String, usize)>,
     /// Whether the last column of a row of training data is its weight.
     row_weights: bool,
     /// The most bytes of a set.
@@ -123,6 +112,7 @@ impl Network {
             scalars: Scalars::beside_update(spec.ramps.keys().cloned())?,
             ramps: spec.ramped(),
             params: vec![],
+            sets: vec![],
             row_weights: false,
             most: MOST,
             constants: vec![],
@@ -149,7 +139,7 @@ impl Network {
             width = layer.units;
         }
         if let Loss::Gaussian { sigma, learned: true } = spec.loss {
-            network.log_sigma = Some(network.tensor("decoder.log_sigma".into(), &[1], Start::Value(sigma.ln())));
+            network.log_sigma = Some(network.tensor("decoder.log_sigma".into(), &[1], Values::Constant(sigma.ln())));
         }
         if let Some(supervised) = &spec.supervised {
             let head = Layer::new(supervised.classes);
@@ -170,15 +160,15 @@ impl Network {
         Ok(network)
     }
 
-    fn tensor(&mut self, name: String, dims: &[usize], start: Start) -> usize {
+    fn tensor(&mut self, name: String, dims: &[usize], values: Values) -> usize {
         self.params.push(Tensor { name, shape: Shape::fixed(dims) });
-        self.starts.push(start);
+        self.starts.push(Start::new(values, self.starts.len()));
         self.params.len() - 1
     }
 
     fn dense_layer(&mut self, name: &str, width: usize, layer: &Layer) -> Dense {
-        let weight = self.tensor(format!("{name}.weight"), &[width, layer.units], Start::Weights(layer.init));
-        let bias = self.tensor(format!("{name}.bias"), &[layer.units], Start::Zero);
+        let weight = self.tensor(format!("{name}.weight"), &[width, layer.units], Values::Weights(layer.init));
+        let bias = self.tensor(format!("{name}.bias"), &[layer.units], Values::Zero);
         Dense { weight, transposed: false, bias }
     }
 
@@ -190,10 +180,10 @@ impl Network {
         };
         let units = layer.units * components.unwrap_or(1);
         let weight = mirrored
-            .unwrap_or_else(|| self.tensor(format!("{name}.weight"), &[width, units], Start::Weights(layer.init)));
+            .unwrap_or_else(|| self.tensor(format!("{name}.weight"), &[width, units], Values::Weights(layer.init)));
         let bias = match components {
-            None => self.tensor(format!("{name}.bias"), &[layer.units], Start::Zero),
-            Some(k) => self.tensor(format!("{name}.bias"), &[k, layer.units], Start::Spread),
+            None => self.tensor(format!("{name}.bias"), &[layer.units], Values::Zero),
+            Some(k) => self.tensor(format!("{name}.bias"), &[k, layer.units], Values::Spread),
         };
         if let Some(k) = components {
             let head = Layer { init: Init::Lecun, ..Layer::new(k) };
@@ -227,8 +217,14 @@ impl Network {
         Network { most: bytes.min(MOST), ..self }
     }
 
-    /// The trainable tensors in the sets that they lie in: one, unless it had more bytes than a binding may.
+    /// The trainable tensors in the sets that they lie in: those that were asked for, or one, unless it had more bytes than a
+    /// binding may.
     pub fn sets(&self) -> Vec<TensorSet> {
+        if !self.sets.is_empty() {
+            let mut rest = self.params.iter().cloned();
+            let set = |(name, count): &(String, usize)| TensorSet::new(name, rest.by_ref().take(*count).collect());
+            return self.sets.iter().map(set).collect();
+        }
         let mut sets: Vec<Vec<Tensor>> = vec![vec![]];
         for tensor in &self.params {
             let last = sets.len() - 1;
@@ -275,16 +271,28 @@ impl Network {
 
     /// Initial values of the i-th trainable tensor.
     pub(crate) fn initial_of(&self, i: usize, seed: u64) -> Vec<f32> {
-        let (rows, columns) = (self.params[i].shape.blocks(), self.params[i].shape.columns());
-        match self.starts[i] {
-            Start::Weights(init) => init.weights(rows, columns, i, seed),
-            Start::Zero => vec![0.0; rows * columns],
-            Start::Value(value) => vec![value as f32; rows * columns],
-            Start::Spread => {
-                let draw = Draw { seed, stream: START + i as u32, step: 0 };
-                (0..rows * columns).map(|at| 0.1 * draw.normal(at / columns, at % columns) as f32).collect()
-            }
+        self.starts[i].values(&self.params[i], seed)
+    }
+
+    /// How the trainable tensors start.
+    pub(crate) fn starts(&self) -> &[Start] {
+        &self.starts
+    }
+
+    /// The same with its trainable tensors in these sets, whose names come with the numbers of their tensors: of all tensors,
+    /// each once. They are numbered anew, one set after the other; what each starts with stays.
+    pub(crate) fn in_sets(mut self, sets: Vec<(String, Vec<usize>)>) -> Network {
+        let order: Vec<usize> = sets.iter().flat_map(|(_, members)| members).copied().collect();
+        let mut now = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(to, &from)| now[from] = to);
+        (self.params, self.starts) = order.iter().map(|&i| (self.params[i].clone(), self.starts[i])).unzip();
+        let heads = self.log_variance.iter_mut().chain(self.mixture.iter_mut().flatten()).chain(&mut self.classifier);
+        for dense in self.layers.iter_mut().chain(heads) {
+            (dense.weight, dense.bias) = (now[dense.weight], now[dense.bias]);
         }
+        self.log_sigma = self.log_sigma.map(|i| now[i]);
+        self.sets = sets.into_iter().map(|(name, members)| (name, members.len())).collect();
+        self
     }
 
     /// The same for rows of training data that end with their weights: the objective is weighted by them, as
@@ -328,36 +336,57 @@ impl Network {
     /// [`crate::Error::Spec`] for a purpose that the spec's kind of model does not have; [`crate::Error::Shape`], which
     /// a checked spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
-        let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;
-        if purpose == Purpose::Train {
-            (builder.spec, builder.trained) = (&self.unit, true);
-        }
+        let mut g = self.tensors();
         match purpose {
-            Purpose::Train => builder.train(shuffled)?,
-            Purpose::Evaluate => drop(builder.objective(false)?),
+            Purpose::Train => self.train(&mut g, Places::OWN, shuffled)?,
+            Purpose::Evaluate => drop(self.builder(&mut g, Places::OWN, false)?.objective(false)?),
             _ => {
-                let x = builder.g.input(0, self.widths(purpose).0);
-                let result = builder.infer(purpose, x)?;
-                builder.g.sink(Sink::Output(0), result);
+                let x = g.input(0, self.widths(purpose).0);
+                let result = self.infer(&mut g, Places::OWN, purpose, x)?;
+                g.sink(Sink::Output(0), result);
             }
         }
-        builder.finished()
+        self.finished(g)
+    }
+
+    /// Adds the objective for the current batch of the resident data, its terms and its gradients by all trainable tensors.
+    pub(super) fn train(&self, g: &mut Graph, places: Places, shuffled: bool) -> Result<()> {
+        let mut builder = self.builder(g, places, true)?;
+        (builder.spec, builder.trained) = (&self.unit, true);
+        let total = builder.objective(shuffled)?;
+        let all: Vec<usize> = (0..self.params.len()).collect();
+        builder.gradients(total, &all)
+    }
+
+    /// Adds what is inferred of rows for a purpose.
+    pub(super) fn infer(&self, g: &mut Graph, places: Places, purpose: Purpose, rows: NodeId) -> Result<NodeId> {
+        let noisy = matches!(purpose, Purpose::Resample | Purpose::Corrupt);
+        self.builder(g, places, noisy)?.infer(purpose, rows)
     }
 
     /// Builds the graph of a Langevin step of length ε for a model trained with Gaussian corruption σ.
     pub(crate) fn langevin(&self, length: f64, sigma: f64) -> Result<Graph> {
-        let mut builder = self.builder(false)?;
-        let x = builder.g.input(0, self.spec.input);
-        let result = builder.langevin(x, length, sigma)?;
-        builder.g.sink(Sink::Output(0), result);
-        builder.finished()
+        let mut g = self.tensors();
+        let x = g.input(0, self.spec.input);
+        let result = self.builder(&mut g, Places::OWN, false)?.langevin(x, length, sigma)?;
+        g.sink(Sink::Output(0), result);
+        self.finished(g)
     }
 
-    fn builder(&self, noisy: bool) -> Result<Builder<'_>> {
-        let mut g = self.tensors();
-        let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
+    /// A graph in the spec's precision.
+    pub(super) fn finished(&self, g: Graph) -> Result<Graph> {
+        let g = match self.spec.precision {
+            Precision::F32 => g,
+            Precision::F16 => g.halved(),
+        };
+        g.check()?;
+        Ok(g)
+    }
+
+    fn builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>, noisy: bool) -> Result<Builder<'a>> {
+        let params = (0..self.params.len()).map(|i| g.param(places.param(i))).collect::<Result<_>>()?;
         let (spec, weights) = (&self.spec, RowWeights(None));
-        Ok(Builder { network: self, spec, g, params, noisy, trained: false, weights, slopes: vec![] })
+        Ok(Builder { network: self, spec, g, places, params, noisy, trained: false, weights, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

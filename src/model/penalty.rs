@@ -127,7 +127,21 @@ impl Penalty {
         self.clone().coefficients_mut().into_iter().nth(1).map(|(name, value)| (name, *value))
     }
 
-    fn layer(&self) -> Option<usize> {
+    /// The same on the code.
+    pub(super) fn on_code(mut self) -> Penalty {
+        match &mut self {
+            Penalty::L1 { layer, .. }
+            | Penalty::StudentT { layer, .. }
+            | Penalty::KlSparsity { layer, .. }
+            | Penalty::SquaredSparsity { layer, .. }
+            | Penalty::Own { layer, .. } => *layer = None,
+            Penalty::Contractive { .. } => {}
+        }
+        self
+    }
+
+    /// The encoder layer that it acts on, where that is told.
+    pub(super) fn layer(&self) -> Option<usize> {
         match *self {
             Penalty::L1 { layer, .. }
             | Penalty::StudentT { layer, .. }

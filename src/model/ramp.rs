@@ -153,7 +153,7 @@ impl Spec {
     }
 
     /// Every ramp with the value that it leads to, in order.
-    pub(super) fn ramped(&self) -> Vec<(String, Ramp, f64)> {
+    pub(crate) fn ramped(&self) -> Vec<(String, Ramp, f64)> {
         let mut own = self.clone();
         let values = own.coefficients();
         let value = |path: &str| values.iter().find(|(place, _)| place == path).map(|(_, value)| **value);

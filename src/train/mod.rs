@@ -11,6 +11,7 @@ mod engine;
 mod evaluate;
 mod feed;
 mod fit;
+mod greedy;
 mod live;
 mod memory;
 mod numbers;

@@ -182,6 +182,10 @@ impl Trainer {
         let mut trainer = Trainer::new(gpu, run)?;
         contents.fill(&mut file, &mut trainer.course.resident)?;
         let Standing { phase, step, over, rows, .. } = standing;
+        if let Some(model) = trainer.model.as_ref().filter(|_| rows.is_some()) {
+            // They were learned when rows were loaded.
+            model.set_constants(&trainer.course.resident.constants()?)?;
+        }
         trainer.phase = phase;
         let course = &mut trainer.course;
         (course.step, course.finished, course.rows, course.snapshot_at) = (step, over, rows, step);

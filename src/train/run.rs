@@ -6,7 +6,7 @@ use super::{Optimizer, Schedule};
 use crate::error::{Error, Result, positive};
 use crate::graph::{Arena, Graph, Kept, Kind, Op, Scalars, Set, Shape, Sink, Tensor, TensorSet};
 use crate::kernel::TERMS;
-use crate::model::Ramp;
+use crate::model::{Network, Part, Ramp, Spec, Start, Values};
 
 /// The most steps of a turn: a submit holds a whole turn.
 const MOST: u64 = Scalars::FEWEST as u64;
@@ -15,6 +15,10 @@ const MOST: u64 = Scalars::FEWEST as u64;
 #[derive(Clone, Debug)]
 pub struct Run {
     tensors: Graph,
+    /// Of a run over the tensors of a spec its network, whose sets are the first.
+    pub(super) network: Option<Network>,
+    /// How each trainable tensor starts.
+    starts: Vec<Start>,
     /// Scalars with ramps, in the order of their columns, each with its own value.
     ramps: Vec<(Ramp, f64)>,
     /// Its phases, in order.
@@ -350,7 +354,77 @@ impl Run {
     pub fn new(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Result<Run> {
         let none: [&str; 0] = [];
         let tensors = Graph::with_sets(sets, constants).with_scalars(Scalars::beside_update(none)?);
-        Ok(Run { tensors, ramps: vec![], phases: vec![], seed: 0, data_budget: 1 << 30 })
+        let starts = vec![Start::new(Values::Zero, 0); tensors.params.len()];
+        Ok(Run { tensors, network: None, starts, ramps: vec![], phases: vec![], seed: 0, data_budget: 1 << 30 })
+    }
+
+    /// A run over the tensors of a spec, which start as a [`crate::Session`] of the run's seed would have them, in these sets
+    /// without phases yet. Each set has a name and what is in it: tensors or layers by their names (`encoder.0`, `classifier`,
+    /// `decoder`). What none of them names is in one more set, `rest`, after them.
+    ///
+    /// Its [`crate::train::Trainer`] has a model of the spec ([`crate::train::Trainer::model`]). Coefficients that have ramps
+    /// ([`Spec::ramps`]) are scalars of the run, called by their place.
+    ///
+    /// # Errors
+    /// As [`Spec::check`]; [`Error::Spec`] where a name is of no tensor, or a tensor is in two sets.
+    pub fn of(spec: &Spec, sets: &[(&str, &[&str])]) -> Result<Run> {
+        let network = Network::new(spec)?;
+        let names: Vec<String> = network.params().iter().map(|tensor| tensor.name.clone()).collect();
+        let mut taken = vec![false; names.len()];
+        let mut groups: Vec<(String, Vec<usize>)> = vec![];
+        for (set, members) in sets {
+            let mut group = vec![];
+            for member in *members {
+                let is_in = |name: &str| {
+                    name.strip_prefix(member).is_some_and(|rest| matches!(rest.chars().next(), None | Some('.')))
+                };
+                let found: Vec<usize> = (0..names.len()).filter(|&i| is_in(&names[i])).collect();
+                if found.is_empty() {
+                    return Err(Error::spec(format!("sets[{set:?}]"), format!("{member:?}"), names.join(", ")));
+                }
+                if let Some(&twice) = found.iter().find(|&&i| taken[i]) {
+                    let found = format!("{:?} in two sets", names[twice]);
+                    return Err(Error::spec(format!("sets[{set:?}]"), found, "each tensor once"));
+                }
+                found.iter().for_each(|&i| taken[i] = true);
+                group.extend(found);
+            }
+            if group.is_empty() {
+                return Err(Error::spec(format!("sets[{set:?}]"), "none", "at least one tensor"));
+            }
+            groups.push((set.to_string(), group));
+        }
+        let rest: Vec<usize> = (0..names.len()).filter(|&i| !taken[i]).collect();
+        if !rest.is_empty() {
+            groups.push(("rest".into(), rest));
+        }
+        let network = network.in_sets(groups);
+        let ramps = network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
+        let (tensors, starts) = (network.tensors(), network.starts().to_vec());
+        let network = Some(network);
+        Ok(Run { tensors, network, starts, ramps, phases: vec![], seed: 0, data_budget: 1 << 30 })
+    }
+
+    /// Of a run over the tensors of a spec: that spec among them, to build graphs with.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where it is over sets of the caller's own alone.
+    pub fn part(&self) -> Result<Part> {
+        match &self.network {
+            Some(network) => Part::new(network.spec(), &self.tensors, "", str::to_string),
+            None => Err(Error::spec("run", "tensors of no spec", "a run over those of one: Run::of")),
+        }
+    }
+
+    /// How a trainable tensor starts.
+    pub(super) fn set_start(&mut self, i: usize, start: Start) {
+        self.starts[i] = start;
+    }
+
+    /// What the trainable tensors start with.
+    pub(super) fn initial(&self) -> Vec<Vec<f32>> {
+        let each = self.starts.iter().zip(&self.tensors.params);
+        each.map(|(start, tensor)| start.values(tensor, self.seed)).collect()
     }
 
     /// The same with a scalar of this name, which comes to its value by a ramp over each phase. Graphs read it by

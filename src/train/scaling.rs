@@ -8,76 +8,76 @@ use crate::data::{Check, Source};
 use crate::error::{Error, Result};
 use crate::gpu::Wait;
 use crate::graph::Tensor;
-use crate::model::{Corruption, Loss, Scaling};
+use crate::model::{Corruption, Loss, Network, Scaling};
 
 /// How far the sum of a block of probabilities may be from 1: room for rounding, and for quotients with few digits.
 const SUM: f64 = 1e-4;
 
-impl Session {
-    /// The frozen tensors, learned from the training rows.
-    pub(super) async fn learn_constants(
-        &self,
-        source: &dyn Source,
-        how: Wait,
-        told: Told<'_>,
-    ) -> Result<Vec<Vec<f32>>> {
-        // Labels may follow the features, and a weight.
-        let (stride, columns) = (source.columns(), self.spec().input);
-        let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
-        let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
-        let mut first: Vec<f32> = Vec::new();
-        scan(source, how, told, |_, values| {
-            if first.is_empty() {
-                first = values[..columns].to_vec();
-            }
-            for (i, &v) in values.iter().enumerate() {
-                let c = i % stride;
-                if c >= columns {
-                    continue;
-                }
-                // Sums of differences from the first row do not cancel where the mean is large.
-                let d = f64::from(v) - f64::from(first[c]);
-                (low[c], high[c]) = (low[c].min(v), high[c].max(v));
-                (sum[c], square[c]) = (sum[c] + d, square[c] + d * d);
-            }
-            Ok(())
-        })
-        .await?;
-        let rows = source.rows() as f64;
-        let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
-        for c in 0..columns {
-            let (start, width) = match self.spec().scaling {
-                Scaling::None => (0.0, 1.0),
-                Scaling::Standardise => {
-                    let mean = sum[c] / rows;
-                    let deviation = (square[c] / rows - mean * mean).max(0.0).sqrt();
-                    (f64::from(first[c]) + mean, deviation)
-                }
-                Scaling::Unit => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
-            };
-            // What is constant here may differ later, and that must count.
-            let width = if high[c] > low[c] { width } else { 1.0 };
-            let inverse = (1.0 / width) as f32;
-            if !inverse.is_normal() {
-                let allowed = "a spread whose inverse f32 can hold, or none";
-                return Err(Error::data(format!("{}: spread of column {c}", source.name()), width, allowed));
-            }
-            shift.push(start as f32);
-            scale.push(inverse);
+/// The frozen tensors of a network, learned from the training rows.
+pub(super) async fn learn_constants(
+    network: &Network,
+    source: &dyn Source,
+    how: Wait,
+    told: Told<'_>,
+) -> Result<Vec<Vec<f32>>> {
+    // Labels may follow the features, and a weight.
+    let (stride, columns) = (source.columns(), network.spec().input);
+    let (mut low, mut high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+    let (mut sum, mut square) = (vec![0.0f64; columns], vec![0.0f64; columns]);
+    let mut first: Vec<f32> = Vec::new();
+    scan(source, how, told, |_, values| {
+        if first.is_empty() {
+            first = values[..columns].to_vec();
         }
-        let scaled = |values: &[f32]| -> Vec<f32> { (0..columns).map(|c| (values[c] - shift[c]) * scale[c]).collect() };
-        let (low, high) = (scaled(&low), scaled(&high));
-        let each = |tensor: &Tensor| match (tensor.name.as_str(), &self.spec().corruption) {
-            ("input.shift", _) => Ok(shift.clone()),
-            ("input.scale", _) => Ok(scale.clone()),
-            ("input.low", _) => Ok(vec![low.iter().copied().fold(f32::INFINITY, f32::min)]),
-            ("input.high", _) => Ok(vec![high.iter().copied().fold(f32::NEG_INFINITY, f32::max)]),
-            ("input.keep", Corruption::Missing { keep }) => Ok(keep.iter().map(|&k| f32::from(u8::from(k))).collect()),
-            (name, _) => Err(Error::Internal(format!("nothing to learn {name} from"))),
+        for (i, &v) in values.iter().enumerate() {
+            let c = i % stride;
+            if c >= columns {
+                continue;
+            }
+            // Sums of differences from the first row do not cancel where the mean is large.
+            let d = f64::from(v) - f64::from(first[c]);
+            (low[c], high[c]) = (low[c].min(v), high[c].max(v));
+            (sum[c], square[c]) = (sum[c] + d, square[c] + d * d);
+        }
+        Ok(())
+    })
+    .await?;
+    let rows = source.rows() as f64;
+    let (mut shift, mut scale) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
+    for c in 0..columns {
+        let (start, width) = match network.spec().scaling {
+            Scaling::None => (0.0, 1.0),
+            Scaling::Standardise => {
+                let mean = sum[c] / rows;
+                let deviation = (square[c] / rows - mean * mean).max(0.0).sqrt();
+                (f64::from(first[c]) + mean, deviation)
+            }
+            Scaling::Unit => (f64::from(low[c]), f64::from(high[c]) - f64::from(low[c])),
         };
-        self.network.constants().iter().map(each).collect()
+        // What is constant here may differ later, and that must count.
+        let width = if high[c] > low[c] { width } else { 1.0 };
+        let inverse = (1.0 / width) as f32;
+        if !inverse.is_normal() {
+            let allowed = "a spread whose inverse f32 can hold, or none";
+            return Err(Error::data(format!("{}: spread of column {c}", source.name()), width, allowed));
+        }
+        shift.push(start as f32);
+        scale.push(inverse);
     }
+    let scaled = |values: &[f32]| -> Vec<f32> { (0..columns).map(|c| (values[c] - shift[c]) * scale[c]).collect() };
+    let (low, high) = (scaled(&low), scaled(&high));
+    let each = |tensor: &Tensor| match (tensor.name.as_str(), &network.spec().corruption) {
+        ("input.shift", _) => Ok(shift.clone()),
+        ("input.scale", _) => Ok(scale.clone()),
+        ("input.low", _) => Ok(vec![low.iter().copied().fold(f32::INFINITY, f32::min)]),
+        ("input.high", _) => Ok(vec![high.iter().copied().fold(f32::NEG_INFINITY, f32::max)]),
+        ("input.keep", Corruption::Missing { keep }) => Ok(keep.iter().map(|&k| f32::from(u8::from(k))).collect()),
+        (name, _) => Err(Error::Internal(format!("nothing to learn {name} from"))),
+    };
+    network.constants().iter().map(each).collect()
+}
 
+impl Session {
     /// Fails where a scaled value to train on is outside what the loss takes, or a block of a softmax loss is no
     /// distribution.
     pub(super) async fn check_range(

@@ -13,6 +13,7 @@ use super::progress::{Best, Plateau, Told};
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::Step;
+use super::scaling::learn_constants;
 use super::table::Table;
 
 use super::{EarlyStopping, Loading, Snapshot, Training};
@@ -272,7 +273,7 @@ impl Session {
                 self.course.bad(how).await?;
                 self.course.resident.constants()?
             }
-            false => self.learn_constants(&*train, how, told).await?,
+            false => learn_constants(&self.network, &*train, how, told).await?,
         };
         self.check_labels(&*source, how, told).await?;
         if let Some(own) = validation.as_ref().filter(|_| self.validation.is_some()) {

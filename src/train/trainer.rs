@@ -12,6 +12,7 @@ use super::progress::Told;
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::{Phase, Run};
+use super::scaling::learn_constants;
 use super::table::Table;
 use super::{Cancel, Fit, Loading, Progress, Snapshot, Taken, Training};
 #[cfg(doc)]
@@ -20,7 +21,7 @@ use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait, apart};
 use crate::graph::{Kept, Tensor};
-use crate::inference;
+use crate::inference::{self, Model};
 use crate::plan::{Role, Target};
 
 /// A run on the GPU: what a [`crate::Session`] is for a spec, this is for graphs of the caller's own, for several that
@@ -88,6 +89,8 @@ use crate::plan::{Role, Target};
 /// ```
 pub struct Trainer {
     pub(super) run: Run,
+    /// That of a run over the tensors of a spec: other handles to the same tensors.
+    pub(super) model: Option<Model>,
     /// The current phase, and how far it has come.
     pub(super) phase: usize,
     pub(super) course: Course,
@@ -110,6 +113,14 @@ impl Trained for Trainer {
     }
 }
 
+impl Drop for Trainer {
+    fn drop(&mut self) {
+        if let Some(model) = &self.model {
+            model.end_training();
+        }
+    }
+}
+
 impl Loads for Trainer {
     async fn ready(&mut self, data: Arc<dyn Source>, how: Wait, told: Told<'_>) -> Result<()> {
         Trainer::ready(self, data, how, told).await
@@ -117,16 +128,33 @@ impl Loads for Trainer {
 }
 
 impl Trainer {
-    /// A run before its first step. All tensors are 0.
+    /// A run before its first step. The tensors of a spec start as its layers say, sets of the caller's own with 0.
     ///
     /// # Errors
-    /// As [`Run::check`]; [`Error::Limit`] where the adapter cannot hold its tensors.
+    /// As [`Run::check`]; [`Error::Limit`] where the adapter cannot hold its tensors; [`Error::Spec`] where the spec is in half
+    /// precision and the adapter is not.
     pub fn new(gpu: &Gpu, run: Run) -> Result<Trainer> {
         run.check()?;
         let tensors = run.tensors()?;
         let scalars = tensors.scalars().clone();
-        let resident = Resident::new(inference::Resident::new(gpu, tensors)?, scalars)?;
-        Ok(Trainer { run, phase: 0, course: Course::new("Trainer", resident) })
+        let resident = inference::Resident::new(gpu, tensors)?;
+        let model = run.network.clone().map(|network| Model::over(network, &resident)).transpose()?;
+        if model.is_some() {
+            resident.write_all(Kept::Values, "parameters", &run.initial())?;
+            // What was written is held twice until something is submitted.
+            gpu.submit([])?;
+        }
+        let resident = Resident::new(resident, scalars)?;
+        if let Some(model) = &model {
+            model.begin_training()?;
+        }
+        Ok(Trainer { run, model, phase: 0, course: Course::new("Trainer", resident) })
+    }
+
+    /// The model of a run over the tensors of a spec: another handle to the one that is trained here. None of a run over sets of
+    /// the caller's own alone.
+    pub fn model(&self) -> Option<Model> {
+        self.model.clone()
     }
 
     /// The device.
@@ -181,7 +209,45 @@ impl Trainer {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
         inference::finite(tensors, values)?;
-        resident.set_constants(values)
+        match &self.model {
+            Some(model) => model.set_constants(values),
+            None => resident.set_constants(values),
+        }
+    }
+
+    /// Gives the model's tensors the values that those of the same names have in another model, which may be of another spec:
+    /// layers that were trained for something else. The others stay as they are. What scales the input goes with them, where
+    /// both specs scale it.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] where the run is not over the tensors of a spec; [`Error::Data`] where no tensor has a name that is there,
+    /// or one has another shape; [`Error::Device`] or [`Error::DeviceLost`].
+    pub fn start_from(&mut self, other: &Model) -> Result<()> {
+        let Some(model) = &self.model else {
+            return Err(Error::spec("run", "tensors of no spec", "a run over those of one: Run::of"));
+        };
+        let (mut found, own) = (0, model.tensors());
+        let mut values = self.course.resident.read_all(Kept::Values)?;
+        for (tensor, values) in own.iter().zip(&mut values) {
+            let Some(there) = other.tensors().iter().find(|there| there.name == tensor.name) else { continue };
+            if there.shape != tensor.shape {
+                return Err(Error::data(
+                    &tensor.name,
+                    format!("shape {}", there.shape),
+                    format!("shape {}", tensor.shape),
+                ));
+            }
+            *values = other.parameter(&tensor.name)?;
+            found += 1;
+        }
+        if found == 0 {
+            let names = |model: &Model| model.tensors().iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Error::data("parameters", names(other), format!("one of {}", names(model))));
+        }
+        if model.network().constants() == other.network().constants() && other.is_known() && !model.is_known() {
+            model.set_constants(&other.resident().constants()?)?;
+        }
+        self.course.set_parameters(&values)
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
@@ -253,6 +319,19 @@ impl Trainer {
         if let Some(begun) = self.course.rows.filter(|&begun| step > 0 && begun != rows as u64) {
             let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
+        }
+        // What scales the input is learned from the first rows.
+        let network = self.model.as_ref().filter(|model| !model.is_known()).map(Model::network);
+        let learned = match network {
+            Some(network) if columns < network.spec().input => {
+                let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
+                return Err(Error::data("input scaling", found, allowed));
+            }
+            Some(network) => Some(learn_constants(network, &*source, how, told).await?),
+            None => None,
+        };
+        if let (Some(model), Some(learned)) = (&self.model, learned) {
+            model.set_constants(&learned)?;
         }
         let source = match &phase.cached {
             Some(graph) => {

@@ -1,0 +1,82 @@
+//! A spec's network among the tensors of a larger graph: so that one graph holds several, or takes a network in parts.
+
+use super::build::Places;
+use super::{Network, Purpose, Spec};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Tensor};
+
+/// A spec's network whose tensors are some of a graph's.
+#[derive(Clone, Debug)]
+pub struct Part {
+    network: Network,
+    /// The numbers of its trainable and of its frozen tensors among the graph's.
+    params: Vec<usize>,
+    constants: Vec<usize>,
+    /// What the names of its scalars begin with.
+    prefix: String,
+}
+
+impl Part {
+    /// Finds the tensors of a spec in a graph, where `name` tells what the graph calls each of them; its scalars are called as
+    /// in the spec, after `prefix`.
+    ///
+    /// # Errors
+    /// As [`Network::new`]; [`Error::Spec`] naming the tensor that the graph lacks or has in another shape.
+    pub(crate) fn new(spec: &Spec, graph: &Graph, prefix: &str, name: impl Fn(&str) -> String) -> Result<Part> {
+        let network = Network::new(spec)?;
+        let find = |own: &[Tensor], all: &[Tensor]| {
+            let place = |tensor: &Tensor| {
+                let name = name(&tensor.name);
+                match all.iter().position(|other| other.name == name) {
+                    Some(at) if all[at].shape == tensor.shape => Ok(at),
+                    Some(at) => Err(Error::spec(name, all[at].shape.to_string(), tensor.shape.to_string())),
+                    None => Err(Error::spec(name, "no such tensor", "one of the graph's tensors")),
+                }
+            };
+            own.iter().map(place).collect::<Result<Vec<usize>>>()
+        };
+        let (params, constants) =
+            (find(network.params(), &graph.params)?, find(network.constants(), &graph.constants)?);
+        Ok(Part { network, params, constants, prefix: prefix.into() })
+    }
+
+    /// The spec.
+    pub fn spec(&self) -> &Spec {
+        self.network.spec()
+    }
+
+    /// The network.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The numbers of its trainable tensors among the graph's.
+    pub(crate) fn params(&self) -> &[usize] {
+        &self.params
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places { tensors: Some((&self.params, &self.constants)), prefix: &self.prefix }
+    }
+
+    /// Adds what is computed of rows for a purpose, by the tensors of the graph: `[batch, ..]`, as wide as the purpose says.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for a purpose that the spec's kind of model does not have; [`Error::Shape`] where the rows are of another
+    /// width.
+    pub fn infer(&self, g: &mut Graph, purpose: Purpose, rows: NodeId) -> Result<NodeId> {
+        self.network.infer(g, self.places(), purpose, rows)
+    }
+
+    /// A graph of its objective: `g` with the terms for the current batch of the data and the gradients by all trainable tensors
+    /// of the part.
+    pub(crate) fn training_graph(&self, mut g: Graph, shuffled: bool) -> Result<Graph> {
+        self.network.train(&mut g, self.places(), shuffled)?;
+        self.finished(g)
+    }
+
+    /// A graph in the precision of the spec.
+    pub(crate) fn finished(&self, g: Graph) -> Result<Graph> {
+        self.network.finished(g)
+    }
+}

@@ -1,0 +1,55 @@
+//! How trainable tensors start: a rule and its draws, so that the same tensor starts with the same values wherever it lies.
+
+use super::Init;
+use crate::graph::Tensor;
+use crate::random::Draw;
+
+/// Keeps the draws of a mixture's first biases apart from those of weights.
+const SPREAD: u32 = 0xc000_0000;
+
+/// What values a tensor starts with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Values {
+    Zero,
+    Weights(Init),
+    Constant(f64),
+    /// Small normal draws, so that a mixture's components differ.
+    Spread,
+}
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    values: Values,
+    /// The number by which its draws differ from those of other tensors.
+    number: usize,
+    /// What is added to the seed.
+    later: u64,
+}
+
+impl Start {
+    /// One whose draws go by this number.
+    pub fn new(values: Values, number: usize) -> Start {
+        Start { values, number, later: 0 }
+    }
+
+    /// The same by another seed: that of the run and so much more.
+    pub fn later(self, by: u64) -> Start {
+        Start { later: by, ..self }
+    }
+
+    /// The values of a tensor that starts so, row-major.
+    pub fn values(&self, tensor: &Tensor, seed: u64) -> Vec<f32> {
+        let (rows, columns) = (tensor.shape.blocks(), tensor.shape.columns());
+        let seed = seed.wrapping_add(self.later);
+        match self.values {
+            Values::Weights(init) => init.weights(rows, columns, self.number, seed),
+            Values::Zero => vec![0.0; rows * columns],
+            Values::Constant(value) => vec![value as f32; rows * columns],
+            Values::Spread => {
+                let draw = Draw { seed, stream: SPREAD + self.number as u32, step: 0 };
+                (0..rows * columns).map(|at| 0.1 * draw.normal(at / columns, at % columns) as f32).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Greedy layerwise pretraining as a run: a phase for each pair of layers, each on the codes of those before it, and one for the
+//! whole.
+
+use super::{Phase, Run, Step, Training};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Set, Sink};
+use crate::model::{Part, Purpose, Spec};
+
+/// What the names of a deep spec's layers are among the tensors of its i-th pair of so many.
+fn deep_name(name: &str, i: usize, count: usize) -> String {
+    match (name.strip_prefix("encoder.0."), name.strip_prefix("decoder.0.")) {
+        (Some(rest), _) => format!("encoder.{i}.{rest}"),
+        (_, Some(rest)) => format!("decoder.{}.{rest}", count - 1 - i),
+        // What only one of the pairs has.
+        _ => name.into(),
+    }
+}
+
+/// What a pair's set and its phase are called.
+fn name(i: usize) -> String {
+    format!("pair {}", i + 1)
+}
+
+impl Run {
+    /// Greedy layerwise pretraining of a deep autoencoder: a phase for each of [`Spec::pairs`], from the outermost on, in which
+    /// nothing but that pair is trained (Bengio and others, "Greedy layer-wise training of deep networks", 2007). What the pairs
+    /// before make of the rows is computed once and kept on the GPU, within the data budget; beyond it again with each chunk.
+    /// [`Run::then_fine_tune`] adds a phase that trains the whole.
+    ///
+    /// It is what separate models would come to that are trained one after the other on each other's codes and then stacked: each
+    /// phase starts and draws as a [`crate::Session`] of its pair whose seed is that of the run and as much more as there are
+    /// phases before. On software adapters the two agree to the bit; elsewhere tiles may depend on the rows.
+    ///
+    /// ```no_run
+    /// use strait::train::{Run, Trainer};
+    /// use strait::{Activation, Gpu, Spec, Training, data};
+    ///
+    /// let (train, test) = data::digits()?.split_at(1500)?;
+    /// let spec = Spec::symmetric(&[64, 128, 32], Activation::Elu).gaussian_corruption(0.2);
+    /// let training = Training { epochs: 50, batch: 50, ..Training::default() };
+    /// let run = Run::greedy(&spec, &training)?.then_fine_tune(&training)?;
+    /// let mut trainer = Trainer::new(&Gpu::new()?, run)?;
+    /// while let Some(phase) = trainer.phase() {
+    ///     println!("{}", phase.name);
+    ///     trainer.fit(&train)?;
+    /// }
+    /// if let Some(model) = trainer.model() {
+    ///     let codes = model.encode(test.values())?;
+    ///     model.save("digits.safetensors")?;
+    /// }
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Spec::pairs`] and [`Training::check`]; [`Error::Spec`] where training stops early: phases look at no validation rows.
+    pub fn greedy(spec: &Spec, training: &Training) -> Result<Run> {
+        Run::greedy_by(spec, &spec.pairs()?, training)
+    }
+
+    /// The same with pairs of one's own, which [`Spec::pairs`] may have begun: each of the layers of the spec, with a loss, a
+    /// corruption and penalties as they are to be.
+    ///
+    /// # Errors
+    /// As [`Run::greedy`]; [`Error::Spec`] where there are more or fewer pairs than the encoder has layers, or where one is not
+    /// of the widths of its layers.
+    pub fn greedy_by(spec: &Spec, pairs: &[Spec], training: &Training) -> Result<Run> {
+        let count = spec.encoder.len();
+        if pairs.len() != count || spec.decoder.len() != count {
+            let found = format!("{} for {count} layers and {} back", pairs.len(), spec.decoder.len());
+            return Err(Error::spec("pairs", found, "one for each layer of the encoder and the one that mirrors it"));
+        }
+        check(training)?;
+        let mut groups: Vec<(String, Vec<String>)> = vec![];
+        for (i, pair) in pairs.iter().enumerate() {
+            let of_pair = |error: Error| error.inside(&format!("pairs[{i}]"));
+            if pair.encoder.len() != 1 || pair.decoder.len() != 1 {
+                let found = format!("{} layers and {} back", pair.encoder.len(), pair.decoder.len());
+                return Err(of_pair(Error::spec("layers", found, "one and one")));
+            }
+            let own = Run::of(pair, &[]).map_err(of_pair)?;
+            let names = own.graph().params.iter().map(|tensor| deep_name(&tensor.name, i, count)).collect();
+            groups.push((name(i), names));
+        }
+        let lists: Vec<Vec<&str>> =
+            groups.iter().map(|(_, names)| names.iter().map(String::as_str).collect()).collect();
+        let sets: Vec<(&str, &[&str])> =
+            groups.iter().zip(&lists).map(|((name, _), list)| (name.as_str(), list.as_slice())).collect();
+        let mut run = Run::of(spec, &sets)?;
+        (run.seed, run.data_budget) = (training.seed, training.data_budget);
+        for (i, pair) in pairs.iter().enumerate() {
+            for (path, ramp, to) in pair.ramped() {
+                run = run.scalar(&format!("{}/{path}", name(i)), to, ramp)?;
+            }
+        }
+        let tensors = run.graph();
+        let part = |(i, pair)| Part::new(pair, &tensors, &format!("{}/", name(i)), |name| deep_name(name, i, count));
+        let parts = pairs.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
+        for (i, part) in parts.iter().enumerate() {
+            for (&place, start) in part.params().iter().zip(part.network().starts()) {
+                run.set_start(place, start.later(i as u64));
+            }
+            let update = training.update([Set(i)].into_iter());
+            let step = Step::new("pair", part.training_graph(run.graph(), training.shuffle)?, [update]);
+            let cached = (i > 0).then(|| codes(run.graph(), &parts[..i])).transpose()?;
+            run.phases.push(phase(name(i), step, cached, training));
+        }
+        run.check()?;
+        Ok(run)
+    }
+
+    /// The same and, after its phases, one more, `fine-tune`, which trains all layers by the objective of the spec.
+    ///
+    /// # Errors
+    /// As [`Run::greedy`]; [`Error::Spec`] where the run is over the tensors of no spec, or has such a phase.
+    pub fn then_fine_tune(mut self, training: &Training) -> Result<Run> {
+        check(training)?;
+        let part = self.part()?;
+        let tensors = self.graph();
+        let trained = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));
+        let update = training.update(trained);
+        let step = Step::new("whole", part.training_graph(self.graph(), training.shuffle)?, [update]);
+        self.phases.push(phase("fine-tune".into(), step, None, training));
+        self.check()?;
+        Ok(self)
+    }
+}
+
+/// Fails where these options cannot be those of a phase.
+pub(super) fn check(training: &Training) -> Result<()> {
+    training.check()?;
+    match training.early_stopping {
+        None => Ok(()),
+        Some(_) => Err(Error::spec("early_stopping", "some", "none: phases look at no validation rows")),
+    }
+}
+
+/// A phase of one step with these options.
+pub(super) fn phase(name: String, step: Step, cached: Option<Graph>, training: &Training) -> Phase {
+    let &Training { batch, epochs, drop_last, .. } = training;
+    Phase { batch, epochs, drop_last, cached, ..Phase::new(name, [step]) }
+}
+
+/// The codes of autoencoders, each of which encodes those of the one before.
+fn codes(mut g: Graph, parts: &[Part]) -> Result<Graph> {
+    let mut rows = g.gather(parts.first().map_or(0, |part| part.spec().input), false);
+    for part in parts {
+        rows = part.infer(&mut g, Purpose::Encode, rows)?;
+    }
+    g.sink(Sink::Output(0), rows);
+    match parts.first() {
+        Some(part) => part.finished(g),
+        None => Ok(g),
+    }
+}
