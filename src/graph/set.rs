@@ -44,18 +44,34 @@ pub enum Kept {
     /// Their gradients.
     #[doc(hidden)]
     Gradients,
-    /// The optimizer's first moments.
+    /// The first moments that an optimizer keeps: of the updates that train the set in a phase, each has its own, by its number
+    /// among them.
     #[doc(hidden)]
-    First,
-    /// The optimizer's second moments.
+    First(u8),
+    /// Its second moments.
     #[doc(hidden)]
-    Second,
+    Second(u8),
     /// The best values on the validation split so far.
     #[doc(hidden)]
     Best,
     /// Averages of the values over the updates so far, which begin at 0.
     #[doc(hidden)]
     Average,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Kept::Values => f.write_str("values"),
+            Kept::Gradients => f.write_str("gradients"),
+            Kept::First(0) => f.write_str("first moments"),
+            Kept::Second(0) => f.write_str("second moments"),
+            Kept::First(update) => write!(f, "first moments (update {update})"),
+            Kept::Second(update) => write!(f, "second moments (update {update})"),
+            Kept::Best => f.write_str("best values"),
+            Kept::Average => f.write_str("average"),
+        }
+    }
 }
 
 /// A buffer of a set: the same offsets in each.

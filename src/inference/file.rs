@@ -20,8 +20,8 @@ use crate::model::{Meanings, Network, Spec};
 
 /// What a run may keep of the parameters beside their values, with the prefix of its names.
 pub(crate) const STATE: [(Kept, &str); 4] = [
-    (Kept::First, "optimizer.first."),
-    (Kept::Second, "optimizer.second."),
+    (Kept::First(0), "optimizer.first."),
+    (Kept::Second(0), "optimizer.second."),
     (Kept::Best, "early_stopping.best."),
     (Kept::Average, "average."),
 ];

@@ -73,7 +73,7 @@ impl Resident {
     /// Makes the buffers that keep something of a set's tensors, where they are not there.
     pub fn keep(&mut self, set: Set, kept: Kept) -> Result<()> {
         if let Entry::Vacant(e) = self.shared.entry(Role::Arena(set.arena(kept))) {
-            let what = format!("{kept:?} of {}", self.tensors.set_name(set));
+            let what = format!("{kept} of {}", self.tensors.set_name(set));
             e.insert(self.gpu.buffer(&what, self.tensors.layout(set).bytes)?);
         }
         Ok(())

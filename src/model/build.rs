@@ -172,7 +172,7 @@ impl Builder<'_> {
         self.g.set_scope("loss");
         let mut reconstruction = self.reconstruction(&pass, x)?;
         if let Some(beyond) = beyond {
-            let mean = weights.mean(&mut self.g, beyond)?;
+            let mean = weights.mean(self.g, beyond)?;
             reconstruction = self.g.map([reconstruction, mean], |[a, b]| a + b)?;
         }
         if self.noisy && self.spec.walkback > 0 {
@@ -182,18 +182,18 @@ impl Builder<'_> {
         self.g.set_scope("code");
         match (self.spec.latent, pass.log_variance) {
             (Latent::Gaussian { beta }, Some(gamma)) => {
-                let rows = latent::divergence(&mut self.g, pass.code, gamma)?;
-                let mean = weights.mean(&mut self.g, rows)?;
+                let rows = latent::divergence(self.g, pass.code, gamma)?;
+                let mean = weights.mean(self.g, rows)?;
                 let kl = self.g.map([mean], |[kl]| beta * kl)?;
                 total = self.weighted("kl", kl, beta, "latent.beta", total)?;
             }
             (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
                 let [by, towards] = self.predictive(weight, gamma)?;
                 let each = self.g.map([pass.latent, by], |[h, weight]| weight * h.abs())?;
-                let sparsity = weights.mean(&mut self.g, each)?;
+                let sparsity = weights.mean(self.g, each)?;
                 total = self.term("sparsity", sparsity, self.most("latent.weight", weight), Some(total))?;
                 let each = self.g.map([pass.latent, pass.code, towards], |[h, f, gamma]| gamma * (h - f).square())?;
-                let prediction = weights.mean(&mut self.g, each)?;
+                let prediction = weights.mean(self.g, each)?;
                 total = self.term("prediction", prediction, self.most("latent.gamma", gamma), Some(total))?;
             }
             _ => {}
@@ -207,14 +207,14 @@ impl Builder<'_> {
                 Some((name, value)) => self.coefficient(&penalty_place(i, name), value)?,
                 None => self.g.fill(0.0, Shape::scalar()),
             };
-            let cost = penalty.build(&mut self.g, self.spec, &pass, stream::PENALTY + i as u32, beside)?;
+            let cost = penalty.build(self.g, self.spec, &pass, stream::PENALTY + i as u32, beside)?;
             total = self.weighted(&name, cost, penalty.weight(), &penalty_place(i, "weight"), total)?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");
             let logits = self.classifier(&pass)?;
-            let rows = Loss::Softmax { classes: supervised.classes }.rows(&mut self.g, logits, labels)?;
-            let mean = weights.mean(&mut self.g, rows)?;
+            let rows = Loss::Softmax { classes: supervised.classes }.rows(self.g, logits, labels)?;
+            let mean = weights.mean(self.g, rows)?;
             let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
             total = self.weighted("supervised", cost, supervised.weight, "supervised.weight", total)?;
         }
@@ -286,7 +286,7 @@ impl Builder<'_> {
     pub fn infer(&mut self, purpose: Purpose, input: NodeId) -> Result<NodeId> {
         if purpose == Purpose::Decode {
             let decoded = self.decode(input, 0)?;
-            let mean = self.spec.loss.mean(&mut self.g, decoded)?;
+            let mean = self.spec.loss.mean(self.g, decoded)?;
             return self.unscale(mean);
         }
         let mut x = self.scale(input)?;
@@ -296,7 +296,7 @@ impl Builder<'_> {
                 return self.unscale(corrupted);
             }
             let pass = self.pass(x, corrupted, 0)?;
-            let drawn = self.spec.loss.sample(&mut self.g, pass.decoded, stream::SAMPLE)?;
+            let drawn = self.spec.loss.sample(self.g, pass.decoded, stream::SAMPLE)?;
             return self.unscale(drawn);
         }
         let mut beyond = None;
@@ -316,11 +316,11 @@ impl Builder<'_> {
             Purpose::Sparse => self.minimised(x, pass.code)?.ok_or_else(|| none("latent = predictive_sparse")),
             Purpose::EncoderJacobian => self.jacobian(pass.code, pass.input),
             Purpose::ReconstructionJacobian => self.jacobian(pass.mean, pass.input),
-            Purpose::Mixture => self.spec.loss.components(&mut self.g, pass.decoded),
+            Purpose::Mixture => self.spec.loss.components(self.g, pass.decoded),
             Purpose::Classify => {
                 let logits = self.classifier(&pass)?;
                 let decoded = Decoded::from(logits);
-                Loss::Softmax { classes: self.g.shape(logits).columns() }.mean(&mut self.g, decoded)
+                Loss::Softmax { classes: self.g.shape(logits).columns() }.mean(self.g, decoded)
             }
             _ => self.unscale(pass.mean),
         }
@@ -354,7 +354,7 @@ impl Builder<'_> {
             let allowed = "a likelihood: bernoulli, gaussian, softmax or mixture";
             return Err(Error::spec("loss", self.spec.loss.name(), allowed));
         }
-        let z = latent::draw(&mut self.g, mu, gamma, stream::LATENT)?;
+        let z = latent::draw(self.g, mu, gamma, stream::LATENT)?;
         let decoded = self.decode(z, 0)?;
         let loss = self.loss_of_rows(decoded, x, beyond)?;
         // The normalisers of both densities of z are the same but for γ; ε² is its squared distance from μ.
@@ -387,14 +387,14 @@ impl Builder<'_> {
             let gamma = self.linear(before, dense)?;
             log_variance = Some(gamma);
             if self.noisy {
-                latent = latent::draw(&mut self.g, code, gamma, stream::LATENT + shift)?;
+                latent = latent::draw(self.g, code, gamma, stream::LATENT + shift)?;
             }
         }
         if self.noisy {
             latent = self.minimised(x, code)?.unwrap_or(latent);
         }
         let decoded = self.decode(latent, shift)?;
-        let mean = self.spec.loss.mean(&mut self.g, decoded)?;
+        let mean = self.spec.loss.mean(self.g, decoded)?;
         Ok(Pass { input, weights: self.weights, encoder, code, log_variance, latent, decoded, mean })
     }
 
@@ -411,7 +411,7 @@ impl Builder<'_> {
         }
         let dictionary = Dictionary { atoms, bias: self.params[dense.bias] };
         let coefficients = self.predictive(weight, gamma)?;
-        latent::proximal(&mut self.g, x, code, &dictionary, coefficients, steps).map(Some)
+        latent::proximal(self.g, x, code, &dictionary, coefficients, steps).map(Some)
     }
 
     fn decode(&mut self, code: NodeId, shift: u32) -> Result<Decoded> {
@@ -481,7 +481,7 @@ impl Builder<'_> {
             Some(at) => layer_noise("decoder", at),
         };
         let strength = self.strength(&place)?;
-        layer.noise.build(&mut self.g, output, stream::LAYER + at as u32 + shift, [None, None], strength)
+        layer.noise.build(self.g, output, stream::LAYER + at as u32 + shift, [None, None], strength)
     }
 
     /// The scalar that says how strong a noise is in training, where that has a ramp.
@@ -500,12 +500,12 @@ impl Builder<'_> {
             _ => [self.constant("input.low")?, self.constant("input.high")?],
         };
         let strength = self.strength(CORRUPTION)?;
-        self.spec.corruption.build(&mut self.g, x, stream, aids, strength)
+        self.spec.corruption.build(self.g, x, stream, aids, strength)
     }
 
     /// The nearest rows that the loss is made for, and what each row costs for its distance from them.
     fn nearest(&mut self, x: NodeId) -> Result<(NodeId, Option<NodeId>)> {
-        Ok(match self.spec.loss.nearest(&mut self.g, x)? {
+        Ok(match self.spec.loss.nearest(self.g, x)? {
             Some((nearest, cost)) => (nearest, Some(cost)),
             None => (x, None),
         })
@@ -513,7 +513,7 @@ impl Builder<'_> {
 
     /// The loss of each row, and what it costs to lie beyond what the loss is made for.
     fn loss_of_rows(&mut self, decoded: Decoded, x: NodeId, beyond: Option<NodeId>) -> Result<NodeId> {
-        let rows = self.spec.loss.rows(&mut self.g, decoded, x)?;
+        let rows = self.spec.loss.rows(self.g, decoded, x)?;
         match beyond {
             Some(cost) => self.g.map([rows, cost], |[rows, cost]| rows + cost),
             None => Ok(rows),
@@ -522,8 +522,8 @@ impl Builder<'_> {
 
     /// The loss of a pass, mean over the batch.
     fn reconstruction(&mut self, pass: &Pass, x: NodeId) -> Result<NodeId> {
-        let rows = self.spec.loss.rows(&mut self.g, pass.decoded, x)?;
-        pass.weights.mean(&mut self.g, rows)
+        let rows = self.spec.loss.rows(self.g, pass.decoded, x)?;
+        pass.weights.mean(self.g, rows)
     }
 
     /// The mean of the losses along a walkback (Bengio, Yao, Alain and Vincent, 2013): each pass starts from a corrupted
@@ -532,7 +532,7 @@ impl Builder<'_> {
         let (mut decoded, mut total) = (first.decoded, loss);
         for i in 1..=self.spec.walkback {
             let shift = stream::WALKBACK * i as u32;
-            let drawn = self.spec.loss.sample(&mut self.g, decoded, stream::SAMPLE + shift)?;
+            let drawn = self.spec.loss.sample(self.g, decoded, stream::SAMPLE + shift)?;
             let drawn = self.g.map([drawn], |[x]| Expr::detached(x))?;
             let input = self.corrupted(drawn, stream::CORRUPTION + shift)?;
             let pass = self.pass(x, input, shift)?;

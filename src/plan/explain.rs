@@ -63,11 +63,7 @@ impl Recording {
                 match kept {
                     Kept::Values => name.into(),
                     Kept::Gradients if self.graph.sets().count() == 1 => "gradients".into(),
-                    Kept::Gradients => format!("gradients of {name}"),
-                    Kept::First => format!("first moments of {name}"),
-                    Kept::Second => format!("second moments of {name}"),
-                    Kept::Best => format!("best {name}"),
-                    Kept::Average => format!("average of {name}"),
+                    kept => format!("{kept} of {name}"),
                 }
             }
             Role::Slot(i) => format!("slot {i}"),

@@ -136,7 +136,7 @@ impl Trainer {
     /// As [`Session::average`]: [`Error::Data`] where no set of the phase is averaged, and before its rows are loaded.
     pub fn average(&self) -> Result<Vec<Vec<f32>>> {
         let phase = &self.run.phases[self.phase];
-        self.course.average(|set, steps| phase.updates(set, steps))
+        self.course.average(|set, steps| phase.averaged(set, steps))
     }
 
     /// Replaces the trainable tensors by [`Trainer::average`], as [`Trainer::set_parameters`] does.

@@ -50,8 +50,9 @@ impl Standing {
         let (first, second) = self.training.optimizer.moments();
         let begun = self.step > 0;
         STATE.into_iter().filter(move |(kept, _)| match kept {
-            Kept::First => first && begun,
-            Kept::Second => second && begun,
+            // A session has one update.
+            Kept::First(_) => first && begun,
+            Kept::Second(_) => second && begun,
             Kept::Best => self.best.validation.is_some(),
             Kept::Average => self.average.is_some(),
             Kept::Values | Kept::Gradients => false,

@@ -10,7 +10,7 @@ use super::divergence::Bad;
 use super::evaluate::Evaluation;
 use super::live::Rows;
 use super::resident::Resident;
-use super::run::Step;
+use super::run::{Step, moments};
 use super::spread::Spread;
 use super::table::Table;
 use super::{Loading, Progress};
@@ -123,16 +123,17 @@ struct Planned {
 }
 
 impl Planned {
-    /// Plans a step of a table's scalars; `left` turns of it are to come.
-    fn new(resident: &Resident, step: &Step, target: &Target, left: u64) -> Result<Planned> {
-        let tensors = &resident.tensors;
+    /// Plans one of some steps of a table's scalars; `left` turns of it are to come.
+    fn new(resident: &Resident, steps: &[Step], which: usize, target: &Target, left: u64) -> Result<Planned> {
+        let (tensors, step, moments) = (&resident.tensors, &steps[which], moments(steps, which));
         // Its table may be wider than the graph's: updates of other steps have columns, too.
         let graph = step.graph.clone().with_scalars(tensors.scalars().clone());
         let passes = Recording::new(&graph, Target { quick: true, ..target.clone() })?;
         let faster = Recording::new(&graph, target.clone())?;
         let flops = faster.cost().flops.saturating_mul(left).saturating_mul(step.repeat);
         let pays = faster.dispatches != passes.dispatches && flops >= LONG_RUN;
-        let updates = step.updates.iter().enumerate().map(|(i, update)| update.graph(tensors, i));
+        let updates = step.updates.iter().zip(&moments).enumerate();
+        let updates = updates.map(|(i, (update, moments))| update.graph(tensors, i, moments));
         let state = step.state.iter().map(|&set| {
             let mut graph = tensors.without_nodes();
             let next = graph.arena(set.arena(Kept::Gradients));
@@ -185,7 +186,7 @@ impl Engine {
         told: &dyn Fn(Loading),
     ) -> Result<Engine> {
         let left = table.turns().saturating_sub(now / table.turn.len() as u64);
-        let planned = steps.iter().map(|step| Planned::new(resident, step, target, left));
+        let planned = (0..steps.len()).map(|which| Planned::new(resident, steps, which, target, left));
         let planned = planned.collect::<Result<Vec<_>>>()?;
         let of = planned.iter().flat_map(Planned::recordings).map(|recording| recording.dispatches.len() as u64).sum();
         let kernels = Cell::new(0);

@@ -150,15 +150,23 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::update`]; [`Error::Spec`] where the table lacks what updates read.
     pub(crate) fn update_of(&self, tensors: &Graph, trained: &[Set], clip: Option<f64>) -> Result<Graph> {
-        self.update_reading(tensors, trained, clip, None, &Reads::new(0, UpdateRamps::default()))
+        self.update_reading(
+            tensors,
+            trained,
+            &vec![0; trained.len()],
+            clip,
+            None,
+            &Reads::new(0, UpdateRamps::default()),
+        )
     }
 
-    /// The same where it is told what it reads of the table, with averages of the values where a decay of theirs is
-    /// given.
+    /// The same where it is told which moments of each set are its own and what it reads of the table, with averages of the
+    /// values where a decay of theirs is given.
     pub(super) fn update_reading(
         &self,
         tensors: &Graph,
         trained: &[Set],
+        moments: &[u8],
         clip: Option<f64>,
         decay: Option<f64>,
         reads: &Reads,
@@ -172,8 +180,8 @@ impl Optimizer {
             }
             None => None,
         };
-        for &set in trained {
-            let new = self.update_set(&mut g, set, scale, reads)?;
+        for (&set, &own) in trained.iter().zip(moments) {
+            let new = self.update_set(&mut g, set, own, scale, reads)?;
             g.sink(Sink::Update(set.arena(Kept::Values)), new);
             if let Some(decay) = decay {
                 let (old, rest) = (g.arena(set.arena(Kept::Average)), g.fill(1.0 - decay, Shape::scalar()));
@@ -185,8 +193,8 @@ impl Optimizer {
         Ok(g)
     }
 
-    /// The new values of a set.
-    fn update_set(&self, g: &mut Graph, set: Set, scale: Option<NodeId>, reads: &Reads) -> Result<NodeId> {
+    /// The new values of a set, by moments of a number.
+    fn update_set(&self, g: &mut Graph, set: Set, own: u8, scale: Option<NodeId>, reads: &Reads) -> Result<NodeId> {
         let (p, gradient) = (g.arena(set.arena(Kept::Values)), g.arena(set.arena(Kept::Gradients)));
         let gradient = match scale {
             Some(scale) => g.map([gradient, scale], |[g, s]| g * s)?,
@@ -194,7 +202,7 @@ impl Optimizer {
         };
         let [rate, _, _] = Scalars::UPDATE;
         let rate = reads.scalar(g, rate)?;
-        let (first, second) = (set.arena(Kept::First), set.arena(Kept::Second));
+        let (first, second) = (set.arena(Kept::First(own)), set.arena(Kept::Second(own)));
         match *self {
             Optimizer::Sgd { momentum: 0.0, .. } => g.map([p, gradient, rate], |[p, g, lr]| p - lr * g),
             Optimizer::Sgd { momentum, nesterov } => {
@@ -212,17 +220,25 @@ impl Optimizer {
                 let epsilon = reads.number(g, "epsilon", epsilon)?;
                 g.map([p, gradient, v, rate, epsilon], |[p, g, v, lr, epsilon]| p - lr * g / (v.sqrt() + epsilon))
             }
-            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => self.adam(g, set, [p, gradient, rate], reads),
+            Optimizer::Adam { .. } | Optimizer::AdamW { .. } => {
+                self.adam(g, [first, second], [p, gradient, rate], reads)
+            }
         }
     }
 
-    fn adam(&self, g: &mut Graph, set: Set, [p, gradient, rate]: [NodeId; 3], reads: &Reads) -> Result<NodeId> {
+    fn adam(
+        &self,
+        g: &mut Graph,
+        moments: [Arena; 2],
+        [p, gradient, rate]: [NodeId; 3],
+        reads: &Reads,
+    ) -> Result<NodeId> {
         let (Optimizer::Adam { beta1, beta2, epsilon } | Optimizer::AdamW { beta1, beta2, epsilon, .. }) = *self else {
             return Err(Error::Internal("an update of Adam's by another optimizer".into()));
         };
         let [beta1, beta2] = [reads.share(g, "beta1", beta1)?, reads.share(g, "beta2", beta2)?];
-        let m = moment(g, set.arena(Kept::First), gradient, beta1, |g| g)?;
-        let v = moment(g, set.arena(Kept::Second), gradient, beta2, |g| g.square())?;
+        let m = moment(g, moments[0], gradient, beta1, |g| g)?;
+        let v = moment(g, moments[1], gradient, beta2, |g| g.square())?;
         let [_, first, second] = Scalars::UPDATE;
         let (first, second) = (reads.scalar(g, first)?, reads.scalar(g, second)?);
         let epsilon = reads.number(g, "epsilon", epsilon)?;

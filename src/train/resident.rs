@@ -3,7 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::run::Step;
+use super::run::{Step, moments};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -54,13 +54,11 @@ impl Resident {
     /// # Errors
     /// [`Error::Limit`] or [`Error::Device`].
     pub fn keep_for(&mut self, steps: &[Step]) -> Result<()> {
-        for update in steps.iter().flat_map(|step| &step.updates) {
-            let (first, second) = update.optimizer.moments();
-            let average = update.average.is_some();
-            let wanted =
-                [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second), (Kept::Average, average)];
-            for (kept, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-                update.sets.iter().try_for_each(|&set| self.keep(set, kept))?;
+        for which in 0..steps.len() {
+            for (update, moments) in steps[which].updates.iter().zip(moments(steps, which)) {
+                for (&set, own) in update.sets.iter().zip(moments) {
+                    update.kept(own).try_for_each(|kept| self.keep(set, kept))?;
+                }
             }
         }
         let mut state = steps.iter().flat_map(|step| &step.state);

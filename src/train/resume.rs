@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::Session;
 use super::averages::Average;
+use super::run::moments;
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Run, Trainer};
 use crate::error::{Error, Result};
@@ -48,22 +49,24 @@ impl Run {
         let graph = self.graph();
         let mut contents = Contents::default();
         let begun = standing.step > 0 && !standing.over;
-        let updates = self.phases[standing.phase].steps.iter().flat_map(|step| &step.updates);
-        let updates: Vec<_> = updates.filter(|_| begun).collect();
+        let steps = if begun { self.phases[standing.phase].steps.as_slice() } else { &[] };
         for set in graph.sets() {
-            let moments = updates.iter().find(|update| update.sets.contains(&set)).map(|u| u.optimizer.moments());
-            let (first, second) = moments.unwrap_or_default();
-            let average = standing.averages.contains_key(graph.set_name(set));
-            let has = [(Kept::First, first), (Kept::Second, second), (Kept::Average, average)];
+            let mut has = vec![];
+            for which in 0..steps.len() {
+                for (update, moments) in steps[which].updates.iter().zip(moments(steps, which)) {
+                    let own = update.sets.iter().position(|&other| other == set).map(|at| moments[at]);
+                    let kept = own.into_iter().flat_map(|own| update.kept(own));
+                    has.extend(kept.filter(|kept| matches!(kept, Kept::First(_) | Kept::Second(_))));
+                }
+            }
+            has.sort();
+            has.extend(standing.averages.contains_key(graph.set_name(set)).then_some(Kept::Average));
             for i in graph.members(set) {
                 let tensor = &graph.params[i];
                 let name = format!("{}/{}", graph.set_name(set), tensor.name);
                 contents.add(name.clone(), &tensor.shape, Some(Kept::Values), i);
-                for (kept, prefix) in STATE {
-                    if has.contains(&(kept, true)) {
-                        let prefix = prefix.trim_end_matches('.');
-                        contents.add(format!("{prefix}:{name}"), &tensor.shape, Some(kept), i);
-                    }
+                for &kept in &has {
+                    contents.add(format!("{}:{name}", prefix(kept)), &tensor.shape, Some(kept), i);
                 }
             }
         }
@@ -173,7 +176,7 @@ impl Trainer {
             let Some(set) = run.graph().sets().find(|&set| run.graph().set_name(set) == name) else {
                 return Err(fail(KEY, &format!("an average of {name:?}"), "averages of the run's sets"));
             };
-            let updates = run.phases[standing.phase].updates(set, standing.step);
+            let updates = run.phases[standing.phase].averaged(set, standing.step);
             average.check(updates).map_err(|e| fail(KEY, &e.to_string(), "an average of the phase's updates"))?;
             averages.insert(set, *average);
         }
@@ -192,6 +195,18 @@ impl Trainer {
         course.averages = averages;
         Ok(trainer)
     }
+}
+
+/// What the names of something that is kept begin with in a file.
+fn prefix(kept: Kept) -> String {
+    let (first, update) = match kept {
+        Kept::First(update) => (Kept::First(0), update),
+        Kept::Second(update) => (Kept::Second(0), update),
+        kept => (kept, 0),
+    };
+    let prefix = STATE.into_iter().find(|(other, _)| *other == first).map_or("", |(_, prefix)| prefix);
+    let prefix = prefix.trim_end_matches('.');
+    if update == 0 { prefix.into() } else { format!("{prefix}.{update}") }
 }
 
 /// How often each step of a phase is taken in a turn.

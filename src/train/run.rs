@@ -8,6 +8,9 @@ use crate::graph::{Arena, Graph, Kept, Kind, Op, Scalars, Set, Shape, Sink, Tens
 use crate::kernel::TERMS;
 use crate::model::{Network, Part, Ramp, Spec, Start, Values};
 
+/// The most updates of a phase that train one set.
+const PLAYERS: usize = 16;
+
 /// The most steps of a turn: a submit holds a whole turn.
 const MOST: u64 = Scalars::FEWEST as u64;
 
@@ -66,7 +69,7 @@ pub struct Step {
 }
 
 /// How sets of tensors follow their gradients. Moments, and Adam's corrections of them, are an update's own and start
-/// with its phase.
+/// with its phase: where two steps train a set, each has moments of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
     /// Which sets.
@@ -93,9 +96,18 @@ impl Update {
         Update { sets: sets.into(), optimizer, learning_rate, schedule, clip_norm: None, ramps, average: None }
     }
 
-    /// The graph of one of its updates, where it is the i-th of its step.
-    pub(super) fn graph(&self, tensors: &Graph, i: usize) -> Result<Graph> {
-        self.optimizer.update_reading(tensors, &self.sets, self.clip_norm, self.average, &self.reads(i))
+    /// The graph of one of its updates, where it is the i-th of its step and has these moments of its sets.
+    pub(super) fn graph(&self, tensors: &Graph, i: usize, moments: &[u8]) -> Result<Graph> {
+        self.optimizer.update_reading(tensors, &self.sets, moments, self.clip_norm, self.average, &self.reads(i))
+    }
+
+    /// What it keeps of a set whose moments of a number are its own.
+    pub(super) fn kept(&self, own: u8) -> impl Iterator<Item = Kept> {
+        let (first, second) = self.optimizer.moments();
+        let average = self.average.is_some();
+        let wanted =
+            [(Kept::Gradients, true), (Kept::First(own), first), (Kept::Second(own), second), (Kept::Average, average)];
+        wanted.into_iter().filter_map(|(kept, wanted)| wanted.then_some(kept))
     }
 
     /// What it reads of the table, where it is the i-th of its step.
@@ -180,7 +192,7 @@ impl Step {
             let (found, allowed) = match node.op {
                 Op::Input(i) => (format!("input {i}, which nobody writes"), "rows of the data: Graph::gather"),
                 Op::Arena(Arena { kept, .. }) if kept != Kept::Values => {
-                    (format!("{kept:?} of a set"), "tensors, and Values of sets")
+                    (format!("{kept} of a set"), "tensors, and values of sets")
                 }
                 _ => continue,
             };
@@ -201,6 +213,15 @@ impl Step {
             let place = format!("{place}.updates[{at}]");
             update.check(&place, &run.tensors)?;
             self.check_sinks(&format!("{place}.sets"), &update.sets, run)?;
+        }
+        let sets: Vec<Set> = updates.iter().flat_map(|update| &update.sets).copied().collect();
+        if let Some((_, &set)) = sets.iter().enumerate().find(|(at, set)| sets[..*at].contains(set)) {
+            let found = format!("{:?} twice", run.tensors.set_name(set));
+            return Err(Error::spec(
+                format!("{place}.updates"),
+                found,
+                "a set once in a step: other steps may train it, too",
+            ));
         }
         known(&format!("{place}.state"), state, &run.tensors)?;
         self.check_sinks(&format!("{place}.state"), state, run)
@@ -235,10 +256,11 @@ impl Phase {
         }
     }
 
-    /// How often a set was updated in so many of its steps.
-    pub(super) fn updates(&self, set: Set, steps: u64) -> u64 {
-        let trains = |step: &Step| step.updates.iter().any(|update| update.sets.contains(&set));
-        self.steps.iter().position(trains).map_or(0, |which| taken(&turn(&self.steps), which, steps))
+    /// How many updates the average of a set has seen in so many of its steps.
+    pub(super) fn averaged(&self, set: Set, steps: u64) -> u64 {
+        let averages = |update: &Update| update.average.is_some() && update.sets.contains(&set);
+        let which = self.steps.iter().position(|step| step.updates.iter().any(averages));
+        which.map_or(0, |which| taken(&turn(&self.steps), which, steps))
     }
 
     /// How its steps read their rows: columns of one, and whether they come in a fresh order each epoch.
@@ -266,7 +288,7 @@ impl Phase {
                 }
                 Op::Arena(Arena { set, kept }) if changes(*set) || *kept != Kept::Values => {
                     return refuse(
-                        format!("{kept:?} of {:?}", run.tensors.set_name(*set)),
+                        format!("{kept} of {:?}", run.tensors.set_name(*set)),
                         "tensors that stay as they are",
                     );
                 }
@@ -311,13 +333,21 @@ impl Phase {
         if turn > MOST {
             return Err(Error::spec(format!("{place}.steps"), turn, format!("at most {MOST} in a turn")));
         }
-        let mut trained: Vec<Set> = Vec::new();
-        for set in self.steps.iter().flat_map(|step| &step.updates).flat_map(|update| &update.sets) {
-            if trained.contains(set) {
-                let found = format!("{:?} in two of its updates", run.tensors.set_name(*set));
-                return Err(Error::spec(format!("{place}.steps"), found, "a set in one, whose moments it has"));
+        let trained: Vec<Set> =
+            self.steps.iter().flat_map(|step| &step.updates).flat_map(|update| &update.sets).copied().collect();
+        for &set in &trained {
+            let name = run.tensors.set_name(set);
+            let times = trained.iter().filter(|&&other| other == set).count();
+            if times > PLAYERS {
+                let found = format!("{name:?} in {times} of its updates");
+                return Err(Error::spec(format!("{place}.steps"), found, format!("at most {PLAYERS}")));
             }
-            trained.push(*set);
+            let updates = self.steps.iter().flat_map(|step| &step.updates);
+            let averages = updates.filter(|update| update.average.is_some() && update.sets.contains(&set)).count();
+            if averages > 1 {
+                let found = format!("averages of {name:?} in {averages} of its updates");
+                return Err(Error::spec(format!("{place}.steps"), found, "in one of them"));
+            }
         }
         if let Some(set) = self.steps.iter().flat_map(|step| &step.state).find(|set| trained.contains(set)) {
             let found = format!("{:?} is trained, too", run.tensors.set_name(*set));
@@ -505,6 +535,16 @@ impl Run {
         }
         self.tensors().map(drop)
     }
+}
+
+/// Which moments of its sets each update of a step has, the `which`-th of these: those of the first update of the phase that
+/// trains the set, of the second, and so on.
+pub(super) fn moments(steps: &[Step], which: usize) -> Vec<Vec<u8>> {
+    let before = |set: &Set| {
+        let updates = steps[..which].iter().flat_map(|step| &step.updates);
+        updates.filter(|update| update.sets.contains(set)).count() as u8
+    };
+    steps[which].updates.iter().map(|update| update.sets.iter().map(before).collect()).collect()
 }
 
 /// The steps of a turn in the order in which they are taken, each by its number.

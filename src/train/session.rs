@@ -178,7 +178,7 @@ impl Session {
         }
         // A checkpoint has them from now on.
         let (first, second) = training.optimizer.moments();
-        for (kept, _) in [(Kept::First, first), (Kept::Second, second)].into_iter().filter(|(_, has)| *has) {
+        for (kept, _) in [(Kept::First(0), first), (Kept::Second(0), second)].into_iter().filter(|(_, has)| *has) {
             course.resident.keep_all(kept)?;
         }
         let held = |training: &Training| training.early_stopping.map(|early| early.validation);

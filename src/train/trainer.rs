@@ -351,7 +351,7 @@ impl Trainer {
         if step == 0 {
             course.snapshot_at = 0;
             let moments = |role: &Role| match role {
-                Role::Arena(arena) => matches!(arena.kept, Kept::First | Kept::Second),
+                Role::Arena(arena) => matches!(arena.kept, Kept::First(_) | Kept::Second(_)),
                 _ => false,
             };
             course.resident.shared.retain(|role, _| !moments(role));

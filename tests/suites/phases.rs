@@ -189,7 +189,7 @@ impl Hand {
     fn phase(&mut self, run: &Run, number: u64, phase: &Phase) {
         for i in 0..4 {
             let zeros = vec![0.0; self.arenas[&Set(i).arena(Kept::Values)].len()];
-            self.arenas.extend([Kept::First, Kept::Second].map(|kept| (Set(i).arena(kept), zeros.clone())));
+            self.arenas.extend([Kept::First(0), Kept::Second(0)].map(|kept| (Set(i).arena(kept), zeros.clone())));
         }
         let target = Target { data_rows: ROWS, ..Target::of(&self.gpu, phase.batch) };
         let all = data();
@@ -641,7 +641,7 @@ fn what_cannot_be_run_is_refused_by_name() {
     let never = Schedule { warm_up: 0, decay: Decay::Cosine { steps: Some(0) } };
     assert_eq!(update(&|u| u.schedule = never)[0], named("schedule.decay.steps"));
     let twice = with(&|run| run.phases[1].steps[1].updates[1].sets = vec![DECODER, ENCODER]);
-    assert_eq!(twice[1], "\"encoder\" in two of its updates");
+    assert_eq!(twice[1], "\"encoder\" twice");
     let state = |state: Set| with(&|run| run.phases[1].steps[2].state = vec![state]);
     assert_eq!(state(Set(4))[1..], ["4", "below 4"]);
     assert_eq!(state(CRITIC)[1], "c without one");
@@ -669,8 +669,8 @@ fn what_cannot_be_run_is_refused_by_name() {
         g
     });
     assert_eq!(updates[1], "an update of \"critic\"");
-    let moments = other(&|run| graph(run, &|g| g.arena(ENCODER.arena(Kept::First))));
-    assert_eq!(moments[1], "First of a set");
+    let moments = other(&|run| graph(run, &|g| g.arena(ENCODER.arena(Kept::First(0)))));
+    assert_eq!(moments[1], "first moments of a set");
     let terms = other(&|run| {
         let mut g = run.phases[1].steps[0].graph.clone();
         for i in 0..11 {

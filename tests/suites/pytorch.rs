@@ -138,8 +138,10 @@ fn the_f64_interpreter_agrees_with_pytorch() {
         let initial = |n: &String| fixture.f32(&format!("initial.{n}")).into_iter().map(f64::from).collect();
         let mut params: Vec<Vec<f64>> = names.iter().map(initial).collect();
         let zeros = vec![0.0; layout.bytes as usize / 4];
-        let mut moments =
-            BTreeMap::from([(Set::FIRST.arena(Kept::First), zeros.clone()), (Set::FIRST.arena(Kept::Second), zeros)]);
+        let mut moments = BTreeMap::from([
+            (Set::FIRST.arena(Kept::First(0)), zeros.clone()),
+            (Set::FIRST.arena(Kept::Second(0)), zeros),
+        ]);
         let losses = fixture.f64(&format!("{name}.losses"));
         let mut first_row = 0;
         for (t, expected) in losses.iter().enumerate() {

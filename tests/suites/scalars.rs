@@ -110,5 +110,5 @@ fn the_table_of_an_update() {
     let recording = Recording::new(&update, Target::of(&gpu(), 1)).unwrap();
     let table = recording.buffers.iter().find(|(role, _)| *role == Role::Table).unwrap();
     assert_eq!(table.1, 16 << 10);
-    assert!(recording.buffers.iter().any(|(role, _)| *role == Role::Arena(Set::FIRST.arena(Kept::First))));
+    assert!(recording.buffers.iter().any(|(role, _)| *role == Role::Arena(Set::FIRST.arena(Kept::First(0)))));
 }

@@ -17,7 +17,7 @@ use strait::model::Purpose;
 use strait::reference::Environment;
 use strait::{Activation, EarlyStopping, Error, Gpu, Optimizer, Session, Spec, Training, data};
 
-const KEPT: [Kept; 4] = [Kept::Values, Kept::Gradients, Kept::First, Kept::Second];
+const KEPT: [Kept; 4] = [Kept::Values, Kept::Gradients, Kept::First(0), Kept::Second(0)];
 
 fn tensor(name: &str, dims: &[usize]) -> Tensor {
     Tensor { name: name.into(), shape: Shape::fixed(dims) }
@@ -37,7 +37,7 @@ fn filled(sets: &[TensorSet], seed: u32) -> BTreeMap<Arena, Vec<f32>> {
     for (i, set) in sets.iter().enumerate() {
         for (j, kept) in KEPT.into_iter().enumerate() {
             let each = |t: &Tensor| {
-                let low = if kept == Kept::Second { 0.0 } else { -1.0 };
+                let low = if kept == Kept::Second(0) { 0.0 } else { -1.0 };
                 values(seed + (10 * i + j) as u32, t.shape.elements(1), (low, 1.0))
             };
             let own: Vec<Vec<f32>> = set.tensors.iter().map(each).collect();
@@ -179,7 +179,7 @@ fn unknown_sets_are_refused_by_name() {
     assert_eq!(found, ("set".into(), "3".into(), "below 3".into()));
     let mut g = Graph::with_sets(three(), vec![]);
     let zero = g.fill(0.0, Layout::new(&[]).matrix());
-    g.sink(Sink::Update(Set(9).arena(Kept::First)), zero);
+    g.sink(Sink::Update(Set(9).arena(Kept::First(0))), zero);
     assert_eq!(unknown(g.check().map(|()| g.clone())).0, "set");
 }
 

@@ -184,12 +184,12 @@ fn sinks(kernels: &mut Kernels) {
     let scalars = Scalars::new(["rate"]).unwrap();
     let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]).with_scalars(scalars);
     let [p, grad, m] =
-        [Set::FIRST.arena(Kept::Values), Set::FIRST.arena(Kept::Gradients), Set::FIRST.arena(Kept::First)]
+        [Set::FIRST.arena(Kept::Values), Set::FIRST.arena(Kept::Gradients), Set::FIRST.arena(Kept::First(0))]
             .map(|a| g.arena(a));
     let rate = g.scalar("rate").unwrap();
     let m = g.map([m, grad], |[m, g]| 0.9 * m + 0.1 * g).unwrap();
     let p = g.map([p, m, rate], |[p, m, r]| p - m * r).unwrap();
-    g.sink(Sink::Update(Set::FIRST.arena(Kept::First)), m);
+    g.sink(Sink::Update(Set::FIRST.arena(Kept::First(0))), m);
     g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), p);
     kernels.add(&g, target(AdapterKind::Hardware, 1));
     let mut g = Graph::new(vec![tensor("w", &[3, 5])], vec![]);

@@ -43,8 +43,8 @@ fn arenas(tensors: &[Tensor], value: f32) -> BTreeMap<Arena, Vec<f32>> {
     [
         Set::FIRST.arena(Kept::Values),
         Set::FIRST.arena(Kept::Gradients),
-        Set::FIRST.arena(Kept::First),
-        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::First(0)),
+        Set::FIRST.arena(Kept::Second(0)),
     ]
     .map(|arena| (arena, packed.clone()))
     .into()
@@ -101,7 +101,7 @@ fn what_is_not_zero_of_itself_is_masked() {
         // A second update, made of the first, in the same kernel.
         let moment = g.map([new, p], |[n, p]| n - p).unwrap();
         g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
-        g.sink(Sink::Update(Set::FIRST.arena(Kept::First)), moment);
+        g.sink(Sink::Update(Set::FIRST.arena(Kept::First(0))), moment);
         let params = tensors.iter().map(|t| vec![0.5; t.shape.elements(1)]).collect();
         let env = Environment {
             rows: 1,
@@ -120,7 +120,7 @@ fn what_is_not_zero_of_itself_is_masked() {
                 for (who, arena) in [("GPU", &found), ("interpreter", &interpreted), ("plan", &replayed[&sink])] {
                     assert!(padding(&tensors, arena).iter().all(|&v| v == 0.0), "{name}, {sink:?}, {who}: padding");
                     let Some(mut expected) = expected else { continue };
-                    if sink == Sink::Update(Set::FIRST.arena(Kept::First)) {
+                    if sink == Sink::Update(Set::FIRST.arena(Kept::First(0))) {
                         expected -= 0.5;
                     }
                     let values = Layout::new(&tensors).unpack(&tensors, arena).unwrap();

@@ -130,8 +130,8 @@ fn adam() -> (Graph, Environment<f32>) {
     let [p, d, m, v] = [
         Set::FIRST.arena(Kept::Values),
         Set::FIRST.arena(Kept::Gradients),
-        Set::FIRST.arena(Kept::First),
-        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::First(0)),
+        Set::FIRST.arena(Kept::Second(0)),
     ]
     .map(|a| g.arena(a));
     let [rate, first, second, decay] = SCALARS.map(|name| g.scalar(name).unwrap());
@@ -141,9 +141,11 @@ fn adam() -> (Graph, Environment<f32>) {
         .map([m, v, rate, first, second], |[m, v, rate, first, second]| rate * first * m / ((v * second).sqrt() + 1e-8))
         .unwrap();
     let p = g.map([p, step, decay], |[p, step, decay]| &p - step - decay * &p).unwrap();
-    for (arena, node) in
-        [(Set::FIRST.arena(Kept::First), m), (Set::FIRST.arena(Kept::Second), v), (Set::FIRST.arena(Kept::Values), p)]
-    {
+    for (arena, node) in [
+        (Set::FIRST.arena(Kept::First(0)), m),
+        (Set::FIRST.arena(Kept::Second(0)), v),
+        (Set::FIRST.arena(Kept::Values), p),
+    ] {
         g.sink(Sink::Update(arena), node);
     }
     let drawn = |stream: u32, low: f64| -> Vec<f32> {
@@ -154,8 +156,8 @@ fn adam() -> (Graph, Environment<f32>) {
     let arenas = [
         (Set::FIRST.arena(Kept::Values), -1.0),
         (Set::FIRST.arena(Kept::Gradients), -1.0),
-        (Set::FIRST.arena(Kept::First), -1.0),
-        (Set::FIRST.arena(Kept::Second), 0.0),
+        (Set::FIRST.arena(Kept::First(0)), -1.0),
+        (Set::FIRST.arena(Kept::Second(0)), 0.0),
     ];
     let arenas = (0..).zip(arenas).map(|(i, (arena, low))| (arena, drawn(10 * i, low))).collect();
     (g, Environment { rows: 1, arenas, table: vec![0.01, 1.5, 1.25, 0.001], ..Environment::default() })
@@ -203,9 +205,9 @@ fn arenas_are_written_last() {
             g.sink(Sink::Update(Set::FIRST.arena(Kept::Values)), new);
         }),
         ("swapped", |g| {
-            let (m, v) = (g.arena(Set::FIRST.arena(Kept::First)), g.arena(Set::FIRST.arena(Kept::Second)));
-            g.sink(Sink::Update(Set::FIRST.arena(Kept::First)), v);
-            g.sink(Sink::Update(Set::FIRST.arena(Kept::Second)), m);
+            let (m, v) = (g.arena(Set::FIRST.arena(Kept::First(0))), g.arena(Set::FIRST.arena(Kept::Second(0))));
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::First(0))), v);
+            g.sink(Sink::Update(Set::FIRST.arena(Kept::Second(0))), m);
             g.sink(Sink::Output(0), m);
         }),
         ("neighbours", |g| {
@@ -234,8 +236,8 @@ fn arenas_are_written_last() {
     let arenas = [
         Set::FIRST.arena(Kept::Values),
         Set::FIRST.arena(Kept::Gradients),
-        Set::FIRST.arena(Kept::First),
-        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::First(0)),
+        Set::FIRST.arena(Kept::Second(0)),
     ];
     let filled = |i: u32| values(10 * i, layout.bytes as usize / 4, (-1.0, 1.0));
     let mut arenas: BTreeMap<Arena, Vec<f32>> = (0..).zip(arenas).map(|(i, arena)| (arena, filled(i))).collect();
@@ -542,8 +544,8 @@ fn a_map_of_many_tensors_is_computed_by_several() {
     let mut g = Graph::new(params.clone(), vec![tensor("c", &[1024])]).with_scalars(scalars());
     let mut read: Vec<_> = [
         Set::FIRST.arena(Kept::Gradients),
-        Set::FIRST.arena(Kept::First),
-        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::First(0)),
+        Set::FIRST.arena(Kept::Second(0)),
         Set::FIRST.arena(Kept::Best),
     ]
     .map(|a| g.arena(a))
@@ -556,8 +558,8 @@ fn a_map_of_many_tensors_is_computed_by_several() {
     let arenas = [
         Set::FIRST.arena(Kept::Values),
         Set::FIRST.arena(Kept::Gradients),
-        Set::FIRST.arena(Kept::First),
-        Set::FIRST.arena(Kept::Second),
+        Set::FIRST.arena(Kept::First(0)),
+        Set::FIRST.arena(Kept::Second(0)),
         Set::FIRST.arena(Kept::Best),
     ];
     let arenas = (0..).zip(arenas).map(|(i, arena)| (arena, values(i, length, (-1.0, 1.0)))).collect();
