@@ -212,9 +212,7 @@ impl Builder<'_> {
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");
-            let logits = self.classifier(&pass)?;
-            let rows = Loss::Softmax { classes: supervised.classes }.rows(self.g, logits, labels)?;
-            let mean = weights.mean(self.g, rows)?;
+            let mean = self.mistaken(pass.code, labels)?;
             let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
             total = self.weighted("supervised", cost, supervised.weight, "supervised.weight", total)?;
         }
@@ -318,7 +316,7 @@ impl Builder<'_> {
             Purpose::ReconstructionJacobian => self.jacobian(pass.mean, pass.input),
             Purpose::Mixture => self.spec.loss.components(self.g, pass.decoded),
             Purpose::Classify => {
-                let logits = self.classifier(&pass)?;
+                let logits = self.classifier(pass.code)?;
                 let decoded = Decoded::from(logits);
                 Loss::Softmax { classes: self.g.shape(logits).columns() }.mean(self.g, decoded)
             }
@@ -545,11 +543,25 @@ impl Builder<'_> {
     }
 
     /// Logits of the classes.
-    fn classifier(&mut self, pass: &Pass) -> Result<NodeId> {
+    fn classifier(&mut self, code: NodeId) -> Result<NodeId> {
         let Some(dense) = self.network.classifier else {
             return Err(Error::spec("supervised", "none", "a spec with a classifier"));
         };
-        self.linear(pass.code, dense)
+        self.linear(code, dense)
+    }
+
+    /// −log p(label | code), mean over the batch.
+    fn mistaken(&mut self, code: NodeId, labels: NodeId) -> Result<NodeId> {
+        let logits = self.classifier(code)?;
+        let classes = self.g.shape(labels).columns();
+        let rows = Loss::Softmax { classes }.rows(self.g, Decoded::from(logits), labels)?;
+        self.weights.mean(self.g, rows)
+    }
+
+    /// The same as a term that is all of an objective.
+    pub fn classification(&mut self, code: NodeId, labels: NodeId) -> Result<NodeId> {
+        let mean = self.mistaken(code, labels)?;
+        self.term("classification", mean, 1.0, None)
     }
 
     /// ½ λ Σ ||W||².

@@ -358,6 +358,20 @@ impl Network {
         builder.gradients(total, &all)
     }
 
+    /// Adds −log p(label | code), mean over the batch, as the term `classification`, and its gradients by the trainable tensors of
+    /// these numbers.
+    pub(super) fn classify(
+        &self,
+        g: &mut Graph,
+        places: Places,
+        [code, labels]: [NodeId; 2],
+        trained: &[usize],
+    ) -> Result<()> {
+        let mut builder = self.builder(g, places, false)?;
+        let cost = builder.classification(code, labels)?;
+        builder.gradients(cost, trained)
+    }
+
     /// Adds what is inferred of rows for a purpose.
     pub(super) fn infer(&self, g: &mut Graph, places: Places, purpose: Purpose, rows: NodeId) -> Result<NodeId> {
         let noisy = matches!(purpose, Purpose::Resample | Purpose::Corrupt);

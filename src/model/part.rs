@@ -75,6 +75,19 @@ impl Part {
         self.finished(g)
     }
 
+    /// A graph of its classifier's objective: `g` with −log p(label | code), mean over the batch, for codes and labels, and the
+    /// gradients by those of the graph's trainable tensors that are `trained`.
+    pub(crate) fn classifier_graph(
+        &self,
+        mut g: Graph,
+        of: [NodeId; 2],
+        trained: impl Fn(usize) -> bool,
+    ) -> Result<Graph> {
+        let trained: Vec<usize> = (0..self.params.len()).filter(|&i| trained(self.params[i])).collect();
+        self.network.classify(&mut g, self.places(), of, &trained)?;
+        self.finished(g)
+    }
+
     /// A graph in the precision of the spec.
     pub(crate) fn finished(&self, g: Graph) -> Result<Graph> {
         self.network.finished(g)

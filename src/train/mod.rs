@@ -5,6 +5,7 @@ mod averages;
 mod cache;
 mod cached;
 mod checkpoint;
+mod classifier;
 mod course;
 mod divergence;
 mod engine;

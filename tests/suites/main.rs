@@ -8,6 +8,7 @@ mod activations;
 mod averages;
 mod beside;
 mod checkpoint;
+mod classifier;
 mod compilers;
 mod contraction;
 mod cotangents;
