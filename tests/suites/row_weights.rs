@@ -179,17 +179,9 @@ fn every_term_is_the_weighted_mean_of_what_rows_cost() {
     let mut seen = 0;
     for (name, spec) in specs.chain(systems::specs()).filter(|(_, spec)| of_rows(spec)) {
         let network = Network::new(&spec).unwrap();
-        let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-        let (data, columns) = (wide(rows(&spec, 1, count)), columns(&spec));
-        let own = network.params().iter().enumerate();
-        let params = own.map(|(i, t)| wide(values(10 + i as u32, t.shape.elements(1), (-0.7, 0.7)))).collect();
-        let constants = network.constants().iter().map(|t| match t.name.as_str() {
-            "input.low" => vec![0.0],
-            "input.high" => vec![1.0],
-            _ => (0..t.shape.elements(1)).map(|i| f64::from(u8::from(i % 2 == 0))).collect(),
-        });
-        let constants = constants.collect();
-        let env = Environment { rows: count, params, constants, seed: 5, step: 3, ..Environment::default() };
+        let columns = columns(&spec);
+        let data: Vec<f64> = rows(&spec, 1, count).into_iter().map(f64::from).collect();
+        let env = Environment { rows: count, ..systems::environment(&network) };
 
         let graph = network.graph(Purpose::Train, false).unwrap();
         // Sums over the first rows, none at first, of every sink.
