@@ -1,8 +1,9 @@
 //! Rows with weights: how much each counts in the objective that is trained, as one more column at the end.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Source, span};
+use super::{Fixed, Source, span};
 use crate::{Error, Result};
 
 /// The rows of a source, each with a weight w_i ≥ 0, for [`crate::Session::fit`] and its like. Where the objective has a mean
@@ -42,7 +43,7 @@ use crate::{Error, Result};
 /// # Ok::<(), strait::Error>(())
 /// ```
 pub struct Weighted {
-    source: Arc<dyn Source>,
+    source: Fixed<Arc<dyn Source>>,
     weights: Vec<f32>,
 }
 
@@ -53,8 +54,8 @@ impl Weighted {
     /// [`Error::Data`] where there are not as many weights as rows, where one is negative or not finite, naming the row, where
     /// all are 0, or where the rows have weights already.
     pub fn new(source: impl Into<Arc<dyn Source>>, weights: impl Into<Vec<f32>>) -> Result<Weighted> {
-        let (source, weights) = (source.into(), weights.into());
-        without_weights(&*source)?;
+        let (source, weights) = (Fixed::new(source.into()), weights.into());
+        without_weights(&source)?;
         if weights.len() != source.rows() {
             let allowed = format!("{}, one for each row", source.rows());
             return Err(Error::data(format!("{}: number of weights", source.name()), weights.len(), allowed));
@@ -90,10 +91,7 @@ impl Source for Weighted {
     fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
         let (span, columns) = (span(self, first_row, out.len())?, self.source.columns());
         let count = span.len() / (columns + 1);
-        let Some(weights) = self.weights.get(first_row..first_row + count) else {
-            let (found, allowed) = (self.source.rows(), format!("{}, as many as have weights", self.weights.len()));
-            return Err(Error::data(format!("{}: rows", self.name()), found, allowed));
-        };
+        let weights = &self.weights[first_row..first_row + count];
         // Side by side at the beginning, from where they move apart, the last one first.
         self.source.read(first_row, &mut out[..count * columns])?;
         for (i, &weight) in weights.iter().enumerate().rev() {
@@ -110,6 +108,10 @@ impl Source for Weighted {
 
     fn is_weighted(&self) -> bool {
         true
+    }
+
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        self.weights.get(rows).map(|weights| weights.iter().any(|&weight| weight > 0.0))
     }
 }
 

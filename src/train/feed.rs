@@ -6,6 +6,7 @@
 //! `permute(row, rows of the chunk, seed, epoch * chunks + i)`. With everything resident there is one chunk.
 
 use std::mem::offset_of;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::progress::Told;
@@ -43,6 +44,10 @@ impl Source for Part {
 
     fn is_weighted(&self) -> bool {
         self.source.is_weighted()
+    }
+
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        self.source.has_weight(self.first + rows.start..self.first + rows.end)
     }
 }
 
