@@ -167,14 +167,19 @@ impl Compiled {
 }
 
 impl Engine {
-    /// Begins: nothing went bad yet. Not part of making it, which may go on after whoever wanted it has gone.
-    pub fn begin(&self, resident: &Resident) -> Result<()> {
+    /// Begins: nothing went bad yet, and some of what is kept is 0. Not part of making it, which may go on after whoever
+    /// wanted it has gone.
+    pub fn begin(&self, resident: &Resident, anew: &[Buffer]) -> Result<()> {
         resident.gpu.write(&self.flags, 0, &[0; 16])?;
-        resident.gpu.write(&resident.state, 0, &[0; 64])
+        resident.gpu.write(&resident.state, 0, &[0; 64])?;
+        match anew {
+            [] => Ok(()),
+            _ => resident.gpu.submit(anew.iter().map(Work::Clear)),
+        }
     }
 
     /// An engine of these steps, in the order of a turn, over such rows; `now` of them were taken. What they keep
-    /// is there ([`Resident::keep_for`]).
+    /// is there ([`Step::keeps`]).
     pub fn new(
         resident: &Resident,
         rows: Rows,

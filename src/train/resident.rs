@@ -3,12 +3,11 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::run::Step;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::Buffer;
-use crate::graph::{Kept, Scalars};
+use crate::graph::Scalars;
 use crate::inference;
 use crate::kernel::{RING, TERMS};
 use crate::plan::Role;
@@ -46,25 +45,6 @@ impl Resident {
         self.shared.insert(Role::Table, table);
         self.tensors.tensors = self.tensors.tensors.clone().with_scalars(scalars);
         Ok(())
-    }
-
-    /// Keeps what some steps need of the tensors: gradients, moments and averages of what their updates train, and what
-    /// their state becomes.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] or [`Error::Device`].
-    pub fn keep_for(&mut self, steps: &[Step]) -> Result<()> {
-        for update in steps.iter().flat_map(|step| &step.updates) {
-            let (first, second) = update.optimizer.moments();
-            let average = update.average.is_some();
-            let wanted =
-                [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second), (Kept::Average, average)];
-            for (kept, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-                update.sets.iter().try_for_each(|&set| self.keep(set, kept))?;
-            }
-        }
-        let mut state = steps.iter().flat_map(|step| &step.state);
-        state.try_for_each(|&set| self.keep(set, Kept::Gradients))
     }
 
     /// All buffers.

@@ -147,6 +147,19 @@ fn known(place: &str, sets: &[Set], tensors: &Graph) -> Result<()> {
 }
 
 impl Step {
+    /// What it needs to be kept of the tensors: gradients, moments and averages of what its updates train, and what its state
+    /// becomes.
+    pub(super) fn keeps(&self) -> impl Iterator<Item = Arena> {
+        let of_updates = self.updates.iter().flat_map(|update| {
+            let ((first, second), average) = (update.optimizer.moments(), update.average.is_some());
+            let kept =
+                [(Kept::Gradients, true), (Kept::First, first), (Kept::Second, second), (Kept::Average, average)];
+            let kept = kept.into_iter().filter(|(_, wanted)| *wanted);
+            kept.flat_map(|(kept, _)| update.sets.iter().map(move |set| set.arena(kept)))
+        });
+        of_updates.chain(self.state.iter().map(|set| set.arena(Kept::Gradients)))
+    }
+
     /// A step that is taken once in a turn.
     pub fn new(name: impl Into<String>, graph: Graph, updates: impl Into<Vec<Update>>) -> Step {
         Step { name: name.into(), graph, updates: updates.into(), state: vec![], repeat: 1 }

@@ -308,8 +308,8 @@ impl Session {
         if self.training.early_stopping.is_some() {
             self.course.resident.keep_all(Kept::Best)?;
         }
-        let validation = validation.map(|rows| (self.ground(), rows));
-        self.course.begin(Ahead { rows: fed, steps, table, target, validation }, how, told).await?;
+        let (validation, now) = (validation.map(|rows| (self.ground(), rows)), self.course.step);
+        self.course.begin(Ahead { rows: fed, steps, table, target, validation, now }, how, told).await?;
         let course = &mut self.course;
         if anew {
             (course.start, course.best, course.finished, course.validation_due) =

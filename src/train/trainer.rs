@@ -267,23 +267,20 @@ impl Trainer {
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
         let mut fed = Rows::of(self.gpu(), ring.as_ref(), source, &order, 0)?;
         let (course, steps) = (&mut self.course, phase.steps.clone());
-        (course.engine, course.rows, course.step, course.finished) = (None, Some(rows as u64), step, false);
-        self.phase = number;
-        if step == 0 {
-            course.snapshot_at = 0;
-            let moments = |role: &Role| match role {
-                Role::Arena(arena) => matches!(arena.kept, Kept::First | Kept::Second),
-                _ => false,
-            };
-            course.resident.shared.retain(|role, _| !moments(role));
-            course.averages.clear();
-        }
+        // Its memory is needed. What it knew of the phase is whether that is over.
+        (course.engine, course.finished) = (None, over);
         let total = fed.steps_per_epoch().saturating_mul(epochs);
         let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
         let table = Table::new(table, scalars, &steps, self.run.ramps().to_vec(), [0, total])?;
         fed.seek(step / table.turn.len() as u64);
         let target = fed.target(Target::of(&course.resident.gpu, fed.batch()));
-        course.begin(Ahead { rows: fed, steps, table, target, validation: None }, how, told).await
+        course.begin(Ahead { rows: fed, steps, table, target, validation: None, now: step }, how, told).await?;
+        (course.rows, course.finished) = (Some(rows as u64), false);
+        if step == 0 {
+            course.snapshot_at = 0;
+        }
+        self.phase = number;
+        Ok(())
     }
 
     /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It
