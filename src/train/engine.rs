@@ -89,6 +89,8 @@ pub(super) struct Submit {
     readback: usize,
     first: u64,
     steps: u64,
+    /// Rows that each of its steps saw.
+    rows: usize,
     epoch: u64,
     /// Dispatches of its first step that were submitted before.
     submitted: usize,
@@ -101,7 +103,8 @@ pub(super) struct Submit {
 /// What was reported of steps and not yet given away.
 #[derive(Default)]
 struct Tally {
-    steps: u64,
+    /// Rows that its steps saw, all together.
+    rows: u64,
     /// Of each of the phase's steps how often it was taken, and the sums of its terms.
     taken: Vec<(u64, Vec<f64>)>,
 }
@@ -391,7 +394,8 @@ impl Engine {
         self.submitting += took;
         self.advance(now, steps);
         let epoch = self.rows.epoch();
-        self.in_flight.push_back(Submit { readback, first: now, steps, epoch, submitted, begun, took });
+        let rows = self.rows.rows_of_batch();
+        self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, submitted, begun, took });
         Ok((steps, Ok(())))
     }
 
@@ -445,7 +449,7 @@ impl Engine {
             sums.iter_mut().zip(row).for_each(|(sum, bits)| *sum += f64::from(f32::from_bits(*bits)));
             *times += 1;
         }
-        self.tally.steps += submit.steps;
+        self.tally.rows += submit.steps * submit.rows as u64;
     }
 
     /// Keeps how long a step takes. A clock says how long the submit kept the device busy. Without one it is only known
@@ -512,7 +516,7 @@ impl Engine {
     /// What is to be told of the steps since the last report, of which a submit has the last ones: of each of the phase's
     /// steps that was taken the means of its terms.
     fn report(&mut self, submit: &Submit) -> Progress {
-        let Tally { steps, taken } = std::mem::take(&mut self.tally);
+        let Tally { rows, taken } = std::mem::take(&mut self.tally);
         let elapsed = self.last.elapsed().saturating_sub(self.submitting).as_secs_f64();
         let taken = self.steps.iter().zip(&taken).filter(|(_, (times, _))| *times > 0);
         let terms = taken.flat_map(|(step, (times, sums))| {
@@ -528,7 +532,7 @@ impl Engine {
             terms,
             validation: None,
             learning_rate: self.table.learning_rate(submit.first + submit.steps - 1),
-            rows_per_second: (steps * self.rows.batch() as u64) as f64 / self.turn.len() as f64 / elapsed,
+            rows_per_second: rows as f64 / self.turn.len() as f64 / elapsed,
             elapsed: self.begun.elapsed(),
         }
     }
