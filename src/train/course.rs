@@ -257,8 +257,14 @@ impl Course {
     /// Waits for what is under way before its engine goes, so that nothing it came to is lost: a step that went bad is
     /// told, and an epoch of a run that ended is looked at. It may be dropped at any point and begun again.
     pub async fn settle(&mut self, how: Wait) -> Result<()> {
+        let bad = if self.unchecked { self.bad(how).await? } else { None };
+        self.settle_after(bad, how).await
+    }
+
+    /// As [`Course::settle`] where everything was waited for, and this went bad.
+    pub async fn settle_after(&mut self, bad: Option<Bad>, how: Wait) -> Result<()> {
         if self.unchecked {
-            if let Some(bad) = self.bad(how).await? {
+            if let Some(bad) = bad {
                 return Err(self.stop_at(&bad));
             }
             self.unchecked = false;

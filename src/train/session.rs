@@ -266,12 +266,10 @@ impl Session {
         if weighted {
             self.check_weights(&*train, ring.is_some(), how, told).await?;
         }
+        // What is read here and below waits for all that is under way.
+        let bad = self.course.bad(how).await?;
         let constants = match self.is_known() {
-            true => {
-                // Reading them waits for all that is under way.
-                self.course.bad(how).await?;
-                self.course.resident.constants()?
-            }
+            true => self.course.resident.constants()?,
             false => self.learn_constants(&*train, how, told).await?,
         };
         self.check_labels(&*source, how, told).await?;
@@ -280,7 +278,7 @@ impl Session {
         }
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         self.check_range(&*train, &constants, how, told).await?;
-        self.course.settle(how).await?;
+        self.course.settle_after(bad, how).await?;
         self.course.engine = None;
         for penalty in &self.spec().penalties {
             if let Some(method) = penalty.method(self.spec()) {
