@@ -8,6 +8,7 @@ use super::course::Course;
 use super::run::{Step, taken, turn};
 use super::{Session, Trainer};
 use crate::error::{Error, Result};
+use crate::gpu::Wait;
 use crate::graph::{Kept, Set};
 
 /// How the tensors of a set are averaged, and since when.
@@ -67,7 +68,7 @@ impl Course {
     /// The trainable tensors, each as the average of its set where this has seen an update; `updates` tells how many there
     /// were of a set in so many steps.
     fn average(&self, updates: impl Fn(Set, u64) -> u64) -> Result<Vec<Vec<f32>>> {
-        let (step, _) = self.settled_step()?;
+        let (step, _) = pollster::block_on(self.settled_step(Wait::Block))?;
         if self.averages.is_empty() {
             let allowed = "one that training keeps: `average` of its options, from where data is loaded on";
             return Err(Error::data("average", "none", allowed));

@@ -287,8 +287,8 @@ impl Course {
     ///
     /// # Errors
     /// [`Error::Diverged`] where that was taken in part.
-    pub fn settled_step(&self) -> Result<(u64, bool)> {
-        match pollster::block_on(self.bad(Wait::Block))? {
+    pub async fn settled_step(&self, how: Wait) -> Result<(u64, bool)> {
+        match self.bad(how).await? {
             Some(bad) if bad.torn() => Err(self.diverged(&bad)),
             Some(bad) => Ok((bad.step, true)),
             None => Ok((self.step, false)),

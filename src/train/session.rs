@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::course::{Ahead, Course};
 use super::feed::Part;
-use super::fit::{Loads, Trained};
+use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
 use super::numbers::{Reads, beside};
 use super::progress::{Best, Plateau, Told};
@@ -15,7 +15,7 @@ use super::ring::Ring;
 use super::run::Step;
 use super::table::Table;
 
-use super::{EarlyStopping, Loading, Snapshot, Training};
+use super::{EarlyStopping, Loading, Training};
 use crate::data::{self, Fixed, Unweighted};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait, apart};
@@ -72,8 +72,8 @@ impl Trained for Session {
         &mut self.course
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
-        Session::snapshot(self)
+    fn reading(&self, step: (u64, bool)) -> Result<Reading> {
+        Session::reading(self, step)
     }
 }
 

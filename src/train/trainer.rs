@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::cached::Cached;
 use super::course::{Ahead, Course};
-use super::fit::{Loads, Reports, Trained, whole};
+use super::fit::{Loads, Reading, Reports, Trained, whole};
 use super::live::Rows;
 use super::progress::Told;
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::{Phase, Run};
 use super::table::Table;
-use super::{Cancel, Fit, Loading, Progress, Snapshot, Taken, Training};
+use super::{Cancel, Fit, Loading, Progress, Taken, Training};
 #[cfg(doc)]
 use super::{Session, Stop};
 use crate::data::{Fixed, Source};
@@ -105,8 +105,8 @@ impl Trained for Trainer {
         &mut self.course
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
-        Trainer::snapshot(self)
+    fn reading(&self, step: (u64, bool)) -> Result<Reading> {
+        Trainer::reading(self, step)
     }
 }
 
