@@ -232,6 +232,7 @@ pub enum Sink {
     Output(usize),
     /// A new value of a whole arena, element by element; elements that would not be finite are left alone and
     /// reported, and nothing is written once a step went bad.
+    #[doc(hidden)]
     Update(Arena),
 }
 
