@@ -14,20 +14,21 @@ use crate::{Error, Result};
 /// one (importance weighting). In half precision their mean should be about 1: large ones may overflow
 /// there, and small ones leave nothing of a gradient.
 ///
-/// Weighted are the reconstruction's loss, the KL divergence, both terms of predictive sparse decomposition, the classifier's
-/// loss, and of the penalties L1, Student-t, the contractive ones and the caller's own. Penalties of a unit's mean activity
-/// take the mean q = Σ w_i h_i / Σ w_i, and are 0 in a batch whose weights are all 0. The weight decay is of parameters and stays
-/// as it is. The order of rows and what is drawn for them do not depend on what the weights are, nor does the scaling that is learned
-/// from the data ([`crate::Scaling`]). Data that exceeds its budget is cut into chunks by the length of its rows.
+/// Weighted are the reconstruction's loss, the KL divergence, both terms of predictive sparse decomposition, the
+/// classifier's loss, and of the penalties L1, Student-t, the contractive ones and the caller's own. Penalties of a
+/// unit's mean activity take the mean q = Σ w_i h_i / Σ w_i, and are 0 in a batch whose weights are all 0. The weight
+/// decay is of parameters and stays as it is. The order of rows and what is drawn for them do not depend on what the
+/// weights are, nor does the scaling that is learned from the data ([`crate::Scaling`]). Data that exceeds its budget
+/// is cut into chunks by the length of its rows.
 ///
 /// Reports of training are of the weighted objective. [`crate::Session::evaluate`], scores and codes are of rows without
 /// weights; so is validation: where early stopping holds out the last rows of weighted data, their weights are not used.
 ///
-/// A row of weighted data is its features, the columns of its label where there is a classifier ([`crate::Data::labelled`]), and its
-/// weight: on the GPU a row of 784 features is 4 bytes longer, and a step keeps the whole rows of its batch, padded from 785
-/// to 792 columns, beside their features, and takes a dispatch or two more. To the graphs of a
-/// [`crate::train::Trainer`] the weight is a column like the others.
-/// Pushed rows have weights where the ring was made so: [`crate::train::Ring::weighted`].
+/// A row of weighted data is its features, the columns of its label where there is a classifier
+/// ([`crate::Data::labelled`]), and its weight: on the GPU a row of 784 features is 4 bytes longer, and a step keeps
+/// the whole rows of its batch, padded from 785 to 792 columns, beside their features, and takes a dispatch or two
+/// more. To the graphs of a [`crate::train::Trainer`] the weight is a column like the others. Pushed rows have weights
+/// where the ring was made so: [`crate::train::Ring::weighted`].
 ///
 /// ```no_run
 /// use strait::{Activation, Gpu, Session, Spec, Training, data};

@@ -39,9 +39,9 @@ pub struct Phase {
     pub epochs: u64,
     /// Leaves out the last rows of an epoch where they are fewer.
     pub drop_last: bool,
-    /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with the tensors as
-    /// they are when the phase is loaded. So codes of a part that stays as it is are computed once, and not in every epoch.
-    /// Those of rows that exceed the budget are computed again with each chunk.
+    /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with
+    /// the tensors as they are when the phase is loaded. So codes of a part that stays as it is are computed once, and
+    /// not in every epoch. Those of rows that exceed the budget are computed again with each chunk.
     pub cached: Option<Graph>,
 }
 

@@ -185,7 +185,8 @@ impl Trainer {
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
-    /// one, whose steps are counted from 0, whose moments are 0 and whose averages begin anew. Steps that are under way come to their end first.
+    /// one, whose steps are counted from 0, whose moments are 0 and whose averages begin anew. Steps that are under way
+    /// come to their end first.
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
