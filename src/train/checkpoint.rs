@@ -113,7 +113,7 @@ impl Session {
 
     /// Has [`Session::fit`] and its like take a snapshot once so many steps were taken since the last one, at the next
     /// report; none where it is `None`, as at first. Each waits for the steps under way and reads back what a checkpoint
-    /// holds.
+    /// holds; a run that is awaited gives the thread back meanwhile.
     pub fn snapshot_every(&mut self, steps: Option<u64>) {
         self.course.snapshots = steps;
     }
