@@ -22,7 +22,7 @@ mod contributing {}
 
 pub mod analysis;
 pub mod data;
-pub mod error;
+mod error;
 mod evaluator;
 pub mod gpu;
 pub mod graph;
@@ -38,9 +38,11 @@ pub mod reference;
 mod state;
 pub mod train;
 
+/// The wgpu that strait is built on, so that a host shares the same version.
+pub use ::wgpu;
 pub use data::{Data, Source};
 pub use error::{Error, Result};
-pub use gpu::{AdapterSummary, Gpu, GpuOptions, wgpu};
+pub use gpu::{AdapterSummary, Gpu, GpuOptions};
 pub use inference::{Model, Weights};
 pub use model::{Activation, Corruption, Curve, Init, Latent, Layer, Loss, Penalty, Precision, Ramp, Scaling, Spec};
 pub use random::{Draw, fresh_seed};

@@ -71,9 +71,7 @@ pub fn steps(gpu: &Gpu, clock: &Clock, deadline: Instant, profile: bool, run: &m
         let mut session = Session::new(gpu, &spec, training(batch))?;
         let cost = cost(gpu, &session, batch)?;
         let mut measure = |session: &mut Session, more: &str, time: Duration| -> Result<()> {
-            session.load(data.clone())?;
-            clock.settle(gpu)?;
-            let seconds = seconds(session, &data, time)?;
+            let seconds = seconds(session, &data, || clock.settle(gpu), time)?;
             let dispatches = session.dispatches_per_step().unwrap_or(0);
             let figure = Figure::less("training steps", format!("{name}{more}"), seconds * 1e6, "microseconds");
             run.figures.push(figure.took(seconds, cost.flops, cost.bytes).note(format!("{dispatches} dispatches")));
@@ -103,17 +101,31 @@ fn cost(gpu: &Gpu, session: &Session, rows: usize) -> Result<Cost> {
     Ok([step.cost(), update.cost()].into_iter().sum())
 }
 
+/// The report from which on all are of steps by the kernels that the run keeps: they are changed after the first one, and two
+/// submits are in flight.
+const FASTER: usize = 2;
+
 /// Seconds of a step in a run as users start it, once its first reports have come: the least over intervals of some
-/// length, until for a while none was shorter.
-fn seconds(session: &mut Session, data: &Arc<dyn Source>, time: Duration) -> Result<f64> {
-    let begun = Instant::now();
+/// length, until for a while none was shorter. While kernels are compiled the GPU has nothing to do, so it is brought up to
+/// speed again after that, which `settle` does; that takes of `time` at most three quarters.
+fn seconds(
+    session: &mut Session,
+    data: &Arc<dyn Source>,
+    settle: impl Fn() -> Result<()>,
+    mut time: Duration,
+) -> Result<f64> {
+    let mut begun = Instant::now();
     let (mut from, mut least, mut settled): (Option<(u64, Instant)>, f64, Instant) = (None, f64::MAX, begun);
     for (report, progress) in session.fit_iter(data.clone())?.enumerate() {
+        if report == FASTER {
+            settle()?;
+        }
         let (step, now) = (progress?.step, Instant::now());
         let Some((first, since)) = from else {
-            // Faster kernels come after the first report.
-            from = (report >= 2).then_some((step, now));
-            settled = now;
+            if report > FASTER {
+                time = time.saturating_sub(begun.elapsed()).max(time / 4);
+                (from, settled, begun) = (Some((step, now)), now, now);
+            }
             continue;
         };
         if now - since > time / 10 {

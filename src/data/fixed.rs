@@ -1,6 +1,6 @@
 //! A data set whose shape was read once: everything that is made for it keeps to that shape.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use super::Source;
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ impl<S: Deref<Target: Source> + Send + Sync> Source for Fixed<S> {
             [("rows", self.source.rows(), self.rows), ("columns", self.source.columns(), self.columns)]
         {
             if now != then {
-                let allowed = format!("{then}, as many as there were when it was loaded");
+                let allowed = format!("{then}, as many as there were when it was asked first");
                 return Err(Error::data(format!("{}: {what}", self.name()), now, allowed));
             }
         }
@@ -50,5 +50,9 @@ impl<S: Deref<Target: Source> + Send + Sync> Source for Fixed<S> {
 
     fn is_weighted(&self) -> bool {
         self.weighted
+    }
+
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        self.source.has_weight(rows)
     }
 }

@@ -34,6 +34,8 @@ pub use table::Data;
 pub use weighted::Weighted;
 pub(crate) use weighted::{Check, Unweighted, check_weight, without_weights};
 
+use std::ops::Range;
+
 use crate::{Error, Result};
 
 /// Rows of `f32` that can be read in any order. A data set larger than the GPU's memory, or the host's, is streamed
@@ -63,6 +65,14 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// Whether one of these rows, which there are, has a weight above 0: where all weights are known to be such, so that
+    /// nobody reads the rows for it.
+    #[doc(hidden)]
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        let _ = rows;
+        None
+    }
+
     /// What it is, where training can use that as it is: rows that lie on the GPU already.
     #[doc(hidden)]
     fn as_any(&self) -> Option<&dyn std::any::Any> {
@@ -71,7 +81,7 @@ pub trait Source: Send + Sync {
 }
 
 /// Checks a [`Source::read`] of `length` values and returns the range of values it covers, counted over the table.
-fn span(source: &(impl Source + ?Sized), first_row: usize, length: usize) -> Result<std::ops::Range<usize>> {
+fn span(source: &(impl Source + ?Sized), first_row: usize, length: usize) -> Result<Range<usize>> {
     let (rows, columns) = (source.rows(), source.columns());
     if !length.is_multiple_of(columns) {
         let allowed = format!("a multiple of the {columns} columns");

@@ -1,5 +1,6 @@
 //! A data set in another order, so that rows which lie in an order of their own, by class or by date, do not.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Source;
@@ -41,6 +42,12 @@ impl Shuffled {
             }
         }
     }
+
+    /// Which of the source's rows a row is.
+    fn place(&self, row: usize) -> usize {
+        // Rows that came later, to a source that grows, stay where they are.
+        u32::try_from(row).map_or(row, |row| permute(row, self.rows, self.seed, 0) as usize)
+    }
 }
 
 impl std::fmt::Debug for Shuffled {
@@ -68,9 +75,7 @@ impl Source for Shuffled {
         let span = super::span(self, first_row, out.len())?;
         let columns = self.columns();
         for (row, out) in (span.start / columns..).zip(out.chunks_mut(columns)) {
-            // Rows that came later, to a source that grows, stay where they are.
-            let row = u32::try_from(row).map_or(row, |row| permute(row, self.rows, self.seed, 0) as usize);
-            self.source.read(row, out)?;
+            self.source.read(self.place(row), out)?;
         }
         Ok(())
     }
@@ -81,5 +86,16 @@ impl Source for Shuffled {
 
     fn is_weighted(&self) -> bool {
         self.source.is_weighted()
+    }
+
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        let mut found = Some(false);
+        for row in rows.map(|row| self.place(row)) {
+            found = self.source.has_weight(row..row + 1);
+            if found != Some(false) {
+                break;
+            }
+        }
+        found
     }
 }

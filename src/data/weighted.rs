@@ -1,8 +1,9 @@
 //! Rows with weights: how much each counts in the objective that is trained, as one more column at the end.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Source, span};
+use super::{Fixed, Source, span};
 use crate::{Error, Result};
 
 /// The rows of a source, each with a weight w_i ≥ 0, for [`crate::Session::fit`] and its like. Where the objective has a mean
@@ -13,20 +14,21 @@ use crate::{Error, Result};
 /// one (importance weighting). In half precision their mean should be about 1: large ones may overflow
 /// there, and small ones leave nothing of a gradient.
 ///
-/// Weighted are the reconstruction's loss, the KL divergence, both terms of predictive sparse decomposition, the classifier's
-/// loss, and of the penalties L1, Student-t, the contractive ones and the caller's own. Penalties of a unit's mean activity
-/// take the mean q = Σ w_i h_i / Σ w_i, and are 0 in a batch whose weights are all 0. The weight decay is of parameters and stays
-/// as it is. The order of rows and what is drawn for them do not depend on what the weights are, nor does the scaling that is learned
-/// from the data ([`crate::Scaling`]). Data that exceeds its budget is cut into chunks by the length of its rows.
+/// Weighted are the reconstruction's loss, the KL divergence, both terms of predictive sparse decomposition, the
+/// classifier's loss, and of the penalties L1, Student-t, the contractive ones and the caller's own. Penalties of a
+/// unit's mean activity take the mean q = Σ w_i h_i / Σ w_i, and are 0 in a batch whose weights are all 0. The weight
+/// decay is of parameters and stays as it is. The order of rows and what is drawn for them do not depend on what the
+/// weights are, nor does the scaling that is learned from the data ([`crate::Scaling`]). Data that exceeds its budget
+/// is cut into chunks by the length of its rows.
 ///
 /// Reports of training are of the weighted objective. [`crate::Session::evaluate`], scores and codes are of rows without
 /// weights; so is validation: where early stopping holds out the last rows of weighted data, their weights are not used.
 ///
-/// A row of weighted data is its features, the columns of its label where there is a classifier ([`crate::Data::labelled`]), and its
-/// weight: on the GPU a row of 784 features is 4 bytes longer, and a step keeps the whole rows of its batch, padded from 785
-/// to 792 columns, beside their features, and takes a dispatch or two more. To the graphs of a
-/// [`crate::train::Trainer`] the weight is a column like the others.
-/// Pushed rows have weights where the ring was made so: [`crate::train::Ring::weighted`].
+/// A row of weighted data is its features, the columns of its label where there is a classifier
+/// ([`crate::Data::labelled`]), and its weight: on the GPU a row of 784 features is 4 bytes longer, and a step keeps
+/// the whole rows of its batch, padded from 785 to 792 columns, beside their features, and takes a dispatch or two
+/// more. To the graphs of a [`crate::train::Trainer`] the weight is a column like the others. Pushed rows have weights
+/// where the ring was made so: [`crate::train::Ring::weighted`].
 ///
 /// ```no_run
 /// use strait::{Activation, Gpu, Session, Spec, Training, data};
@@ -42,7 +44,7 @@ use crate::{Error, Result};
 /// # Ok::<(), strait::Error>(())
 /// ```
 pub struct Weighted {
-    source: Arc<dyn Source>,
+    source: Fixed<Arc<dyn Source>>,
     weights: Vec<f32>,
 }
 
@@ -53,8 +55,8 @@ impl Weighted {
     /// [`Error::Data`] where there are not as many weights as rows, where one is negative or not finite, naming the row, where
     /// all are 0, or where the rows have weights already.
     pub fn new(source: impl Into<Arc<dyn Source>>, weights: impl Into<Vec<f32>>) -> Result<Weighted> {
-        let (source, weights) = (source.into(), weights.into());
-        without_weights(&*source)?;
+        let (source, weights) = (Fixed::new(source.into()), weights.into());
+        without_weights(&source)?;
         if weights.len() != source.rows() {
             let allowed = format!("{}, one for each row", source.rows());
             return Err(Error::data(format!("{}: number of weights", source.name()), weights.len(), allowed));
@@ -90,10 +92,7 @@ impl Source for Weighted {
     fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
         let (span, columns) = (span(self, first_row, out.len())?, self.source.columns());
         let count = span.len() / (columns + 1);
-        let Some(weights) = self.weights.get(first_row..first_row + count) else {
-            let (found, allowed) = (self.source.rows(), format!("{}, as many as have weights", self.weights.len()));
-            return Err(Error::data(format!("{}: rows", self.name()), found, allowed));
-        };
+        let weights = &self.weights[first_row..first_row + count];
         // Side by side at the beginning, from where they move apart, the last one first.
         self.source.read(first_row, &mut out[..count * columns])?;
         for (i, &weight) in weights.iter().enumerate().rev() {
@@ -110,6 +109,10 @@ impl Source for Weighted {
 
     fn is_weighted(&self) -> bool {
         true
+    }
+
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        self.weights.get(rows).map(|weights| weights.iter().any(|&weight| weight > 0.0))
     }
 }
 

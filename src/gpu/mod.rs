@@ -16,6 +16,4 @@ pub(crate) use readback::{Readback, Wait};
 pub(crate) use timing::Clock;
 pub use timing::Timed;
 pub(crate) use waiter::{apart, pause};
-/// The wgpu that strait is built on, so that a host shares the same version.
-pub use wgpu;
 pub(crate) use wgpu::CommandEncoder;

@@ -67,6 +67,8 @@ pub enum Work<'a> {
     Part(&'a Program, usize, usize),
     /// Copies one buffer over another of the same size.
     Copy(&'a Buffer, &'a Buffer),
+    /// Fills a buffer with zeros.
+    Clear(&'a Buffer),
 }
 
 /// Where the dimensions of a dispatch may start: WebGPU's default alignment of uniform offsets.
@@ -267,7 +269,7 @@ impl<'a> Work<'a> {
         match self {
             Work::Run(program) => Some(&program.commands),
             Work::Part(program, start, end) => Some(program.commands.get(start..end).unwrap_or_default()),
-            Work::Copy(..) => None,
+            Work::Copy(..) | Work::Clear(_) => None,
         }
     }
 }
@@ -280,9 +282,13 @@ pub(crate) fn record<'a>(
 ) {
     let mut work = work.into_iter().peekable();
     while let Some(next) = work.next() {
-        if let Work::Copy(from, to) = next {
-            let bytes = from.bytes().min(to.bytes());
-            encoder.copy_buffer_to_buffer(&from.raw, from.start, &to.raw, to.start, bytes);
+        match next {
+            Work::Copy(from, to) => {
+                let bytes = from.bytes().min(to.bytes());
+                encoder.copy_buffer_to_buffer(&from.raw, from.start, &to.raw, to.start, bytes);
+            }
+            Work::Clear(buffer) => encoder.clear_buffer(&buffer.raw, buffer.start, Some(buffer.bytes())),
+            Work::Run(_) | Work::Part(..) => {}
         }
         let Some(first) = next.commands() else { continue };
         let timed = clock.take();

@@ -1,6 +1,7 @@
 //! The checker: run after every pass, it derives every node's shape anew and names the node that breaks a rule.
 
-use super::node::{Graph, Node, NodeId, Op, Sink, absent, in_parts, product_shape, reduced, resized};
+use super::build::{Graph, absent};
+use super::node::{Node, NodeId, Op, Sink, in_parts, product_shape, reduced, resized};
 use super::set::Set;
 use super::shape::{Access, Shape};
 use crate::error::{Error, Result};

@@ -1,7 +1,8 @@
 //! Reverse mode: gradients are nodes like any others, so that they can be differentiated again.
 
+use super::build::Graph;
 use super::expr::{Compare, Expr, Kind};
-use super::node::{Graph, NodeId, Op, Over, Reduction};
+use super::node::{NodeId, Op, Over, Reduction};
 use super::shape::{Shape, product};
 use crate::error::{Error, Result};
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::build::Graph;
 use super::expr::Expr;
-use super::node::{Graph, Node, NodeId, Op};
+use super::node::{Node, NodeId, Op};
 
 impl Graph {
     /// The same graph with the factors of all matrix products rounded to half precision ([`Expr::half`]). What is

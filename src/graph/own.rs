@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::node::{Graph, NodeId, Op};
+use super::build::Graph;
+use super::node::{NodeId, Op};
 use super::shape::Shape;
 use crate::error::{Error, Result};
 

@@ -1,7 +1,8 @@
 //! What an update writes where no tensor lies: between the tensors of an arena, behind the last, and behind the ends of
 //! their rows. Everybody relies on zeros there, and mostly they follow from the expression.
 
-use super::node::{Graph, NodeId, Op};
+use super::build::Graph;
+use super::node::{NodeId, Op};
 use super::set::Set;
 
 impl Graph {

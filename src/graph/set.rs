@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
+use super::build::Graph;
 use super::layout::Layout;
-use super::node::Graph;
 use super::shape::Shape;
 use crate::error::{Error, Result};
 

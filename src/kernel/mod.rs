@@ -276,9 +276,10 @@ impl Part {
 }
 
 /// The kernel of parts that run side by side, in workgroups of one size; `bindings` declares what they are bound to,
-/// `end` is what each thread does when its part is done, and `needs` is what both and the parts' functions call for. Its dimensions are those of each part in turn, then, where there
-/// are several, the workgroups of each but the last, and a stride and a modulus that say which of them all a workgroup
-/// stands for, then the workgroups in a row of the grid.
+/// `end` is what each thread does when its part is done, and `needs` is what both and the parts' functions call for.
+/// Its dimensions are those of each part in turn, then, where there are several, the workgroups of each but the last,
+/// and a stride and a modulus that say which of them all a workgroup stands for, then the workgroups in a row of the
+/// grid.
 ///
 /// # Errors
 /// [`Error::Internal`] where a template and the text for it do not fit each other.

@@ -249,8 +249,8 @@ fn reduce<R: Real>(op: Reduction, over: Over, input: &[R], from: &Shape, rows: u
     out.into_iter().map(|v| v.unwrap_or(R::of(0.0))).collect()
 }
 
-/// op(A) op(B) for row-major matrices with `ca` and `cb` columns, its sums in so many parts. Kernels may cut the sum into parts elsewhere: only what the parts come
-/// to together is the same.
+/// op(A) op(B) for row-major matrices with `ca` and `cb` columns, its sums in so many parts. Kernels may cut the sum
+/// into parts elsewhere: only what the parts come to together is the same.
 fn matmul<R: Real>([a, b]: [&[R]; 2], [ca, cb]: [usize; 2], [ta, tb]: [bool; 2], parts: usize) -> Vec<R> {
     let (ra, rb) = (a.len() / ca.max(1), b.len() / cb.max(1));
     let (m, k) = if ta { (ca, ra) } else { (ra, ca) };

@@ -8,8 +8,8 @@ use super::course::Course;
 use super::run::{Step, taken, turn};
 use super::{Session, Trainer};
 use crate::error::{Error, Result};
-use crate::graph::{Arena, Kept, Set};
-use crate::plan::Role;
+use crate::gpu::Wait;
+use crate::graph::{Kept, Set};
 
 /// How the tensors of a set are averaged, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,31 +49,26 @@ impl Average {
 }
 
 impl Course {
-    /// What some steps' updates average: anew what was not averaged before, or by another decay. What does not go on is
-    /// dropped.
-    pub(super) fn averages_of(&mut self, steps: &[Step]) -> BTreeMap<Set, Average> {
+    /// What some steps' updates average, so many of which were taken: anew before the first of them, and what was not
+    /// averaged before, or by another decay.
+    pub(super) fn averages_of(&self, steps: &[Step], now: u64) -> BTreeMap<Set, Average> {
         let (mut wanted, turn) = (BTreeMap::new(), turn(steps));
         for (which, step) in steps.iter().enumerate() {
             for update in &step.updates {
                 let Some(decay) = update.average else { continue };
-                let begun = |set: &Set| self.averages.get(set).filter(|average| average.decay == decay).copied();
-                let anew = Average { decay, before: taken(&turn, which, self.step) };
+                let goes_on = |average: &&Average| now > 0 && average.decay == decay;
+                let begun = |set: &Set| self.averages.get(set).filter(goes_on).copied();
+                let anew = Average { decay, before: taken(&turn, which, now) };
                 wanted.extend(update.sets.iter().map(|&set| (set, begun(&set).unwrap_or(anew))));
             }
         }
-        self.averages.retain(|set, average| wanted.get(set) == Some(average));
-        let goes_on = |role: &Role| match role {
-            Role::Arena(Arena { set, kept: Kept::Average }) => self.averages.contains_key(set),
-            _ => true,
-        };
-        self.resident.shared.retain(|role, _| goes_on(role));
         wanted
     }
 
     /// The trainable tensors, each as the average of its set where this has seen an update; `updates` tells how many there
     /// were of a set in so many steps.
     fn average(&self, updates: impl Fn(Set, u64) -> u64) -> Result<Vec<Vec<f32>>> {
-        let (step, _) = self.settled_step()?;
+        let (step, _) = pollster::block_on(self.settled_step(Wait::Block))?;
         if self.averages.is_empty() {
             let allowed = "one that training keeps: `average` of its options, from where data is loaded on";
             return Err(Error::data("average", "none", allowed));

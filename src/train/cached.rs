@@ -1,6 +1,7 @@
 //! Rows that a graph makes of others: what a phase trains on where a part of its model stays as it is, so that this part is
 //! computed once and not in every epoch.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -82,5 +83,9 @@ impl Source for Cached {
 
     fn name(&self) -> &str {
         self.source.name()
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::averages::Average;
+use super::fit::Reading;
 use super::progress::{Best, Plateau};
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Session, Training};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Wait};
 use crate::graph::Kept;
 use crate::inference::{self, Model, ModelFile, STATE, Weights, failure};
 use crate::model::Meanings;
@@ -69,7 +70,7 @@ impl Session {
     /// As [`crate::Model::save`]; [`Error::Diverged`] where the bad step is an `update` that was taken in part, until
     /// data is loaded again.
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
-        let (_, run) = self.standing()?;
+        let run = self.standing(pollster::block_on(self.course.settled_step(Wait::Block))?)?;
         inference::write(path.as_ref(), &self.model, &self.course.resident, Some(run))
     }
 
@@ -98,14 +99,22 @@ impl Session {
     /// # Errors
     /// As [`Session::checkpoint`], but for the file's.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let ((step, run), mut bytes) = (self.standing()?, Vec::new());
-        inference::copy(Path::new(SNAPSHOT), &mut bytes, &self.model, &self.course.resident, Some(run))?;
-        Ok(Snapshot::new(Some(self.spec().clone()), step, bytes))
+        self.reading(pollster::block_on(self.course.settled_step(Wait::Block))?)?()
+    }
+
+    /// What reads back a snapshot of where the run stands after a step.
+    pub(super) fn reading(&self, step: (u64, bool)) -> Result<Reading> {
+        let (run, model, resident) = (self.standing(step)?, self.model.clone(), self.course.resident.clone());
+        Ok(Box::new(move || {
+            let mut bytes = Vec::new();
+            inference::copy(Path::new(SNAPSHOT), &mut bytes, &model, &resident, Some(run))?;
+            Ok(Snapshot::new(Some(model.spec().clone()), step.0, bytes))
+        }))
     }
 
     /// Has [`Session::fit`] and its like take a snapshot once so many steps were taken since the last one, at the next
     /// report; none where it is `None`, as at first. Each waits for the steps under way and reads back what a checkpoint
-    /// holds.
+    /// holds; a run that is awaited gives the thread back meanwhile.
     pub fn snapshot_every(&mut self, steps: Option<u64>) {
         self.course.snapshots = steps;
     }
@@ -129,9 +138,8 @@ impl Session {
         Session::of_file(gpu, file, true)
     }
 
-    /// The step after which the run stands, once those under way have run, and its state.
-    fn standing(&self) -> Result<(u64, inference::Run)> {
-        let (step, bad) = self.course.settled_step()?;
+    /// The state of the run where it stands after a step, once those under way have run.
+    fn standing(&self, (step, bad): (u64, bool)) -> Result<inference::Run> {
         let course = &self.course;
         let standing = Standing {
             training: self.training,
@@ -146,7 +154,7 @@ impl Session {
             tuning: Tuning::clone(&self.model.tuning()),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
-        Ok((step, inference::Run { metadata, kept: standing.kept().collect() }))
+        Ok(inference::Run { metadata, kept: standing.kept().collect() })
     }
 
     /// Reads a model that [`crate::Model::save`] or [`Session::checkpoint`] wrote, to be used or trained afresh.

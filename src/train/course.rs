@@ -12,13 +12,13 @@ use super::live::Rows;
 use super::options::EarlyStopping;
 use super::progress::{Best, Plateau, Told};
 use super::resident::Resident;
-use super::run::Step;
+use super::run::{Step, keeps};
 use super::table::Table;
 use super::{Cancel, Decay, Objective, Progress, Snapshot};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::gpu::{Timed, Wait, apart};
-use crate::graph::{Kept, Set};
+use crate::gpu::{Buffer, Timed, Wait, apart};
+use crate::graph::{Arena, Kept, Set};
 use crate::plan::{Role, Target};
 
 /// How far training has come.
@@ -65,6 +65,8 @@ pub(super) struct Ahead {
     pub table: Table,
     pub target: Target,
     pub validation: Option<(Ground, Arc<dyn Source>)>,
+    /// How many of them were taken. Before the first one moments are 0 and averages begin anew.
+    pub now: u64,
 }
 
 impl Course {
@@ -94,28 +96,49 @@ impl Course {
     }
 
     /// Takes such steps from now on, and looks at validation rows where there are some. Until all is ready nothing of it
-    /// changes but averages that these steps do not go on with, which are forgotten first; so it may be dropped anywhere.
+    /// changes, so it may be dropped anywhere.
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::Kernel`] or [`Error::Device`] where they cannot be made ready; as the source of rows.
     pub async fn begin(&mut self, ahead: Ahead, how: Wait, told: Told<'_>) -> Result<()> {
-        let Ahead { rows, steps, table, target, validation } = ahead;
-        let averages = self.averages_of(&steps);
-        self.resident.keep_for(&steps)?;
-        self.averages = averages;
-        let (mut resident, now) = (self.resident.clone(), self.step);
-        resident.shared.insert(Role::Data, rows.buffer().clone());
+        let Ahead { rows, steps, table, target, validation, now } = ahead;
+        let averages = self.averages_of(&steps, now);
+        let (resident, anew) = self.kept_for(&steps, &averages, now)?;
+        let mut shared = resident.clone();
+        shared.shared.insert(Role::Data, rows.buffer().clone());
         let engine = apart(how, &mut *told, move |told| {
-            let mut engine = Engine::new(&resident, rows, &steps, table, &target, now, told)?;
+            let mut engine = Engine::new(&shared, rows, &steps, table, &target, now, told)?;
             engine.validation = validation.map(|(ground, rows)| Evaluation::new(&ground, rows)).transpose()?;
             Ok(engine)
         });
         let mut engine = engine.await?;
         engine.rows.fetch(&self.resident.gpu, how, told).await?;
-        engine.begin(&self.resident)?;
+        engine.begin(&resident, &anew)?;
+        (self.resident, self.averages, self.step) = (resident, averages, now);
         self.terms = engine.term_names();
         self.engine = Some(engine);
         Ok(())
+    }
+
+    /// What is kept for such steps, so many of which were taken, and the buffers of it that are there but begin anew.
+    fn kept_for(&self, steps: &[Step], averages: &BTreeMap<Set, Average>, now: u64) -> Result<(Resident, Vec<Buffer>)> {
+        let averaged = |set: &Set| averages.get(set).is_some_and(|average| self.averages.get(set) == Some(average));
+        let goes_on = |arena: &Arena| match arena.kept {
+            Kept::First(_) | Kept::Second(_) => now > 0,
+            Kept::Average => now > 0 && averaged(&arena.set),
+            Kept::Values | Kept::Gradients | Kept::Best => true,
+        };
+        let wanted = keeps(steps);
+        let (mut resident, mut anew) = (self.resident.clone(), vec![]);
+        resident.shared.retain(|role, buffer| match role {
+            Role::Arena(arena) if !goes_on(arena) => {
+                anew.extend(wanted.contains(arena).then(|| buffer.clone()));
+                wanted.contains(arena)
+            }
+            _ => true,
+        });
+        wanted.iter().try_for_each(|arena| resident.keep(arena.set, arena.kept))?;
+        Ok((resident, anew))
     }
 
     /// Sees to it that the GPU holds the rows of the next step.
@@ -234,8 +257,14 @@ impl Course {
     /// Waits for what is under way before its engine goes, so that nothing it came to is lost: a step that went bad is
     /// told, and an epoch of a run that ended is looked at. It may be dropped at any point and begun again.
     pub async fn settle(&mut self, how: Wait) -> Result<()> {
+        let bad = if self.unchecked { self.bad(how).await? } else { None };
+        self.settle_after(bad, how).await
+    }
+
+    /// As [`Course::settle`] where everything was waited for, and this went bad.
+    pub async fn settle_after(&mut self, bad: Option<Bad>, how: Wait) -> Result<()> {
         if self.unchecked {
-            if let Some(bad) = self.bad(how).await? {
+            if let Some(bad) = bad {
                 return Err(self.stop_at(&bad));
             }
             self.unchecked = false;
@@ -258,8 +287,8 @@ impl Course {
     ///
     /// # Errors
     /// [`Error::Diverged`] where that was taken in part.
-    pub fn settled_step(&self) -> Result<(u64, bool)> {
-        match pollster::block_on(self.bad(Wait::Block))? {
+    pub async fn settled_step(&self, how: Wait) -> Result<(u64, bool)> {
+        match self.bad(how).await? {
             Some(bad) if bad.torn() => Err(self.diverged(&bad)),
             Some(bad) => Ok((bad.step, true)),
             None => Ok((self.step, false)),

@@ -89,6 +89,8 @@ pub(super) struct Submit {
     readback: usize,
     first: u64,
     steps: u64,
+    /// Rows that each of its steps saw.
+    rows: usize,
     epoch: u64,
     /// Dispatches of its first step that were submitted before.
     submitted: usize,
@@ -101,7 +103,8 @@ pub(super) struct Submit {
 /// What was reported of steps and not yet given away.
 #[derive(Default)]
 struct Tally {
-    steps: u64,
+    /// Rows that its steps saw, all together.
+    rows: u64,
     /// Of each of the phase's steps how often it was taken, and the sums of its terms.
     taken: Vec<(u64, Vec<f64>)>,
 }
@@ -168,14 +171,19 @@ impl Compiled {
 }
 
 impl Engine {
-    /// Begins: nothing went bad yet. Not part of making it, which may go on after whoever wanted it has gone.
-    pub fn begin(&self, resident: &Resident) -> Result<()> {
+    /// Begins: nothing went bad yet, and some of what is kept is 0. Not part of making it, which may go on after whoever
+    /// wanted it has gone.
+    pub fn begin(&self, resident: &Resident, anew: &[Buffer]) -> Result<()> {
         resident.gpu.write(&self.flags, 0, &[0; 16])?;
-        resident.gpu.write(&resident.state, 0, &[0; 64])
+        resident.gpu.write(&resident.state, 0, &[0; 64])?;
+        match anew {
+            [] => Ok(()),
+            _ => resident.gpu.submit(anew.iter().map(Work::Clear)),
+        }
     }
 
     /// An engine of these steps, in the order of a turn, over such rows; `now` of them were taken. What they keep
-    /// is there ([`Resident::keep_for`]).
+    /// is there ([`super::run::keeps`]).
     pub fn new(
         resident: &Resident,
         rows: Rows,
@@ -387,7 +395,8 @@ impl Engine {
         self.submitting += took;
         self.advance(now, steps);
         let epoch = self.rows.epoch();
-        self.in_flight.push_back(Submit { readback, first: now, steps, epoch, submitted, begun, took });
+        let rows = self.rows.rows_of_batch();
+        self.in_flight.push_back(Submit { readback, first: now, steps, rows, epoch, submitted, begun, took });
         Ok((steps, Ok(())))
     }
 
@@ -441,7 +450,7 @@ impl Engine {
             sums.iter_mut().zip(row).for_each(|(sum, bits)| *sum += f64::from(f32::from_bits(*bits)));
             *times += 1;
         }
-        self.tally.steps += submit.steps;
+        self.tally.rows += submit.steps * submit.rows as u64;
     }
 
     /// Keeps how long a step takes. A clock says how long the submit kept the device busy. Without one it is only known
@@ -508,7 +517,7 @@ impl Engine {
     /// What is to be told of the steps since the last report, of which a submit has the last ones: of each of the phase's
     /// steps that was taken the means of its terms.
     fn report(&mut self, submit: &Submit) -> Progress {
-        let Tally { steps, taken } = std::mem::take(&mut self.tally);
+        let Tally { rows, taken } = std::mem::take(&mut self.tally);
         let elapsed = self.last.elapsed().saturating_sub(self.submitting).as_secs_f64();
         let taken = self.steps.iter().zip(&taken).filter(|(_, (times, _))| *times > 0);
         let terms = taken.flat_map(|(step, (times, sums))| {
@@ -524,7 +533,7 @@ impl Engine {
             terms,
             validation: None,
             learning_rate: self.table.learning_rate(submit.first + submit.steps - 1),
-            rows_per_second: (steps * self.rows.batch() as u64) as f64 / self.turn.len() as f64 / elapsed,
+            rows_per_second: rows as f64 / self.turn.len() as f64 / elapsed,
             elapsed: self.begun.elapsed(),
         }
     }

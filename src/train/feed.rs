@@ -6,13 +6,15 @@
 //! `permute(row, rows of the chunk, seed, epoch * chunks + i)`. With everything resident there is one chunk.
 
 use std::mem::offset_of;
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::cached::Cached;
 use super::progress::Told;
 use super::{Loading, Training};
 use crate::data::Source;
 use crate::error::{Error, Result, finite_rows};
-use crate::gpu::{Buffer, Gpu, Wait, pause};
+use crate::gpu::{Buffer, Gpu, Wait, apart, pause};
 use crate::graph::Scalars;
 use crate::random::{key, permute};
 use crate::state::State;
@@ -44,6 +46,10 @@ impl Source for Part {
     fn is_weighted(&self) -> bool {
         self.source.is_weighted()
     }
+
+    fn has_weight(&self, rows: Range<usize>) -> Option<bool> {
+        self.source.has_weight(self.first + rows.start..self.first + rows.end)
+    }
 }
 
 /// Where a run stands: a function of the steps it has taken.
@@ -74,6 +80,8 @@ pub(super) struct Feed {
     /// Steps taken.
     taken: u64,
     position: Position,
+    /// Whether its rows are computed as they are read, which waits for the GPU.
+    computed: bool,
     /// The chunk whose rows the buffer holds.
     resident: Option<usize>,
     /// Whether the state on the GPU is that of the position.
@@ -93,8 +101,10 @@ impl Feed {
             return Err(Error::Limit { what, needs, allowed: budget, limit: "data_budget" });
         }
         let buffer = gpu.buffer("data", (chunk_rows as u64 * row_bytes).next_multiple_of(16))?;
+        let computed = source.as_any().is_some_and(|source| source.is::<Cached>());
         let mut feed = Feed {
             source,
+            computed,
             buffer,
             batch,
             chunk_rows,
@@ -229,9 +239,11 @@ impl Feed {
         while done < all {
             pause(how).await;
             let rows = piece_rows.min(all - done);
-            let values = &mut piece[..rows * columns];
-            let first = chunk * self.chunk_rows + done;
-            self.source.read(first, values)?;
+            let (first, length) = (chunk * self.chunk_rows + done, rows * columns);
+            let source = self.source.clone();
+            let read = move |_: &dyn Fn(())| source.read(first, &mut piece[..length]).map(|()| piece);
+            piece = apart(if self.computed { how } else { Wait::Block }, &mut |()| {}, read).await?;
+            let values = &piece[..length];
             finite_rows(self.source.name(), self.source.columns(), first, values)?;
             gpu.write(&self.buffer, (done * columns * 4) as u64, bytemuck::cast_slice(values))?;
             done += rows;

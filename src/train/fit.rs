@@ -9,7 +9,7 @@ use super::progress::Told;
 use super::{Fit, Progress, Session, Snapshot, Stop};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
+use crate::gpu::{Wait, apart};
 use crate::graph::Kept;
 use crate::plan::AdapterKind;
 
@@ -18,9 +18,12 @@ pub(super) trait Trained: Send {
     /// How far it has come.
     fn course(&mut self) -> &mut Course;
 
-    /// Everything that it needs to go on elsewhere.
-    fn snapshot(&self) -> Result<Snapshot>;
+    /// What reads back everything that it needs to go on elsewhere, where it stands after `step`: see [`Course::settled_step`].
+    fn reading(&self, step: (u64, bool)) -> Result<Reading>;
 }
+
+/// A job that reads a snapshot back: it waits for the GPU, and may do so on any thread.
+pub(super) type Reading = Box<dyn FnOnce() -> Result<Snapshot> + Send>;
 
 /// What makes data ready for such runs.
 pub(super) trait Loads: Trained {
@@ -111,8 +114,12 @@ impl Fitting {
             progress.validation = course.validate(how).await?;
         }
         if course.snapshot_is_due() {
-            match trained.snapshot() {
-                Ok(snapshot) => trained.course().keep_snapshot(snapshot),
+            match course.settled_step(how).await {
+                Ok(step) => {
+                    let reading = trained.reading(step)?;
+                    let snapshot = apart(how, &mut |()| {}, |_| reading()).await?;
+                    trained.course().keep_snapshot(snapshot);
+                }
                 // Of a step under way, whose report tells it.
                 Err(Error::Diverged { .. }) => {}
                 Err(error) => return Err(error),

@@ -30,15 +30,17 @@ pub(super) struct Live {
     /// Batches that were taken, and the first of the run.
     taken: u64,
     start: u64,
-    /// Batches that the next submit finds, once the GPU knows where.
+    /// Batches that the next submit finds, once the GPU knows where,
     placed: Option<u64>,
+    /// and rows of each, as it was seen last: fewer than a batch where no more were pushed.
+    found: usize,
 }
 
 impl Live {
     /// For a run that starts with step `start`.
     fn new(ring: &Ring, training: &Training, start: u64) -> Live {
         let batch = training.batch.min(ring.capacity());
-        Live { ring: ring.clone(), batch, seed: training.seed, taken: start, start, placed: None }
+        Live { ring: ring.clone(), batch, seed: training.seed, taken: start, start, placed: None, found: 0 }
     }
 
     fn steps_per_epoch(&self) -> u64 {
@@ -67,6 +69,7 @@ impl Live {
             ..State::default()
         };
         place(gpu, state, now, next)?;
+        self.found = batch;
         // In order it would go on with the first row of the buffer after the last one.
         self.placed = Some(if self.ring.is_shuffled() { u64::MAX } else { (rows / batch) as u64 });
         Ok(())
@@ -125,6 +128,14 @@ impl Rows {
         match self {
             Rows::Stored(feed) => feed.batch(),
             Rows::Live(live) => live.batch,
+        }
+    }
+
+    /// Rows of the batches that the next submit sees, once their place is known.
+    pub fn rows_of_batch(&self) -> usize {
+        match self {
+            Rows::Stored(feed) => feed.batch(),
+            Rows::Live(live) => live.found,
         }
     }
 

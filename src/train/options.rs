@@ -44,8 +44,9 @@ pub struct Training {
     #[serde(skip_serializing_if = "UpdateRamps::is_none")]
     pub ramps: UpdateRamps,
     /// The decay d of an average of the parameters, which is kept where it is given: above 0 and below 1, as .999.
-    /// After every update with the new parameters p it becomes a = d a + (1 - d) p, at no dispatch more and
-    /// the memory of the parameters once more; [`crate::Session::average`] reads it. In f32 what hardly moves any more is averaged to 6e-8 / (1 - d) of itself.
+    /// After every update with the new parameters p it becomes a = d a + (1 - d) p, at no dispatch more and the memory
+    /// of the parameters once more; [`crate::Session::average`] reads it. In f32 what hardly moves any more is averaged
+    /// to 6e-8 / (1 - d) of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<f64>,
     /// Rows in a batch; no more than the data has.

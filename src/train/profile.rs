@@ -23,8 +23,8 @@ pub struct Profile {
 
 impl Session {
     /// Takes up to `steps` steps of the loaded run and times every dispatch of them on the device, with the kernels
-    /// that the run uses behind its first report. They are steps like any other, but some are submitted at a time and waited for, and no
-    /// [`Progress`](super::Progress) tells of them; what is under way comes to its end first.
+    /// that the run uses behind its first report. They are steps like any other, but some are submitted at a time and
+    /// waited for, and no [`Progress`](super::Progress) tells of them; what is under way comes to its end first.
     ///
     /// ```no_run
     /// # use strait::{Activation, Gpu, Session, Spec, Training, data};

@@ -3,12 +3,11 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::run::{Step, moments};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::Buffer;
-use crate::graph::{Kept, Scalars};
+use crate::graph::Scalars;
 use crate::inference;
 use crate::kernel::{RING, TERMS};
 use crate::plan::Role;
@@ -46,23 +45,6 @@ impl Resident {
         self.shared.insert(Role::Table, table);
         self.tensors.tensors = self.tensors.tensors.clone().with_scalars(scalars);
         Ok(())
-    }
-
-    /// Keeps what some steps need of the tensors: gradients, moments and averages of what their updates train, and what
-    /// their state becomes.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] or [`Error::Device`].
-    pub fn keep_for(&mut self, steps: &[Step]) -> Result<()> {
-        for which in 0..steps.len() {
-            for (update, moments) in steps[which].updates.iter().zip(moments(steps, which)) {
-                for (&set, own) in update.sets.iter().zip(moments) {
-                    update.kept(own).try_for_each(|kept| self.keep(set, kept))?;
-                }
-            }
-        }
-        let mut state = steps.iter().flat_map(|step| &step.state);
-        state.try_for_each(|&set| self.keep(set, Kept::Gradients))
     }
 
     /// All buffers.

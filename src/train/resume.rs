@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::Session;
 use super::averages::Average;
+use super::fit::Reading;
 use super::run::moments;
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Run, Trainer};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Wait};
 use crate::graph::Kept;
 use crate::inference::{self, Contents, STATE, StateFile, failure};
 
@@ -85,7 +86,8 @@ impl Trainer {
     /// # Errors
     /// As [`Session::checkpoint`].
     pub fn checkpoint(&self, path: impl AsRef<Path>) -> Result<()> {
-        let (path, (_, metadata, contents)) = (path.as_ref(), self.standing()?);
+        let step = pollster::block_on(self.course.settled_step(Wait::Block))?;
+        let (path, (metadata, contents)) = (path.as_ref(), self.standing(step)?);
         inference::replace(path, |file| {
             contents.write(path, &mut BufWriter::new(file), [(KEY.into(), metadata)], &self.course.resident)
         })
@@ -96,14 +98,21 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::checkpoint`], but for the file's.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let ((step, metadata, contents), mut bytes) = (self.standing()?, Vec::new());
-        contents.write(Path::new(SNAPSHOT), &mut bytes, [(KEY.into(), metadata)], &self.course.resident)?;
-        Ok(Snapshot::new(None, step, bytes))
+        self.reading(pollster::block_on(self.course.settled_step(Wait::Block))?)?()
     }
 
-    /// The step after which the run stands, once those under way have run, and what a file has of it.
-    fn standing(&self) -> Result<(u64, String, Contents)> {
-        let (step, _) = self.course.settled_step()?;
+    /// What reads back a snapshot of where the run stands after a step.
+    pub(super) fn reading(&self, step: (u64, bool)) -> Result<Reading> {
+        let ((metadata, contents), resident) = (self.standing(step)?, self.course.resident.clone());
+        Ok(Box::new(move || {
+            let mut bytes = Vec::new();
+            contents.write(Path::new(SNAPSHOT), &mut bytes, [(KEY.into(), metadata)], &resident)?;
+            Ok(Snapshot::new(None, step.0, bytes))
+        }))
+    }
+
+    /// What a file has of the run where it stands after a step, once those under way have run.
+    fn standing(&self, (step, _): (u64, bool)) -> Result<(String, Contents)> {
         let (graph, averages) = (self.run.graph(), self.course.averages.iter());
         let total = self.course.engine.as_ref().map(|engine| engine.table.total_steps());
         let standing = Standing {
@@ -116,7 +125,7 @@ impl Trainer {
             averages: averages.map(|(&set, &average)| (graph.set_name(set).to_string(), average)).collect(),
         };
         let metadata = serde_json::to_string(&standing).map_err(|e| Error::Internal(format!("metadata: {e}")))?;
-        Ok((step, metadata, self.run.contents(&standing)))
+        Ok((metadata, self.run.contents(&standing)))
     }
 
     /// Has [`Trainer::fit`] and its like take a snapshot once so many steps of a phase were taken since the last one, as

@@ -140,9 +140,10 @@ impl Ring {
         Ring::new(gpu, columns, capacity, Order::Newest)
     }
 
-    /// A buffer of the host's on the same device, or a part of it, with `rows` rows of `columns` values without padding:
-    /// what is rendered or recorded there is trained on, batches drawn uniformly. A part begins at a multiple of 256 bytes. What the host submits before a submit of
-    /// steps is seen by them. The buffer has the usages `STORAGE` and `COPY_SRC`, and ends at a multiple of 16 bytes.
+    /// A buffer of the host's on the same device, or a part of it, with `rows` rows of `columns` values without
+    /// padding: what is rendered or recorded there is trained on, batches drawn uniformly. A part begins at a multiple
+    /// of 256 bytes. What the host submits before a submit of steps is seen by them. The buffer has the usages
+    /// `STORAGE` and `COPY_SRC`, and ends at a multiple of 16 bytes.
     ///
     /// # Errors
     /// As [`Ring::uniform`]; [`Error::Limit`] where the buffer is smaller than that.

@@ -1,5 +1,7 @@
 //! Runs as plain data: phases one after the other, in a phase steps that take turns, in a step one graph and its updates.
 
+use std::collections::BTreeSet;
+
 use super::averages::check_decay;
 use super::numbers::{Reads, UpdateRamps, beside};
 use super::{Optimizer, Schedule};
@@ -46,9 +48,9 @@ pub struct Phase {
     pub epochs: u64,
     /// Leaves out the last rows of an epoch where they are fewer.
     pub drop_last: bool,
-    /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with the tensors as
-    /// they are when the phase is loaded. So codes of a part that stays as it is are computed once, and not in every epoch.
-    /// Those of rows that exceed the budget are computed again with each chunk.
+    /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with
+    /// the tensors as they are when the phase is loaded. So codes of a part that stays as it is are computed once, and
+    /// not in every epoch. Those of rows that exceed the budget are computed again with each chunk.
     pub cached: Option<Graph>,
 }
 
@@ -279,7 +281,8 @@ impl Phase {
         }
         let changing: Vec<Set> = self.steps.iter().flat_map(Step::changes).collect();
         let changes = |set: Set| changing.contains(&set);
-        for (id, node) in graph.nodes() {
+        let needed = graph.needed();
+        for (id, node) in graph.nodes().filter(|(id, _)| needed.contains(id)) {
             let random = |kind: &Kind| matches!(kind, Kind::Random(..));
             match &node.op {
                 Op::Param(i) if run.tensors.set_of(*i).is_some_and(changes) => {
@@ -535,6 +538,21 @@ impl Run {
         }
         self.tensors().map(drop)
     }
+}
+
+/// What some steps need to be kept of the tensors: gradients, moments and averages of what their updates train, and what their
+/// state becomes.
+pub(super) fn keeps(steps: &[Step]) -> BTreeSet<Arena> {
+    let of_step = |which: usize| {
+        let updates = steps[which].updates.iter().zip(moments(steps, which));
+        let of_update = |(update, own): (&Update, Vec<u8>)| {
+            let of_set = |(set, own): (&Set, u8)| update.kept(own).map(|kept| set.arena(kept)).collect::<Vec<_>>();
+            update.sets.iter().zip(own).flat_map(of_set).collect::<Vec<_>>()
+        };
+        let state = steps[which].state.iter().map(|set| set.arena(Kept::Gradients));
+        updates.flat_map(of_update).chain(state).collect::<Vec<_>>()
+    };
+    (0..steps.len()).flat_map(of_step).collect()
 }
 
 /// Which moments of its sets each update of a step has, the `which`-th of these: those of the first update of the phase that

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::course::{Ahead, Course};
 use super::feed::Part;
-use super::fit::{Loads, Trained};
+use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
 use super::numbers::{Reads, beside};
 use super::progress::{Best, Plateau, Told};
@@ -16,7 +16,7 @@ use super::run::Step;
 use super::scaling::learn_constants;
 use super::table::Table;
 
-use super::{EarlyStopping, Loading, Snapshot, Training};
+use super::{EarlyStopping, Loading, Training};
 use crate::data::{self, Fixed, Unweighted};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait, apart};
@@ -73,8 +73,8 @@ impl Trained for Session {
         &mut self.course
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
-        Session::snapshot(self)
+    fn reading(&self, step: (u64, bool)) -> Result<Reading> {
+        Session::reading(self, step)
     }
 }
 
@@ -267,12 +267,10 @@ impl Session {
         if weighted {
             self.check_weights(&*train, ring.is_some(), how, told).await?;
         }
+        // What is read here and below waits for all that is under way.
+        let bad = self.course.bad(how).await?;
         let constants = match self.is_known() {
-            true => {
-                // Reading them waits for all that is under way.
-                self.course.bad(how).await?;
-                self.course.resident.constants()?
-            }
+            true => self.course.resident.constants()?,
             false => learn_constants(&self.network, &*train, how, told).await?,
         };
         self.check_labels(&*source, how, told).await?;
@@ -281,7 +279,7 @@ impl Session {
         }
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         self.check_range(&*train, &constants, how, told).await?;
-        self.course.settle(how).await?;
+        self.course.settle_after(bad, how).await?;
         self.course.engine = None;
         for penalty in &self.spec().penalties {
             if let Some(method) = penalty.method(self.spec()) {
@@ -309,8 +307,8 @@ impl Session {
         if self.training.early_stopping.is_some() {
             self.course.resident.keep_all(Kept::Best)?;
         }
-        let validation = validation.map(|rows| (self.ground(), rows));
-        self.course.begin(Ahead { rows: fed, steps, table, target, validation }, how, told).await?;
+        let (validation, now) = (validation.map(|rows| (self.ground(), rows)), self.course.step);
+        self.course.begin(Ahead { rows: fed, steps, table, target, validation, now }, how, told).await?;
         let course = &mut self.course;
         if anew {
             (course.start, course.best, course.finished, course.validation_due) =

@@ -16,8 +16,9 @@ impl Session {
     /// device with their frames; see [`Session::progress`], and [`Session::step_for`] where a frame's time is known.
     ///
     /// It neither waits nor compiles, so it keeps to the kernels that [`Session::load`] made, looks at no validation
-    /// rows and never stops early, nor does the learning rate fall by [`crate::Decay::Plateau`]: that takes [`Session::fit`], or [`Session::evaluate`] between two calls. Where the
-    /// data is larger than its budget, the call that reaches the end of a chunk reads the next one and uploads it.
+    /// rows and never stops early, nor does the learning rate fall by [`crate::Decay::Plateau`]: that takes
+    /// [`Session::fit`], or [`Session::evaluate`] between two calls. Where the data is larger than its budget, the call
+    /// that reaches the end of a chunk reads the next one and uploads it.
     ///
     /// # Errors
     /// [`Error::Data`] before [`Session::load`]; [`Error::Device`] and [`Error::DeviceLost`].

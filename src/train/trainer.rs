@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cached::Cached;
 use super::course::{Ahead, Course};
-use super::fit::{Loads, Reports, Trained, whole};
+use super::fit::{Loads, Reading, Reports, Trained, whole};
 use super::live::Rows;
 use super::progress::Told;
 use super::resident::Resident;
@@ -14,7 +14,7 @@ use super::ring::Ring;
 use super::run::{Phase, Run};
 use super::scaling::learn_constants;
 use super::table::Table;
-use super::{Cancel, Fit, Loading, Progress, Snapshot, Taken, Training};
+use super::{Cancel, Fit, Loading, Progress, Taken, Training};
 #[cfg(doc)]
 use super::{Session, Stop};
 use crate::data::{Fixed, Source};
@@ -108,8 +108,8 @@ impl Trained for Trainer {
         &mut self.course
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
-        Trainer::snapshot(self)
+    fn reading(&self, step: (u64, bool)) -> Result<Reading> {
+        Trainer::reading(self, step)
     }
 }
 
@@ -251,7 +251,8 @@ impl Trainer {
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
-    /// one, whose steps are counted from 0, whose moments are 0 and whose averages begin anew. Steps that are under way come to their end first.
+    /// one, whose steps are counted from 0, whose moments are 0 and whose averages begin anew. Steps that are under way
+    /// come to their end first.
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
@@ -323,7 +324,7 @@ impl Trainer {
         // What scales the input is learned from the first rows.
         let network = self.model.as_ref().filter(|model| !model.is_known()).map(Model::network);
         let learned = match network {
-            Some(network) if columns < network.spec().input => {
+            Some(network) if source.columns() < network.spec().input => {
                 let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
                 return Err(Error::data("input scaling", found, allowed));
             }
@@ -346,23 +347,20 @@ impl Trainer {
         let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
         let mut fed = Rows::of(self.gpu(), ring.as_ref(), source, &order, 0)?;
         let (course, steps) = (&mut self.course, phase.steps.clone());
-        (course.engine, course.rows, course.step, course.finished) = (None, Some(rows as u64), step, false);
-        self.phase = number;
-        if step == 0 {
-            course.snapshot_at = 0;
-            let moments = |role: &Role| match role {
-                Role::Arena(arena) => matches!(arena.kept, Kept::First(_) | Kept::Second(_)),
-                _ => false,
-            };
-            course.resident.shared.retain(|role, _| !moments(role));
-            course.averages.clear();
-        }
+        // Its memory is needed. What it knew of the phase is whether that is over.
+        (course.engine, course.finished) = (None, over);
         let total = fed.steps_per_epoch().saturating_mul(epochs);
         let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
         let table = Table::new(table, scalars, &steps, self.run.ramps().to_vec(), [0, total])?;
         fed.seek(step / table.turn.len() as u64);
         let target = fed.target(Target::of(&course.resident.gpu, fed.batch()));
-        course.begin(Ahead { rows: fed, steps, table, target, validation: None }, how, told).await
+        course.begin(Ahead { rows: fed, steps, table, target, validation: None, now: step }, how, told).await?;
+        (course.rows, course.finished) = (Some(rows as u64), false);
+        if step == 0 {
+            course.snapshot_at = 0;
+        }
+        self.phase = number;
+        Ok(())
     }
 
     /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It

@@ -2,8 +2,9 @@
 //! players; files and lies in them; steps that go bad; no dispatch for them; what is refused.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::common::{self, gpu, report, values};
+use crate::common::{self, gpu, report, until_pending, values};
 use crate::phases;
 use crate::sets::narrow;
 use crate::updates::OPTIMIZERS;
@@ -11,7 +12,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use strait::graph::Set;
 use strait::train::{Run, Trainer};
-use strait::{Activation, Data, Error, Gpu, Optimizer, Session, Snapshot, Spec, Taken, Training};
+use strait::{Activation, Data, Error, Gpu, Optimizer, Session, Snapshot, Source, Spec, Taken, Training};
 
 /// Five epochs of four steps.
 const STEPS: usize = 20;
@@ -334,6 +335,96 @@ fn sets_of_a_trainer_have_their_own() {
     assert!(matches!(trainer.average(), Err(Error::Data { .. })));
     trainer.load(phases::data()).unwrap();
     assert!(trainer.average().unwrap() == trainer.parameters().unwrap());
+}
+
+/// Rows that look well until they are read, which is the last thing that loading does.
+struct Failing {
+    rows: usize,
+    columns: usize,
+}
+
+impl Source for Failing {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn read(&self, first_row: usize, _: &mut [f32]) -> strait::Result<()> {
+        Err(Error::data(format!("failing: row {first_row}"), "nothing", "a row"))
+    }
+    fn name(&self) -> &str {
+        "failing"
+    }
+}
+
+fn failing(like: &Data) -> Arc<dyn Source> {
+    Arc::new(Failing { rows: like.rows(), columns: like.columns() })
+}
+
+/// Loads them in vain, and drops that at every point where it waits; `check` is told after each of these.
+fn load_in_vain<T>(owner: &mut T, load: impl AsyncFn(&mut T) -> strait::Result<()>, check: impl Fn(&T, usize)) {
+    for times in 0.. {
+        let loaded = until_pending(load(owner), times);
+        check(owner, times);
+        match loaded {
+            None => {}
+            Some(Err(Error::Data { place, .. })) if place == "failing: row 0" => return assert!(times > 2, "{times}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Loading that fails, or is dropped, changes nothing of what was there: not where the averages would have ended or begun
+/// anew with it, nor where a phase would have.
+#[test]
+fn loading_that_fails_changes_nothing() {
+    let mut undisturbed = begun(&gpu(), training(Some(0.9)));
+    take(&mut undisturbed, 5);
+    let mut session = begun(&gpu(), training(Some(0.9)));
+    take(&mut session, 3);
+    let kept = session.average().unwrap();
+    for average in [None, Some(0.5), Some(0.9)] {
+        session.set_training(training(average)).unwrap();
+        load_in_vain(
+            &mut session,
+            async |session: &mut Session| session.load_async(failing(&rows()), |_| {}).await,
+            |session, times| assert!(session.average().unwrap() == kept, "{average:?}, {times}"),
+        );
+    }
+    session.load(rows()).unwrap();
+    take(&mut session, 2);
+    assert!(session.average().unwrap() == undisturbed.average().unwrap());
+
+    let mut undisturbed = phases::begun(&gpu(), run());
+    undisturbed.fit(phases::data()).unwrap();
+    undisturbed.fit(phases::data()).unwrap();
+    let mut trainer = phases::begun(&gpu(), run());
+    // In the middle of the first phase, which has 9 steps, and after its end.
+    for steps in [4, 5] {
+        trainer.load(phases::data()).unwrap();
+        for _ in 0..steps {
+            assert_eq!(trainer.step(1).unwrap().steps(), 1);
+            phases::report(&mut trainer).unwrap();
+        }
+        let kept = trainer.average().unwrap();
+        let stands = |trainer: &Trainer| (trainer.phase().map(|phase| phase.name.clone()), trainer.steps());
+        let stood = stands(&trainer);
+        load_in_vain(
+            &mut trainer,
+            async |trainer: &mut Trainer| trainer.load_async(failing(&phases::data()), |_| {}).await,
+            |trainer, times| {
+                assert!(trainer.average().unwrap() == kept, "after {stood:?}, {times}");
+                assert_eq!(stands(trainer), stood, "{times}");
+            },
+        );
+        let restored = Trainer::restore(&gpu(), run(), &trainer.snapshot().unwrap()).unwrap();
+        assert!(restored.average().unwrap() == kept);
+    }
+    trainer.fit(phases::data()).unwrap();
+    assert!(trainer.phase().is_none());
+    assert!(trainer.average().unwrap() == undisturbed.average().unwrap());
+    assert!(trainer.parameters().unwrap() == undisturbed.parameters().unwrap());
 }
 
 /// A step whose objective is not finite leaves it as it was, also where others were submitted after it. One whose update is

@@ -417,7 +417,7 @@ fn a_session_is_a_run_of_one_step() {
 }
 
 /// Codes of `w`, which stays as it is.
-fn code(g: &mut Graph, shuffled: bool) -> NodeId {
+pub(crate) fn code(g: &mut Graph, shuffled: bool) -> NodeId {
     let (x, w) = (g.gather(COLUMNS, shuffled), g.param(0).unwrap());
     let code = g.matmul(x, w, false, false).unwrap();
     g.map([code], |[h]| h.tanh()).unwrap()
@@ -428,7 +428,7 @@ fn inner() -> TensorSet {
 }
 
 /// An autoencoder of codes, whose tensors are numbered from `first` on.
-fn of_codes(mut g: Graph, code: NodeId, first: usize) -> Step {
+pub(crate) fn of_codes(mut g: Graph, code: NodeId, first: usize) -> Step {
     let (u, t) = (g.param(first).unwrap(), g.param(first + 1).unwrap());
     let h = g.matmul(code, u, false, false).unwrap();
     let h = g.map([h], |[h]| h.tanh() + 0.05 * Expr::random(Distribution::Normal, 4)).unwrap();
@@ -440,7 +440,7 @@ fn of_codes(mut g: Graph, code: NodeId, first: usize) -> Step {
     Step::new("inner", g, [update(&[Set(usize::from(first > 0))], Optimizer::ADAM, 0.03, Some(0.2))])
 }
 
-fn outer_and_inner() -> (Run, Vec<Vec<f32>>) {
+pub(crate) fn outer_and_inner() -> (Run, Vec<Vec<f32>>) {
     let mut run = Run::new(vec![TensorSet::new("outer", vec![tensor("w", &[COLUMNS, 3])]), inner()], vec![]).unwrap();
     run.seed = 9;
     let params = [15, 6, 6].iter().enumerate().map(|(i, &count)| values(40 + i as u32, count, (-0.8, 0.8)));

@@ -3,7 +3,8 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::common::{gpu, host_buffer, own_gpu, report, values};
 use crate::phases;
@@ -130,6 +131,35 @@ fn steps_see_what_is_there() {
     firsts.sort_by(f64::total_cmp);
     firsts.dedup();
     assert!(firsts.len() > 6, "{firsts:?}");
+}
+
+/// Reports count the rows that steps saw: those that are there, where they are fewer than a batch.
+#[test]
+fn reports_count_the_rows_that_are_there() {
+    const PAUSE: Duration = Duration::from_millis(200);
+    let gpu = gpu();
+    for (make, shuffled) in [(KINDS[0], true), (KINDS[1], false)] {
+        let ring = make(&gpu, COLUMNS, 64).unwrap();
+        ring.push(&rows(0, 2)).unwrap();
+        let mut trainer = Trainer::new(&gpu, looking(shuffled, 32)).unwrap();
+        trainer.load(&ring).unwrap();
+        seen(&mut trainer, 1);
+        for there in [2, 8, 32, 64] {
+            if there > 2 {
+                ring.push(&rows(0, there - ring.rows())).unwrap();
+            }
+            assert_eq!(ring.rows(), there);
+            // The time of a report is that since the one before, less what its submit took.
+            let begun = Instant::now();
+            thread::sleep(PAUSE);
+            assert_eq!(trainer.step(1).unwrap(), Taken::Steps(1));
+            let found = phases::report(&mut trainer).unwrap().rows_per_second;
+            let (count, longest) = (there.min(32) as f64, begun.elapsed().as_secs_f64());
+            let most = count / PAUSE.as_secs_f64();
+            // What lies between the report before and the beginning is short.
+            assert!(found <= most && found >= 0.5 * count / longest, "{there} of {ring:?}: {found}, at most {most}");
+        }
+    }
 }
 
 /// What a submit sees is what is there when it is made: not when one of no steps was asked for, nor when a half of a step was

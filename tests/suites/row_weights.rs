@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::common::{gpu, report, squared_error, values};
 use crate::systems;
@@ -179,17 +180,9 @@ fn every_term_is_the_weighted_mean_of_what_rows_cost() {
     let mut seen = 0;
     for (name, spec) in specs.chain(systems::specs()).filter(|(_, spec)| of_rows(spec)) {
         let network = Network::new(&spec).unwrap();
-        let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-        let (data, columns) = (wide(rows(&spec, 1, count)), columns(&spec));
-        let own = network.params().iter().enumerate();
-        let params = own.map(|(i, t)| wide(values(10 + i as u32, t.shape.elements(1), (-0.7, 0.7)))).collect();
-        let constants = network.constants().iter().map(|t| match t.name.as_str() {
-            "input.low" => vec![0.0],
-            "input.high" => vec![1.0],
-            _ => (0..t.shape.elements(1)).map(|i| f64::from(u8::from(i % 2 == 0))).collect(),
-        });
-        let constants = constants.collect();
-        let env = Environment { rows: count, params, constants, seed: 5, step: 3, ..Environment::default() };
+        let columns = columns(&spec);
+        let data: Vec<f64> = rows(&spec, 1, count).into_iter().map(f64::from).collect();
+        let env = Environment { rows: count, ..systems::environment(&network) };
 
         let graph = network.graph(Purpose::Train, false).unwrap();
         // Sums over the first rows, none at first, of every sink.
@@ -558,6 +551,88 @@ fn what_cannot_be_weighted_is_refused_by_name() {
     session.evaluate(source()).unwrap();
     refused(Pca::fit(&gpu(), &*weighted(), 2), "data: columns");
     refused(Pca::fit(&gpu(), &*source(), 2).unwrap().mse(&*weighted()), "data: columns");
+}
+
+/// Rows of plain data, and how many of them were read. It may come to have others.
+struct Watched {
+    source: Rows,
+    read: AtomicUsize,
+    more: AtomicUsize,
+}
+
+impl Watched {
+    fn new() -> Arc<Watched> {
+        let source = plain(&tiny(), rows(&tiny(), 4, MANY));
+        Arc::new(Watched { source, read: AtomicUsize::new(0), more: AtomicUsize::new(0) })
+    }
+}
+
+impl Source for Watched {
+    fn rows(&self) -> usize {
+        self.source.rows() + self.more.load(Relaxed)
+    }
+    fn columns(&self) -> usize {
+        self.source.columns()
+    }
+    fn read(&self, first_row: usize, out: &mut [f32]) -> strait::Result<()> {
+        self.read.fetch_add(out.len() / self.columns(), Relaxed);
+        self.source.read(first_row, out)
+    }
+    fn name(&self) -> &str {
+        "watched"
+    }
+}
+
+/// Weights were looked at when they were given: loading rows reads them no more often than it does without.
+#[test]
+fn weights_that_are_known_are_not_read_again() {
+    let early = EarlyStopping { validation: 0.2, patience: 9, min_delta: 0.0 };
+    for early_stopping in [None, Some(early)] {
+        let read = |with: &dyn Fn(Rows) -> Rows| {
+            let watched = Watched::new();
+            let mut session = Session::new(&gpu(), &tiny(), Training { early_stopping, ..in_order(8) }).unwrap();
+            session.load(with(watched.clone())).unwrap();
+            watched.read.load(Relaxed)
+        };
+        let weighted = |source: Rows| Weighted::new(source, many_weights()).unwrap();
+        let wanted = read(&|source| source);
+        assert!(wanted > 0, "{early_stopping:?}");
+        assert_eq!(read(&|source| weighted(source).into()), wanted, "{early_stopping:?}");
+        assert_eq!(read(&|source| Shuffled::new(weighted(source), 3).unwrap().into()), wanted, "{early_stopping:?}");
+    }
+}
+
+/// Which rows are trained on is known in another order, too: where all that count are held out, nothing is.
+#[test]
+fn rows_that_count_are_found_in_any_order() {
+    const HELD: usize = 12;
+    let source = || Data::from_rows(6, (0..MANY * 6).map(|i| (i / 6) as f32).collect::<Vec<f32>>()).unwrap();
+    let mut order = vec![0.0; MANY * 6];
+    Shuffled::new(source(), 3).unwrap().read(0, &mut order).unwrap();
+    let number = |place: usize| order[place * 6] as usize;
+    let early = EarlyStopping { validation: HELD as f64 / MANY as f64, patience: 9, min_delta: 0.0 };
+    let training = Training { early_stopping: Some(early), ..in_order(8) };
+    let load = |weights: Vec<f32>| {
+        let mut session = Session::new(&gpu(), &tiny(), training).unwrap();
+        session.load(Shuffled::new(Weighted::new(source(), weights).unwrap(), 3).unwrap())
+    };
+    let mut weights = vec![0.0; MANY];
+    (MANY - HELD..MANY).for_each(|place| weights[number(place)] = 1.0);
+    refused(load(weights.clone()), "data: weights");
+    weights[number(MANY - HELD - 1)] = 1.0;
+    load(weights).unwrap();
+}
+
+/// Rows that come later have no weights: as many are told as there are weights, and reading fails.
+#[test]
+fn a_source_that_grows_has_no_more_weights() {
+    let watched = Watched::new();
+    let weighted = Weighted::new(watched.clone() as Rows, many_weights()).unwrap();
+    watched.more.store(5, Relaxed);
+    assert_eq!((weighted.rows(), weighted.columns()), (MANY, 7));
+    refused(weighted.read(0, &mut [0.0; 7]), "watched: rows");
+    watched.more.store(0, Relaxed);
+    weighted.read(0, &mut [0.0; 7]).unwrap();
 }
 
 /// A classifier's labels and weights travel together, and labels are still looked at.

@@ -85,6 +85,23 @@ pub fn specs() -> Vec<(&'static str, Spec)> {
     ]
 }
 
+fn wide(values: Vec<f32>) -> Vec<f64> {
+    values.into_iter().map(f64::from).collect()
+}
+
+/// What the interpreter runs a network's graphs in, before it is given rows: parameters of some size, a scaling that
+/// changes nothing, and every other value of a mask.
+pub fn environment(network: &Network) -> Environment<f64> {
+    let own = network.params().iter().enumerate();
+    let params = own.map(|(i, t)| wide(values(10 + i as u32, t.shape.elements(1), (-0.7, 0.7)))).collect();
+    let constants = network.constants().iter().map(|t| match t.name.as_str() {
+        "input.low" => vec![0.0],
+        "input.high" => vec![1.0],
+        _ => (0..t.shape.elements(1)).map(|i| f64::from(u8::from(i % 2 == 0))).collect(),
+    });
+    Environment { params, constants: constants.collect(), seed: 5, step: 3, ..Environment::default() }
+}
+
 struct Case {
     graph: Graph,
     env: Environment<f64>,
@@ -94,18 +111,8 @@ impl Case {
     fn new(spec: &Spec) -> Case {
         let network = Network::new(spec).unwrap();
         let graph = network.graph(Purpose::Train, false).unwrap();
-        let columns = network.data_columns();
-        let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-        let data = wide(values(1, ROWS * columns, (0.05, 0.95)));
-        let own = network.params().iter().enumerate();
-        let params = own.map(|(i, t)| wide(values(10 + i as u32, t.shape.elements(1), (-0.7, 0.7)))).collect();
-        let constants = network.constants().iter().map(|t| match t.name.as_str() {
-            "input.low" => vec![0.0],
-            "input.high" => vec![1.0],
-            _ => (0..t.shape.elements(1)).map(|i| f64::from(u8::from(i % 2 == 0))).collect(),
-        });
-        let constants = constants.collect();
-        let env = Environment { rows: ROWS, data, params, constants, seed: 5, step: 3, ..Environment::default() };
+        let data = wide(values(1, ROWS * network.data_columns(), (0.05, 0.95)));
+        let env = Environment { rows: ROWS, data, ..environment(&network) };
         Case { graph, env }
     }
 

@@ -1,15 +1,19 @@
 //! Trainers of several phases and players: snapshots, checkpoints and lost devices in the middle of them, runs as futures,
 //! by reports and by frames, and runs that are cancelled. All end as a run that nobody disturbed, to the bit.
 
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use crate::common::{gpu, host_device, own_gpu, until_pending, values};
-use crate::phases::{begun, data, refused, run};
+use crate::phases::{begun, code, data, of_codes, outer_and_inner, refused, run};
 use strait::Draw;
-use strait::graph::{Shape, Tensor, TensorSet};
+use strait::graph::{Shape, Sink, Tensor, TensorSet};
 use strait::train::{Phase, Run, Trainer};
-use strait::{Activation, Data, Error, Gpu, Result, Session, Snapshot, Spec, Stop, Taken, Training, wgpu};
+use strait::{Activation, Data, Error, Gpu, Result, Session, Snapshot, Source, Spec, Stop, Taken, Training, wgpu};
 
 fn bits(trainer: &Trainer) -> Vec<u32> {
     trainer.parameters().unwrap().concat().into_iter().map(f32::to_bits).collect()
@@ -150,6 +154,101 @@ fn every_phase_has_snapshots() {
     assert!(trainer.last_snapshot().is_some_and(|snapshot| snapshot.step() > 100));
     trainer.fit(data()).unwrap();
     assert!(trainer.last_snapshot().is_some_and(|snapshot| (20..=80).contains(&snapshot.step())));
+}
+
+/// Polls a future to its end on this thread: what it comes to, and how long each poll kept the thread.
+fn polled<T>(future: impl Future<Output = T>) -> (T, Vec<Duration>) {
+    let (mut future, mut polls) = (pin!(future), Vec::new());
+    let watched = poll_fn(|context| {
+        let begun = Instant::now();
+        let polled = future.as_mut().poll(context);
+        polls.push(begun.elapsed());
+        polled
+    });
+    (until_pending(watched, usize::MAX).unwrap(), polls)
+}
+
+/// Snapshots on the way of a run that is awaited are read back on another thread: hardly a poll takes half as long as one of
+/// them does here.
+#[test]
+fn snapshots_do_not_keep_an_executor() {
+    const REPORTS: usize = 9;
+    let spec = Spec::symmetric(&[1000, 1000], Activation::Elu);
+    let rows = Data::from_rows(1000, values(95, 12 * 1000, (-1.0, 1.0))).unwrap();
+    let training = Training { batch: 2, epochs: 1 << 20, ..Training::default() };
+    let mut session = Session::new(&gpu(), &spec, training).unwrap();
+    session.load(&rows).unwrap();
+    session.step(1).unwrap();
+    session.snapshot().unwrap();
+    let begun = Instant::now();
+    session.snapshot().unwrap();
+    let blocking = begun.elapsed();
+    session.snapshot_every(Some(1));
+    let mut reports = 0;
+    let fit = session.fit_async(&rows, |_| {
+        reports += 1;
+        if reports < REPORTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let (fit, polls) = polled(fit);
+    fit.unwrap();
+    assert!(reports >= REPORTS && session.last_snapshot().unwrap().step() == session.steps());
+    let long = polls.iter().filter(|&&poll| poll > blocking / 2).count();
+    assert!(long <= REPORTS / 3, "{long} of {} polls took more than half of {blocking:?}: {polls:?}", polls.len());
+}
+
+/// Rows that note which threads read them.
+struct Noting {
+    rows: Data,
+    threads: Mutex<Vec<ThreadId>>,
+}
+
+impl Source for Noting {
+    fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+    fn columns(&self) -> usize {
+        self.rows.columns()
+    }
+    fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
+        self.threads.lock().unwrap().push(thread::current().id());
+        self.rows.read(first_row, out)
+    }
+    fn name(&self) -> &str {
+        "noting"
+    }
+}
+
+/// Rows are computed on the caller's thread where it blocks, and on another where it awaits them, in chunks or not: so the
+/// executor's thread does not wait for the GPU. Either way with the same bits.
+#[test]
+fn cached_codes_do_not_keep_an_executor() {
+    for budget in [1 << 20, 4 * 3 * 4] {
+        let ended = |awaited: bool| {
+            let (mut run, params) = outer_and_inner();
+            run.data_budget = budget;
+            let mut codes = run.graph();
+            let rows = code(&mut codes, false);
+            codes.sink(Sink::Output(0), rows);
+            let mut g = run.graph();
+            let x = g.gather(3, false);
+            let inner = Phase::new("inner", [of_codes(g, x, 1)]);
+            run.phases = vec![Phase { batch: 4, epochs: 3, cached: Some(codes), ..inner }];
+            let mut trainer = Trainer::new(&gpu(), run).unwrap();
+            trainer.set_parameters(&params).unwrap();
+            let source = Arc::new(Noting { rows: data(), threads: Mutex::default() });
+            if awaited {
+                let fit = trainer.fit_async(source.clone() as Arc<dyn Source>, |_| ControlFlow::Continue(()));
+                until_pending(fit, usize::MAX).unwrap().unwrap();
+            } else {
+                trainer.fit(source.clone() as Arc<dyn Source>).unwrap();
+            }
+            let threads = source.threads.lock().unwrap().clone();
+            let here = threads.iter().filter(|&&thread| thread == thread::current().id()).count();
+            assert_eq!((here, threads.is_empty()), (if awaited { 0 } else { threads.len() }, false));
+            trainer.parameters().unwrap()
+        };
+        assert!(ended(false) == ended(true), "budget {budget}");
+    }
 }
 
 /// The device is lost at some time, again and again: a new trainer goes on with the last snapshot.
