@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "other examples use the rest")]
 mod arguments;
 #[path = "common/chart.rs"]
+#[allow(dead_code, reason = "other examples use the rest")]
 mod chart;
 #[path = "common/options.rs"]
 mod options;

@@ -107,6 +107,55 @@ pub fn scatter(path: &Path, title: &str, [x, y]: [&str; 2], classes: &[(String, 
     save(&picture, path)
 }
 
+/// Figures of one kind in a chart of several: where each is across, its mean, and its error.
+pub struct Points {
+    /// What the legend calls it.
+    pub label: String,
+    /// Its colour.
+    pub colour: RGBColor,
+    /// Its figures.
+    pub points: Vec<(f64, f64, f64)>,
+}
+
+/// Draws figures with their errors, with a legend, into a PNG: across are places 0, 1, ... of these names.
+pub fn points(path: &Path, title: &str, y: &str, names: &[String], kinds: &[Points]) -> Outcome {
+    let (width, height) = (1600, 1000);
+    let all = || kinds.iter().flat_map(|kind| &kind.points);
+    let up = extent(all().flat_map(|p| [p.1 - p.2, p.1 + p.2]).chain([0.0]));
+    let mut picture = RgbImage::from_pixel(width, height, PAPER);
+    let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
+    let mut chart = ChartBuilder::on(&area)
+        .margin(MARGIN)
+        .caption(title, font(TITLE)?)
+        .x_label_area_size(90)
+        .y_label_area_size(120)
+        // Room for the legend on the right.
+        .build_cartesian_2d(-0.6..names.len() as f64, 1.05 * up.start..1.15 * up.end)?;
+    mesh(&mut chart, "", y)?;
+    for kind in kinds {
+        let style = kind.colour.filled();
+        let drawn = kind.points.iter().filter(|p| p.1.is_finite());
+        let bar = |&(x, mean, error): &(f64, f64, f64)| {
+            let ([low, high], style) = ([mean - error, mean + error], kind.colour.stroke_width(4));
+            let cap = |y: f64| PathElement::new([(x - 0.03, y), (x + 0.03, y)], style);
+            [PathElement::new([(x, low), (x, high)], style), cap(low), cap(high)]
+        };
+        chart.draw_series(drawn.clone().flat_map(bar))?;
+        let circles = drawn.map(|&(x, mean, _)| Circle::new((x, mean), 9, style));
+        chart.draw_series(circles)?.label(&kind.label).legend(move |(x, y)| Circle::new((x + 12, y), 10, style));
+    }
+    let low = 1.05 * up.start + 0.03 * (up.end - up.start);
+    for (at, name) in names.iter().enumerate() {
+        let style = font(TEXT - 4)?.pos(Pos::new(HPos::Center, VPos::Center));
+        chart.draw_series([Text::new(name.clone(), (at as f64, low), style)])?;
+    }
+    legend(&mut chart, 36)?;
+    area.present()?;
+    drop(chart);
+    drop(area);
+    save(&picture, path)
+}
+
 fn legend<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, area: i32) -> Outcome {
     chart
         .configure_series_labels()

@@ -20,6 +20,7 @@ pub mod fields;
 pub mod joint;
 pub mod manifold;
 pub mod predictive;
+pub mod pretraining;
 pub mod sampling;
 pub mod schemes;
 pub mod score;
@@ -47,12 +48,14 @@ pub struct Row {
 }
 
 /// Every section's rows, in the order of the list.
-pub const SECTIONS: [&[Row]; 7] = [
+pub const SECTIONS: [&[Row]; 9] = [
     structure::ROWS,
     decoders::ROWS,
     sparse::ROWS,
     denoising::ROWS,
     contractive::ROWS,
     variational::ROWS,
+    pretraining::PAIRS,
     schemes::ROWS,
+    pretraining::LABELS,
 ];
