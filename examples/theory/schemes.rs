@@ -47,7 +47,7 @@ fn machines(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
 /// Free energies by the GPU.
 fn energies(gpu: &Gpu, machine: &Machine, rows: &[Vec<f64>]) -> Outcome<Vec<f64>> {
     let rbm = machine.rbm(Gibbs::default());
-    Ok(wide(&rbm.free_energies(gpu, &machine.parameters(), &narrow(&rows.concat()))?))
+    Ok(wide(&rbm.free_energies(gpu, &machine.parameters())?.of(&narrow(&rows.concat()))?))
 }
 
 /// How many standard errors the mean of 100 directions of training is at most away from the mean over all that may be drawn.

@@ -10,6 +10,34 @@ use crate::gpu::Wait;
 use crate::graph::Tensor;
 use crate::model::{Corruption, Loss, Scaling};
 
+/// How far a value may be out of a range: room for rounding.
+const EDGE: f32 = 1e-6;
+
+/// Whether a value is outside a range, or no number.
+fn is_outside(value: f32, [low, high]: [f32; 2]) -> bool {
+    !(low - EDGE..=high + EDGE).contains(&value)
+}
+
+/// Fails where a value of a source is outside the range that a phase allows.
+pub(super) async fn check_phase_range(
+    source: &dyn Source,
+    phase: &str,
+    range: [f32; 2],
+    how: Wait,
+    told: Told<'_>,
+) -> Result<()> {
+    let columns = source.columns();
+    scan(source, how, told, |first, values| match values.iter().position(|&value| is_outside(value, range)) {
+        None => Ok(()),
+        Some(at) => {
+            let place = format!("{}: row {}, column {}", source.name(), first + at / columns, at % columns);
+            let [low, high] = range;
+            Err(Error::data(place, values[at], format!("{low} to {high} in the phase {phase:?}")))
+        }
+    })
+    .await
+}
+
 /// How far the sum of a block of probabilities may be from 1: room for rounding, and for quotients with few digits.
 const SUM: f64 = 1e-4;
 
@@ -138,14 +166,15 @@ impl Session {
         values: &[f32],
         constants: &[Vec<f32>],
     ) -> Result<()> {
-        let (spec, (low, high)) = (self.spec(), self.spec().loss.range());
-        let (low, high) = (low as f32 - 1e-6, high as f32 + 1e-6);
+        let spec = self.spec();
+        let (low, high) = spec.loss.range();
+        let range = [low as f32, high as f32];
         let scaling = if spec.scaling == Scaling::None { None } else { constants.first().zip(constants.get(1)) };
         for (i, row) in values.chunks(stride).enumerate() {
             let mut row = row[..spec.input.min(row.len())].to_vec();
             for (c, v) in row.iter_mut().enumerate() {
                 *v = scaling.map_or(*v, |(shift, scale)| (*v - shift[c]) * scale[c]);
-                if !(low..=high).contains(v) {
+                if is_outside(*v, range) {
                     let place = format!("{name}: row {}, column {c}", first + i);
                     let allowed = format!("0 to 1 for a {} loss (scaling: unit helps)", spec.loss.name());
                     return Err(Error::data(place, *v, allowed));

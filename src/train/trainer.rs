@@ -12,6 +12,7 @@ use super::progress::Told;
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::{Phase, Run};
+use super::scaling::check_phase_range;
 use super::table::Table;
 use super::{Cancel, Fit, Loading, Progress, Snapshot, Taken, Training};
 #[cfg(doc)]
@@ -189,7 +190,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
-    /// graphs gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device
+    /// graphs gather, outside [`Phase::range`], or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device
     /// cannot hold them; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again
     /// goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
@@ -253,6 +254,13 @@ impl Trainer {
         if let Some(begun) = self.course.rows.filter(|&begun| step > 0 && begun != rows as u64) {
             let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
+        }
+        if let Some(range) = phase.range {
+            let rows: Arc<dyn Source> = match ring.clone() {
+                Some(ring) => Arc::new(apart(how, &mut |()| {}, move |_| ring.copy()).await?),
+                None => source.clone(),
+            };
+            check_phase_range(&*rows, &phase.name, range, how, told).await?;
         }
         let source = match &phase.cached {
             Some(graph) => {

@@ -50,7 +50,7 @@ fn free_energies_are_sums_over_hidden_states() {
             _ => states(5),
         };
         let rbm = machine.rbm(Gibbs::default());
-        let found = rbm.free_energies(&gpu(), &machine.parameters(), &narrow(&rows.concat())).unwrap();
+        let found = rbm.free_energies(&gpu(), &machine.parameters()).unwrap().of(&narrow(&rows.concat())).unwrap();
         assert_eq!(found.len(), rows.len());
         for (found, v) in found.iter().zip(&rows) {
             let expected = machine.free_energy(v);
@@ -221,7 +221,7 @@ fn persistent_chains_go_on_from_where_they_are() {
 #[test]
 fn chains_are_state() {
     let patterns = bars_and_stripes();
-    let rbm = Rbm { visible: 9, hidden: 6, units: Units::Bernoulli, gibbs: Gibbs::Persistent { steps: 1, chains: 7 } };
+    let rbm = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: 7 }, ..Rbm::new(9, 6) };
     let run = rbm.run(5, 4, Update::adam([Rbm::PARAMETERS], 0.01), 3).unwrap();
     let begin = |trainer: &mut Trainer| trainer.load(data(&patterns)).unwrap();
     let mut trainer = Trainer::new(&gpu(), run.clone()).unwrap();
@@ -283,7 +283,7 @@ fn bars_and_stripes_become_likely() {
     let rows = repeated(&patterns, 70);
     let apart = -9.0 * 2f64.ln();
     for gibbs in [Gibbs::default(), Gibbs::Persistent { steps: 1, chains: 98 }] {
-        let rbm = Rbm { visible: 9, hidden: 16, units: Units::Bernoulli, gibbs };
+        let rbm = Rbm { gibbs, ..Rbm::new(9, 16) };
         let mut start = rbm.initial(4).unwrap();
         start[0].iter_mut().for_each(|w| *w *= 10.0);
         let begun = Machine::of(&rbm, &start).log_likelihood(&patterns);
@@ -384,7 +384,7 @@ fn the_autoencoders_gradient_agrees_with_contrastive_divergence_in_most_signs() 
 
 #[test]
 fn machines_that_cannot_work_are_refused() {
-    let good = Rbm { visible: 4, hidden: 3, units: Units::Bernoulli, gibbs: Gibbs::Persistent { steps: 1, chains: 2 } };
+    let good = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: 2 }, ..Rbm::new(4, 3) };
     let persistent = |steps, chains| Rbm { gibbs: Gibbs::Persistent { steps, chains }, ..good };
     let contrastive = |steps| Rbm { gibbs: Gibbs::Contrastive { steps }, ..good };
     let cases = [
@@ -426,7 +426,7 @@ fn machines_that_cannot_work_are_refused() {
 
 #[test]
 fn parameters_and_rows_that_do_not_fit_are_refused() {
-    let rbm = Rbm { visible: 4, hidden: 3, units: Units::Bernoulli, gibbs: Gibbs::default() };
+    let rbm = Rbm::new(4, 3);
     let good = rbm.initial(0).unwrap();
     let place = |parameters: &[Vec<f32>], rows: &[f32]| {
         let found = [rbm.free_energies(&gpu(), parameters, rows).err(), rbm.sampler(&gpu(), parameters, rows, 0).err()];
@@ -463,10 +463,16 @@ fn parameters_and_rows_that_do_not_fit_are_refused() {
 #[test]
 fn it_is_plain_data() {
     let short: Rbm = toml::from_str("visible = 4\nhidden = 3").unwrap();
-    assert_eq!(short, Rbm { visible: 4, hidden: 3, units: Units::Bernoulli, gibbs: Gibbs::Contrastive { steps: 1 } });
-    let long = "visible = 4\nhidden = 3\nunits = \"gaussian\"\ngibbs = { persistent = { steps = 5, chains = 100 } }";
+    let (visible_units, hidden_units, gibbs) = (Units::Bernoulli, Units::Bernoulli, Gibbs::Contrastive { steps: 1 });
+    let whole = Rbm { visible: 4, hidden: 3, visible_units, hidden_units, gibbs, weight_decay: 0.0 };
+    assert!(short == whole && short == Rbm::new(4, 3));
+    let long =
+        "visible = 4\nhidden = 3\nvisible_units = \"gaussian\"\ngibbs = { persistent = { steps = 5, chains = 100 } }";
     let long: Rbm = toml::from_str(long).unwrap();
-    assert_eq!(long, Rbm { units: Units::Gaussian, gibbs: Gibbs::Persistent { steps: 5, chains: 100 }, ..short });
+    assert_eq!(
+        long,
+        Rbm { visible_units: Units::Gaussian, gibbs: Gibbs::Persistent { steps: 5, chains: 100 }, ..short }
+    );
     assert_eq!(toml::from_str::<Rbm>(&toml::to_string(&long).unwrap()).unwrap(), long);
     assert!(toml::from_str::<Rbm>("visible = 4\nhidden = 3\nunit = \"gaussian\"").is_err());
 }
