@@ -11,7 +11,7 @@ use crate::error::{Error, Result, positive};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, NodeId, Set, Sink};
 use crate::inference::Model;
-use crate::model::{Activation, Curve, Loss, Network, Ramp, Scaling, Spec};
+use crate::model::{Activation, Curve, Latent, Loss, Network, Ramp, Scaling, Spec};
 use crate::train::{Optimizer, Phase, Progress, Run, Step, Trainer, Update, UpdateRamps};
 
 /// How [`pretrain`] trains each machine of a stack. By default as Hinton and Salakhutdinov (2006) do, but for the number of
@@ -119,6 +119,10 @@ pub fn pretrain(
     Model::holding(gpu, network, &values)
 }
 
+/// What a spec's fields may say.
+const UNSCALED: &str = "none: rows are scaled before they are given";
+const MEANS: &str = "deterministic: a machine's code is a mean";
+
 /// The machines of a stack, the lowest first.
 struct Stack(Vec<Rbm>);
 
@@ -127,22 +131,19 @@ impl Stack {
     fn new(spec: &Spec, options: &Pretraining) -> Result<Stack> {
         positive("learning_rate", options.learning_rate)?;
         positive("normal_learning_rate", options.normal_learning_rate)?;
-        if spec.scaling != Scaling::None {
-            return Err(Error::spec(
-                "scaling",
-                format!("{:?}", spec.scaling),
-                "none: rows are scaled before they are given",
-            ));
-        }
+        let no_stack = |field: &str, value: &str, allowed: &str| Err(Error::spec(field, value, allowed));
+        match spec.scaling {
+            Scaling::None => Ok(()),
+            Scaling::Unit => no_stack("scaling", "unit", UNSCALED),
+            Scaling::Standardise => no_stack("scaling", "standardise", UNSCALED),
+        }?;
+        match spec.latent {
+            Latent::Deterministic => Ok(()),
+            Latent::Gaussian { .. } => no_stack("latent", "gaussian", MEANS),
+            Latent::PredictiveSparse { .. } => no_stack("latent", "predictive_sparse", MEANS),
+        }?;
         if spec.unit_norm {
-            return Err(Error::spec("unit_norm", true, "false: weights of machines have any norm"));
-        }
-        if spec.latent != Default::default() {
-            return Err(Error::spec(
-                "latent",
-                format!("{:?}", spec.latent),
-                "deterministic: a machine's code is a mean",
-            ));
+            no_stack("unit_norm", "true", "false: weights of machines have any norm")?;
         }
         let (encoder, decoder) = (&spec.encoder, &spec.decoder);
         if decoder.len() != encoder.len() {

@@ -1,5 +1,7 @@
 //! Restricted Boltzmann machines against sums over all their states, in plain f64: energies, directions, chains, training.
 
+mod stack;
+
 use crate::common::{gpu, values};
 use crate::theory::suite::boltzmann::{Machine, repeated, states};
 use crate::theory::suite::forward::sigmoid;
@@ -7,6 +9,12 @@ use crate::theory::suite::linear::narrow;
 use strait::rbm::{Gibbs, Rbm, Units};
 use strait::train::{Run, Trainer, Update};
 use strait::{Activation, Data, Error, Loss, Optimizer, Session, Training};
+
+/// Free energies by the GPU.
+fn energies(machine: &Machine, rows: &[Vec<f64>]) -> Vec<f32> {
+    let rbm = machine.rbm(Gibbs::default());
+    rbm.free_energies(&gpu(), &machine.parameters()).unwrap().of(&narrow(&rows.concat())).unwrap()
+}
 
 /// Plain descent.
 fn descent(learning_rate: f64) -> Update {
@@ -41,16 +49,19 @@ fn bars_and_stripes() -> Vec<Vec<f64>> {
 
 #[test]
 fn free_energies_are_sums_over_hidden_states() {
-    for units in [Units::Bernoulli, Units::Gaussian] {
-        let machine = Machine::drawn(5, 4, units, 2.0, 7);
-        let rows: Vec<Vec<f64>> = match units {
+    for machine in [
+        Machine::drawn(5, 4, Units::Bernoulli, 2.0, 7),
+        Machine::drawn(5, 4, Units::Gaussian, 2.0, 7),
+        Machine::drawn(5, 2, Units::Bernoulli, 1.0, 7).with_normal_hidden(),
+    ] {
+        let units = [machine.visible_units, machine.hidden_units];
+        let rows: Vec<Vec<f64>> = match machine.visible_units {
             Units::Gaussian => {
                 values(50, 35, (-3.0, 3.0)).chunks(5).map(|v| v.iter().map(|&v| f64::from(v)).collect()).collect()
             }
             _ => states(5),
         };
-        let rbm = machine.rbm(Gibbs::default());
-        let found = rbm.free_energies(&gpu(), &machine.parameters()).unwrap().of(&narrow(&rows.concat())).unwrap();
+        let found = energies(&machine, &rows);
         assert_eq!(found.len(), rows.len());
         for (found, v) in found.iter().zip(&rows) {
             let expected = machine.free_energy(v);
@@ -67,7 +78,7 @@ fn free_energies_are_sums_over_hidden_states() {
         a: vec![0.0; 2],
         ..Machine::drawn(2, 1, Units::Bernoulli, 1.0, 7)
     };
-    let found = large.rbm(Gibbs::default()).free_energies(&gpu(), &large.parameters(), &[1.0, 0.0, 0.0, 1.0]).unwrap();
+    let found = energies(&large, &[vec![1.0, 0.0], vec![0.0, 1.0]]);
     assert!((found[0] + 200.0).abs() < 1e-4 && (found[1] + 2f32.ln()).abs() < 1e-6, "{found:?}");
 }
 
@@ -75,11 +86,9 @@ fn free_energies_are_sums_over_hidden_states() {
 #[test]
 fn many_rows_come_in_parts() {
     let machine = Machine::drawn(4, 3, Units::Bernoulli, 2.0, 7);
-    let all = states(4).concat();
-    let of = |rows: &[f64]| {
-        machine.rbm(Gibbs::default()).free_energies(&gpu(), &machine.parameters(), &narrow(rows)).unwrap()
-    };
-    let (once, often) = (of(&all), of(&all.repeat(150)));
+    let all = narrow(&states(4).concat());
+    let mut energies = machine.rbm(Gibbs::default()).free_energies(&gpu(), &machine.parameters()).unwrap();
+    let (once, often) = (energies.of(&all).unwrap(), energies.of(&all.repeat(150)).unwrap());
     assert_eq!(often.len(), 2400);
     assert!(often.chunks(16).all(|part| part.iter().zip(&once).all(|(a, b)| (a - b).abs() < 1e-5)));
 }
@@ -91,10 +100,8 @@ fn free_energies_give_the_probabilities() {
     // By the sum over both kinds of units, without free energies.
     let joint = |v: &Vec<f64>| hidden.iter().map(|h| (-machine.energy(v, h)).exp()).sum::<f64>();
     let z: f64 = all.iter().map(joint).sum();
-    let energies =
-        machine.rbm(Gibbs::default()).free_energies(&gpu(), &machine.parameters(), &narrow(&all.concat())).unwrap();
     let mut total = 0.0;
-    for (v, energy) in all.iter().zip(energies) {
+    for (v, energy) in all.iter().zip(energies(&machine, &all)) {
         let probability = (-f64::from(energy)).exp() / z;
         assert!((probability - joint(v) / z).abs() < 1e-6, "{v:?}: {probability}");
         let log = machine.log_likelihood(std::slice::from_ref(v));
@@ -107,13 +114,18 @@ fn free_energies_give_the_probabilities() {
 /// The model of its autoencoder gives P(h = 1|v) and the mean of v given these.
 #[test]
 fn it_is_a_tied_autoencoder() {
-    for (units, loss) in
-        [(Units::Bernoulli, Loss::Bernoulli), (Units::Gaussian, Loss::Gaussian { sigma: 1.0, learned: false })]
-    {
-        let machine = Machine::drawn(5, 3, units, 1.5, 7);
+    let (coins, normals) =
+        (Machine::drawn(5, 3, Units::Bernoulli, 1.5, 7), Machine::drawn(5, 3, Units::Gaussian, 1.5, 7));
+    let linear = Machine::drawn(5, 3, Units::Bernoulli, 1.5, 7).with_normal_hidden();
+    for (machine, loss, code) in [
+        (coins, Loss::Bernoulli, Activation::Sigmoid),
+        (normals, Loss::Gaussian { sigma: 1.0, learned: false }, Activation::Sigmoid),
+        (linear, Loss::Bernoulli, Activation::Identity),
+    ] {
+        let units = machine.visible_units;
         let rbm = machine.rbm(Gibbs::Persistent { steps: 1, chains: 2 });
         let spec = rbm.spec().unwrap();
-        assert!(spec.tied && spec.loss == loss && spec.encoder[0].activation == Activation::Sigmoid);
+        assert!(spec.tied && spec.loss == loss && spec.encoder[0].activation == code);
         let mut parameters = machine.parameters();
         parameters.push(vec![0.0; 10]);
         let model = rbm.model(&gpu(), &parameters).unwrap();
@@ -195,6 +207,41 @@ fn the_mean_direction_of_normal_units_is_that_of_quadrature() {
         let found = directions(&machine, &run, &machine.parameters(), &rows, 150);
         let (expected, other) = (machine.direction(&rows, steps), machine.direction(&rows, 3 - steps));
         assert_mean(&found, &expected, &other, &format!("normal units, CD-{steps}"));
+    }
+}
+
+#[test]
+fn the_mean_direction_of_normal_hidden_units_is_that_of_quadrature() {
+    let machine = Machine::drawn(4, 2, Units::Bernoulli, 1.0, 7).with_normal_hidden();
+    let rows = repeated(&[3, 3, 5, 8].map(|i| states(4)[i].clone()), 64);
+    for steps in [1, 2] {
+        let run = machine.rbm(Gibbs::Contrastive { steps }).run(rows.len(), 200, descent(1.0), 12).unwrap();
+        let found = directions(&machine, &run, &machine.parameters(), &rows, 150);
+        let (expected, other) = (machine.direction(&rows, steps), machine.direction(&rows, 3 - steps));
+        assert_mean(&found, &expected, &other, &format!("normal hidden units, CD-{steps}"));
+    }
+}
+
+/// λ W beside the direction of W, and nothing beside those of the biases: of two steps with the same draws.
+#[test]
+fn weights_decay() {
+    let machine = Machine::drawn(4, 3, Units::Bernoulli, 1.5, 7);
+    let rows = repeated(&states(4), 4);
+    let after = |weight_decay: f64| {
+        let rbm = Rbm { weight_decay, ..machine.rbm(Gibbs::default()) };
+        let mut trainer = Trainer::new(&gpu(), rbm.run(rows.len(), 2, descent(0.5), 9).unwrap()).unwrap();
+        trainer.set_parameters(&machine.parameters()).unwrap();
+        trainer.load(data(&rows)).unwrap();
+        step(&mut trainer);
+        trainer.parameters().unwrap()
+    };
+    let (without, with) = (after(0.0), after(0.25));
+    for (tensor, (without, with)) in without.iter().zip(&with).enumerate() {
+        for (at, (without, with)) in without.iter().zip(with).enumerate() {
+            let decay = if tensor == 0 { 0.5 * 0.25 * machine.w[at] } else { 0.0 };
+            let found = f64::from(*without) - f64::from(*with);
+            assert!((found - decay).abs() < 1e-6, "tensor {tensor}, {at}: {found}, {decay}");
+        }
     }
 }
 
@@ -330,6 +377,26 @@ fn chains_have_the_distribution_of_the_machine() {
     assert!(again.rows().unwrap() == last, "a function of the seed");
 }
 
+/// The density of a machine with normal hidden units in closed form: proportional to exp(a'v + ½ ||v W + b||²).
+#[test]
+fn chains_through_normal_hidden_units_have_the_distribution_of_the_machine() {
+    let machine = Machine::drawn(4, 2, Units::Bernoulli, 1.0, 7).with_normal_hidden();
+    let weight = |v: &Vec<f64>| {
+        let own: f64 = v.iter().zip(&machine.a).map(|(v, a)| v * a).sum();
+        let inputs = (0..2).map(|j| machine.b[j] + (0..4).map(|i| v[i] * machine.w[i * 2 + j]).sum::<f64>());
+        (own + 0.5 * inputs.map(|z| z * z).sum::<f64>()).exp()
+    };
+    let z: f64 = states(4).iter().map(weight).sum();
+    let expected: Vec<f64> = states(4).iter().map(|v| weight(v) / z).collect();
+    let start = narrow(&states(4)[6]).repeat(8192);
+    let mut chains = machine.rbm(Gibbs::default()).sampler(&gpu(), &machine.parameters(), &start, 5).unwrap();
+    chains.advance(1).unwrap();
+    let first = chi_squared(&chains.rows().unwrap(), 4, &expected);
+    chains.advance(60).unwrap();
+    let last = chi_squared(&chains.rows().unwrap(), 4, &expected);
+    assert!(last < 44.3 && first > 100.0, "{first}, {last}");
+}
+
 /// Chains of normal units: the moments of the mixture that the machine is.
 #[test]
 fn chains_of_normal_units_have_the_moments_of_the_mixture() {
@@ -397,6 +464,10 @@ fn machines_that_cannot_work_are_refused() {
         (persistent(0, 1), "gibbs.steps"),
         (persistent(1, 0), "gibbs.chains"),
         (persistent(1, usize::MAX), "gibbs.chains"),
+        (Rbm { visible_units: Units::Gaussian, hidden_units: Units::Gaussian, ..good }, "hidden_units"),
+        (Rbm { weight_decay: -1e-4, ..good }, "weight_decay"),
+        (Rbm { weight_decay: f64::NAN, ..good }, "weight_decay"),
+        (Rbm { weight_decay: 1e39, ..good }, "weight_decay"),
     ];
     let parameters = good.initial(0).unwrap();
     for (bad, wanted) in cases {
@@ -406,7 +477,7 @@ fn machines_that_cannot_work_are_refused() {
             bad.initial(0).err(),
             bad.run(2, 1, descent(0.1), 0).err(),
             bad.model(&gpu(), &parameters).err(),
-            bad.free_energies(&gpu(), &parameters, &[0.0; 4]).err(),
+            bad.free_energies(&gpu(), &parameters).err(),
             bad.sampler(&gpu(), &parameters, &[0.0; 4], 0).err(),
         ];
         for error in errors {
@@ -429,7 +500,8 @@ fn parameters_and_rows_that_do_not_fit_are_refused() {
     let rbm = Rbm::new(4, 3);
     let good = rbm.initial(0).unwrap();
     let place = |parameters: &[Vec<f32>], rows: &[f32]| {
-        let found = [rbm.free_energies(&gpu(), parameters, rows).err(), rbm.sampler(&gpu(), parameters, rows, 0).err()];
+        let energies = rbm.free_energies(&gpu(), parameters).and_then(|mut energies| energies.of(rows));
+        let found = [energies.err(), rbm.sampler(&gpu(), parameters, rows, 0).err()];
         found.map(|error| match error {
             Some(Error::Data { place, .. }) => place,
             other => panic!("{other:?}"),
@@ -450,13 +522,36 @@ fn parameters_and_rows_that_do_not_fit_are_refused() {
         assert!(place(&good, rows).iter().all(|place| place.starts_with("rows ")), "{rows:?}");
     }
     let large = vec![vec![f32::MAX; 12], vec![0.0; 3], vec![0.0; 4]];
-    match rbm.free_energies(&gpu(), &large, &[[0.0; 4], [1.0; 4]].concat()) {
+    match rbm.free_energies(&gpu(), &large).unwrap().of(&[[0.0; 4], [1.0; 4]].concat()) {
         Err(Error::Data { place, .. }) => assert_eq!(place, "free energies: row 1"),
         other => panic!("{other:?}"),
     }
     // A run refuses rows of another width by itself.
     let mut trainer = Trainer::new(&gpu(), rbm.run(2, 1, descent(0.1), 0).unwrap()).unwrap();
     assert!(matches!(trainer.load(Data::from_rows(3, vec![0.0; 9]).unwrap()), Err(Error::Data { .. })));
+}
+
+/// What is no probability is refused where rows are loaded, before anything learns of it.
+#[test]
+fn rows_of_binary_units_are_probabilities() {
+    let mut values = vec![0.5; 4 * 6000];
+    (values[0], values[1]) = (1.0, 0.0);
+    let load = |rbm: Rbm, values: &[f32]| {
+        let mut trainer = Trainer::new(&gpu(), rbm.run(2, 1, descent(0.1), 0).unwrap()).unwrap();
+        trainer.load(Data::from_rows(4, values.to_vec()).unwrap())
+    };
+    load(Rbm::new(4, 3), &values).unwrap();
+    for bad in [1.5, -0.25] {
+        values[4 * 5000 + 2] = bad;
+        match load(Rbm::new(4, 3), &values) {
+            Err(Error::Data { place, found, allowed, .. }) => {
+                assert!(place.ends_with(": row 5000, column 2"), "{place}");
+                assert_eq!((found, allowed.as_str()), (bad.to_string(), "0 to 1 in the phase \"divergence\""));
+            }
+            other => panic!("{other:?}"),
+        }
+        load(Rbm { visible_units: Units::Gaussian, ..Rbm::new(4, 3) }, &values).unwrap();
+    }
 }
 
 /// As text and back; what is not given is CD-1 of coins.
