@@ -114,11 +114,15 @@ impl Machine {
 
     /// log Σ_v exp(−F(v)); of normal visible units by the sum over the grid.
     pub fn log_z(&self) -> f64 {
-        let cell = match self.visible_units {
+        (self.visible_cell() * self.visible_states().iter().map(|v| (-self.free_energy(v)).exp()).sum::<f64>()).ln()
+    }
+
+    /// The volume that each of the visible states stands for, 1 of binary units.
+    pub fn visible_cell(&self) -> f64 {
+        match self.visible_units {
             Units::Gaussian => CELL.powi(self.visible as i32),
             _ => 1.0,
-        };
-        (cell * self.visible_states().iter().map(|v| (-self.free_energy(v)).exp()).sum::<f64>()).ln()
+        }
     }
 
     /// The mean of h given v, P(h_j = 1 | v) of binary units.
