@@ -20,7 +20,7 @@ const BATCHES: usize = 4;
 /// What is trained.
 pub enum Model {
     /// An autoencoder, by a session.
-    Autoencoder(Spec),
+    Autoencoder(Box<Spec>),
     /// A restricted Boltzmann machine, by a trainer.
     Machine(Rbm),
 }
@@ -66,11 +66,11 @@ pub fn cases() -> Vec<Case> {
     dropout.encoder[0].noise = Corruption::Masking { probability: 0.5, rescale: true };
     let missing = Corruption::Missing { keep: (0..INPUT).map(|i| i % 3 > 0).collect() };
     let supervised = Spec { supervised: Some(Supervised { classes: CLASSES, weight: 0.5 }), ..plain() };
-    let first = |name, spec, beside| Case { name, model: Model::Autoencoder(spec), beside, asked: None };
+    let first = |name, spec, beside| Case { name, model: Model::Autoencoder(Box::new(spec)), beside, asked: None };
     let beside = |beside: usize| {
         move |name: &'static str, asked: Option<f64>, spec: Spec| Case {
             name,
-            model: Model::Autoencoder(spec),
+            model: Model::Autoencoder(Box::new(spec)),
             beside,
             asked,
         }

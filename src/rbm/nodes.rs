@@ -23,6 +23,15 @@ impl Units {
     }
 }
 
+/// How the second half of a Gibbs step comes to v.
+#[derive(Clone, Copy)]
+pub(super) enum Half {
+    /// A draw from this stream.
+    Drawn(u32),
+    /// The mean given h.
+    Mean,
+}
+
 impl Rbm {
     /// Adds the free energy of rows, one value a row (see [`Units`] for the formula): `[.., visible]` becomes `[.., 1]`. Its
     /// derivative by the rows is −1 times the score of the machine's density. The nodes W, b and a are parameters, or anything of
@@ -61,30 +70,36 @@ impl Rbm {
         g.matmul(h, w, false, true)
     }
 
-    /// v, drawn given hidden units; a constant for derivatives.
+    /// v given hidden units, drawn or their mean; a constant for derivatives.
     pub(super) fn visible_given(
         &self,
         g: &mut Graph,
         h: NodeId,
         parameters: [NodeId; 3],
-        stream: u32,
+        half: Half,
     ) -> Result<NodeId> {
-        let inputs = self.inputs_given(g, h, parameters)?;
-        g.map([inputs, parameters[2]], |[x, a]| Expr::detached(self.visible_units.drawn(x + a, stream)))
+        let (inputs, units) = (self.inputs_given(g, h, parameters)?, self.visible_units);
+        g.map([inputs, parameters[2]], |[x, a]| {
+            Expr::detached(match half {
+                Half::Drawn(stream) => units.drawn(x + a, stream),
+                Half::Mean => units.mean(x + a),
+            })
+        })
     }
 
-    /// Where so many Gibbs steps lead from `v`: each half step has a stream of draws of its own, from `first` on.
+    /// Where so many Gibbs steps lead from `v`, of which `visible` tells how each comes to v: each draw has a stream of its own,
+    /// from `first` on.
     pub(super) fn walk(
         &self,
         g: &mut Graph,
         mut v: NodeId,
         parameters: [NodeId; 3],
-        steps: usize,
-        first: u32,
+        (steps, first): (usize, u32),
+        visible: impl Fn(u32) -> Half,
     ) -> Result<NodeId> {
         for stream in (first..).step_by(2).take(steps) {
             let h = self.hidden_given(g, v, parameters, stream)?;
-            v = self.visible_given(g, h, parameters, stream + 1)?;
+            v = self.visible_given(g, h, parameters, visible(stream + 1))?;
         }
         Ok(v)
     }

@@ -1,5 +1,6 @@
 //! Training: a run of one phase and one step, whose direction is the gradient of a difference of free energies.
 
+use super::nodes::Half;
 use super::{Gibbs, Rbm, Units};
 use crate::error::Result;
 use crate::graph::{Graph, Shape, Sink, Tensor, TensorSet};
@@ -65,14 +66,15 @@ impl Rbm {
 
         let data = self.free_energy(&mut g, rows, parameters)?;
         let data = g.batch_mean(data)?;
+        let visible = |stream| if self.visible_means { Half::Mean } else { Half::Drawn(stream) };
         let end = match self.gibbs {
             Gibbs::Contrastive { steps } => {
-                let v = self.visible_given(&mut g, h, parameters, FROM_CHAINS)?;
-                self.walk(&mut g, v, parameters, steps - 1, FROM_CHAINS + 1)?
+                let v = self.visible_given(&mut g, h, parameters, visible(FROM_CHAINS))?;
+                self.walk(&mut g, v, parameters, (steps - 1, FROM_CHAINS + 1), visible)?
             }
             Gibbs::Persistent { steps, .. } => {
                 let chains = g.param(first + 3)?;
-                let end = self.walk(&mut g, chains, parameters, steps, FROM_CHAINS)?;
+                let end = self.walk(&mut g, chains, parameters, (steps, FROM_CHAINS), visible)?;
                 g.sink(Sink::Gradient(first + 3), end);
                 end
             }
@@ -104,10 +106,15 @@ impl Rbm {
     /// # Errors
     /// As [`Rbm::check`].
     pub fn initial(&self, seed: u64) -> Result<Vec<Vec<f32>>> {
+        self.start(0.01, seed)
+    }
+
+    /// The same with another deviation of weights.
+    pub(super) fn start(&self, deviation: f64, seed: u64) -> Result<Vec<Vec<f32>>> {
         self.check()?;
         let (visible, hidden) = (self.visible, self.hidden);
         let [weights, chains] = [0, 1].map(|i| Draw { seed, stream: START + i, step: 0 });
-        let w = (0..visible * hidden).map(|i| 0.01 * weights.normal(i / hidden, i % hidden) as f32).collect();
+        let w = (0..visible * hidden).map(|i| (deviation * weights.normal(i / hidden, i % hidden)) as f32).collect();
         let mut start = vec![w, vec![0.0; hidden], vec![0.0; visible]];
         if let Some(count) = self.gibbs.chains() {
             let each = |i: usize| match self.visible_units {

@@ -1,6 +1,7 @@
 //! What a trained machine is used for: a model of its autoencoder, free energies of rows, chains of samples.
 
 use super::Rbm;
+use super::nodes::Half;
 use crate::analysis::Sampler;
 use crate::error::{Error, Result, finite_rows};
 use crate::evaluator::Evaluator;
@@ -89,7 +90,7 @@ impl Rbm {
         let model = self.model(gpu, parameters)?;
         let (mut graph, nodes) = begun(model.network())?;
         let v = graph.input(0, self.visible);
-        let next = self.walk(&mut graph, v, nodes, 1, 0)?;
+        let next = self.walk(&mut graph, v, nodes, (1, 0), Half::Drawn)?;
         graph.sink(Sink::Output(0), next);
         Sampler::new(&model, &graph, rows, seed)
     }

@@ -222,6 +222,36 @@ fn the_mean_direction_of_normal_hidden_units_is_that_of_quadrature() {
     }
 }
 
+/// With means of v: over all h that may be drawn given a row, and in a second step over all that may be drawn given the mean
+/// that each leads to.
+#[test]
+fn the_mean_direction_of_visible_means_is_a_sum_over_h() {
+    let machine = Machine::drawn(4, 3, Units::Bernoulli, 2.0, 7);
+    let rows = repeated(&[3, 3, 5, 8].map(|i| states(4)[i].clone()), 64);
+    let hidden = states(3);
+    let onward = |ends: &[(f64, Vec<f64>)]| -> Vec<(f64, Vec<f64>)> {
+        let mean = |h: &Vec<f64>| machine.visible_given(h).into_iter().map(sigmoid).collect();
+        let given = |(p, v): &(f64, Vec<f64>)| -> Vec<(f64, Vec<f64>)> {
+            hidden.iter().map(|h| (p * machine.probability(h, v), mean(h))).collect()
+        };
+        ends.iter().flat_map(given).collect()
+    };
+    let begun: Vec<(f64, Vec<f64>)> = rows.iter().map(|v| (1.0 / rows.len() as f64, v.clone())).collect();
+    let once = onward(&begun);
+    let twice = onward(&once);
+    let direction = |ends: &[(f64, Vec<f64>)]| -> Vec<f64> {
+        let (p, v): (Vec<f64>, Vec<Vec<f64>>) = ends.iter().cloned().unzip();
+        let data = machine.mean_slope(&rows, &vec![1.0 / rows.len() as f64; rows.len()]);
+        data.iter().zip(machine.mean_slope(&v, &p)).map(|(data, model)| data - model).collect()
+    };
+    for (steps, expected) in [(1, direction(&once)), (2, direction(&twice))] {
+        let rbm = Rbm { visible_means: true, ..machine.rbm(Gibbs::Contrastive { steps }) };
+        let run = rbm.run(rows.len(), 200, descent(1.0), 13).unwrap();
+        let found = directions(&machine, &run, &machine.parameters(), &rows, 150);
+        assert_mean(&found, &expected, &machine.direction(&rows, steps), &format!("means of v, CD-{steps}"));
+    }
+}
+
 /// λ W beside the direction of W, and nothing beside those of the biases: of two steps with the same draws.
 #[test]
 fn weights_decay() {
@@ -559,7 +589,8 @@ fn rows_of_binary_units_are_probabilities() {
 fn it_is_plain_data() {
     let short: Rbm = toml::from_str("visible = 4\nhidden = 3").unwrap();
     let (visible_units, hidden_units, gibbs) = (Units::Bernoulli, Units::Bernoulli, Gibbs::Contrastive { steps: 1 });
-    let whole = Rbm { visible: 4, hidden: 3, visible_units, hidden_units, gibbs, weight_decay: 0.0 };
+    let (visible_means, weight_decay) = (false, 0.0);
+    let whole = Rbm { visible: 4, hidden: 3, visible_units, hidden_units, gibbs, visible_means, weight_decay };
     assert!(short == whole && short == Rbm::new(4, 3));
     let long =
         "visible = 4\nhidden = 3\nvisible_units = \"gaussian\"\ngibbs = { persistent = { steps = 5, chains = 100 } }";

@@ -43,7 +43,7 @@ fn one_by_one(machines: &[Rbm], options: &Pretraining, rates: &[f64]) -> Vec<Vec
         let seed = options.seed + l as u64;
         let update = Update { optimizer: options.optimizer, ..Update::adam([Rbm::PARAMETERS], learning_rate) };
         let mut trainer = Trainer::new(&gpu(), rbm.run(options.batch, options.epochs, update, seed).unwrap()).unwrap();
-        trainer.set_parameters(&rbm.initial(seed).unwrap()).unwrap();
+        trainer.set_parameters(&start(rbm, seed)).unwrap();
         trainer.fit(&rows).unwrap();
         let parameters = trainer.parameters().unwrap();
         let means = rbm.model(&gpu(), &parameters).unwrap().encode(rows.values()).unwrap();
@@ -51,6 +51,13 @@ fn one_by_one(machines: &[Rbm], options: &Pretraining, rates: &[f64]) -> Vec<Vec
         found.extend(parameters.into_iter().take(3));
     }
     found
+}
+
+/// Ten times the weights of a machine by itself.
+fn start(rbm: &Rbm, seed: u64) -> Vec<Vec<f32>> {
+    let mut start = rbm.initial(seed).unwrap();
+    start[0].iter_mut().for_each(|w| *w *= 10.0);
+    start
 }
 
 fn transposed(w: &[f32], columns: usize) -> Vec<f32> {
@@ -67,7 +74,12 @@ fn a_stack_is_its_machines_one_by_one() {
     ] {
         let options = Pretraining { gibbs, normal_learning_rate: 0.02, weight_decay: 0.01, ..options() };
         let [first, code] = kinds;
-        let machine = |visible: usize, hidden: usize| Rbm { gibbs, weight_decay: 0.01, ..Rbm::new(visible, hidden) };
+        let machine = |visible: usize, hidden: usize| Rbm {
+            gibbs,
+            visible_means: true,
+            weight_decay: 0.01,
+            ..Rbm::new(visible, hidden)
+        };
         let machines =
             [Rbm { visible_units: first, ..machine(6, 5) }, machine(5, 4), Rbm { hidden_units: code, ..machine(4, 3) }];
         let rate = |units: Units| if units == Units::Gaussian { 0.02 } else { 0.5 };
@@ -79,8 +91,10 @@ fn a_stack_is_its_machines_one_by_one() {
             assert!(close(&own(&format!("{up}.weight")), &tensors[0]), "{gibbs:?}: W of machine {l}");
             assert!(close(&own(&format!("{up}.bias")), &tensors[1]), "{gibbs:?}: b of machine {l}");
             assert!(close(&own(&format!("{down}.bias")), &tensors[2]), "{gibbs:?}: a of machine {l}");
-            let start = machines[l].initial(options.seed + l as u64).unwrap();
-            assert!(!close(&tensors[0], &start[0]), "{gibbs:?}: machine {l} learned");
+            assert!(
+                !close(&tensors[0], &start(&machines[l], options.seed + l as u64)[0]),
+                "{gibbs:?}: machine {l} learned"
+            );
             match spec.tied {
                 true => assert!(model.parameter(&format!("{down}.weight")).is_err()),
                 false => {
@@ -114,7 +128,7 @@ fn it_can_be_broken_off() {
     assert!(told.iter().any(|(layer, _)| *layer == 0));
     let same = |name: &str| model.parameter(name).unwrap() == whole.parameter(name).unwrap();
     assert!(same("encoder.0.weight") && !same("encoder.2.weight"));
-    assert!(model.parameter("encoder.2.weight").unwrap() == Rbm::new(4, 3).initial(7).unwrap()[0]);
+    assert!(close(&model.parameter("encoder.2.weight").unwrap(), &start(&Rbm::new(4, 3), 7)[0]));
     assert!(model.parameter("encoder.2.bias").unwrap() == [0.0; 3]);
 }
 
@@ -130,8 +144,7 @@ fn what_no_machine_has_starts_as_ever() {
     assert_eq!(session.fit(rows()).unwrap().steps, 2);
 }
 
-/// Digits through 8 numbers: with a code of eight alone, what the stack reconstructs before anything is fine-tuned is nearer to them
-/// than their mean.
+/// Digits through 24 numbers: what the stack reconstructs before anything is fine-tuned is far nearer to them than their mean.
 #[test]
 fn a_stack_knows_more_than_the_mean() {
     let (train, test) = strait::data::digits().unwrap().split_at(1500).unwrap();
@@ -147,7 +160,7 @@ fn a_stack_knows_more_than_the_mean() {
     };
     let (of_means, of_stack) = (error(&|at| means[at % 64]), error(&|at| found[at]));
     println!("{of_stack} beside {of_means}");
-    assert!(of_stack < 0.75 * of_means, "{of_stack} beside {of_means}");
+    assert!(of_stack < 0.5 * of_means, "{of_stack} beside {of_means}");
 }
 
 #[test]
