@@ -9,9 +9,9 @@ use crate::model::{Activation, Loss, Network, Spec, WIDEST};
 /// The most Gibbs steps in one step of training: all of them are one graph.
 const LONGEST: usize = 100;
 
-/// A restricted Boltzmann machine: p(v, h) is proportional to exp(−E(v, h)), where E(v, h) = −v W h' and what [`Units`] say of
+/// A restricted Boltzmann machine: p(v, h) is proportional to exp(−E(v, h)), where E(v, h) = −v W h and what [`Units`] say of
 /// visible and of hidden units, with the weights W `[visible, hidden]`, the hidden biases b and the visible biases a. Given v, the
-/// hidden units get v W + b and are independent of each other, and so are the visible ones, which get h W' + a. Rows have the
+/// hidden units get v W + b and are independent of each other, and so are the visible ones, which get W h + a. Rows have the
 /// free energy F(v) = −log Σ_h exp(−E(v, h)), so that p(v) is proportional to exp(−F(v)).
 ///
 /// It is trained by descending F(v0) − F(vk), the mean over rows v0 of the data less the mean over rows vk to which Gibbs
@@ -69,7 +69,7 @@ pub struct Rbm {
     pub weight_decay: f64,
 }
 
-/// What the visible or the hidden units of a machine are. What they get, h W' + a or v W + b, is called z here.
+/// What the visible or the hidden units of a machine are. What they get, W h + a or v W + b, is called z here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

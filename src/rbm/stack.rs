@@ -16,8 +16,8 @@ use crate::train::{Optimizer, Phase, Progress, Run, Step, Trainer, Update, Updat
 
 /// How [`pretrain`] trains each machine of a stack. By default much as Hinton and Salakhutdinov (2006) do: CD-1, momentum .5 at first
 /// and then .9, a weight decay of 2e-4. As theirs, weights start normal with deviation .1, and Gibbs steps take means of v
-/// ([`Rbm::visible_means`]), since what all machines but the first see are means: with draws the embedded digits
-/// through 64-128-64-32-8 came out of the stack at .076 a pixel, no better than their mean, and with means at .034.
+/// ([`Rbm::visible_means`]), since what all machines but the first see are means: by draws a stack learns little more of grey
+/// digits than how they look on average.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pretraining {
