@@ -7,7 +7,7 @@ use crate::theory::suite::boltzmann::{Machine, repeated, states};
 use crate::theory::suite::forward::sigmoid;
 use crate::theory::suite::linear::narrow;
 use strait::rbm::{Gibbs, Rbm, Units};
-use strait::train::{Run, Trainer, Update};
+use strait::train::{Ring, Run, Trainer, Update};
 use strait::{Activation, Data, Error, Loss, Optimizer, Session, Training};
 
 /// Free energies by the GPU.
@@ -581,6 +581,16 @@ fn rows_of_binary_units_are_probabilities() {
             other => panic!("{other:?}"),
         }
         load(Rbm { visible_units: Units::Gaussian, ..Rbm::new(4, 3) }, &values).unwrap();
+    }
+    // Of rows that are pushed, those that are there.
+    let ring = Ring::uniform(&gpu(), 4, 8).unwrap();
+    ring.push(&[0.5; 12]).unwrap();
+    let mut trainer = Trainer::new(&gpu(), Rbm::new(4, 3).run(2, 1, descent(0.1), 0).unwrap()).unwrap();
+    trainer.load(&ring).unwrap();
+    ring.push(&[0.5, 0.5, 0.5, 1.25]).unwrap();
+    match trainer.load(&ring) {
+        Err(Error::Data { place, .. }) => assert!(place.ends_with(": row 3, column 3"), "{place}"),
+        other => panic!("{other:?}"),
     }
 }
 
