@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use ceiling::Ceilings;
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use steps::Learner;
 use strait::Gpu;
 
 fn systems(criterion: &mut Criterion) {
@@ -28,38 +29,34 @@ fn systems(criterion: &mut Criterion) {
         .measurement_time(Duration::from_secs(3));
     for case in steps::cases() {
         // Compiled only where a filter lets it run.
-        let mut session = None;
+        let mut learner = None;
         group.bench_function(case.name, |bencher| {
-            bencher.iter_custom(|iterations| match taken(&gpu, &case, &mut session, iterations) {
+            bencher.iter_custom(|iterations| match taken(&gpu, &case, &mut learner, iterations) {
                 Ok(elapsed) => elapsed,
                 Err(error) => panic!("{}: {error}", case.name),
             });
         });
-        match session.as_mut().map(|session| session.profile(9)) {
-            Some(Ok(profile)) => {
+        // Sessions have profiles.
+        let Some(Learner::Session(session)) = &mut learner else { continue };
+        match session.profile(9) {
+            Ok(profile) => {
                 let cost = ceiling::cost(&profile.dispatches);
                 println!("{:<50} {}", case.name, ceiling.share(cost, profile.seconds()));
             }
-            Some(Err(error)) => eprintln!("{}: {error}", case.name),
-            None => {}
+            Err(error) => eprintln!("{}: {error}", case.name),
         }
     }
     group.finish();
 }
 
 /// How long so many steps take.
-fn taken(
-    gpu: &Gpu,
-    case: &steps::Case,
-    session: &mut Option<strait::Session>,
-    iterations: u64,
-) -> strait::Result<Duration> {
-    let session = match session {
-        Some(session) => session,
-        None => session.insert(steps::prepare(gpu, &case.spec)?),
+fn taken(gpu: &Gpu, case: &steps::Case, learner: &mut Option<Learner>, iterations: u64) -> strait::Result<Duration> {
+    let learner = match learner {
+        Some(learner) => learner,
+        None => learner.insert(steps::prepare(gpu, &case.model)?),
     };
     let begun = Instant::now();
-    steps::take(session, iterations)?;
+    steps::take(learner, iterations)?;
     Ok(begun.elapsed())
 }
 

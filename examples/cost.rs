@@ -21,9 +21,8 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
 use statistics::median;
-use steps::{BATCH, Case, cases};
-use strait::Draw;
-use strait::{Gpu, Session};
+use steps::{BATCH, Case, Learner, cases};
+use strait::{Draw, Gpu};
 
 /// Measures what every system adds to a training step of the model without it.
 #[derive(Parser)]
@@ -53,8 +52,9 @@ fn main() -> ExitCode {
 /// A system in the making of the table.
 struct Measured {
     case: Case,
-    session: Session,
-    dispatches: usize,
+    learner: Learner,
+    /// Of a step, where it is a session's.
+    dispatches: Option<usize>,
     /// Seconds a step, one for each round.
     seconds: Vec<f64>,
     /// What that is in steps of the model without it, taken right before.
@@ -85,18 +85,24 @@ fn run(options: Options) -> Outcome {
         table.push(match wanted {
             false => None,
             true => {
-                let session = steps::prepare(&gpu, &case.spec)?;
+                let learner = steps::prepare(&gpu, &case.model)?;
                 bar.inc(1);
-                let dispatches = session.dispatches_per_step().unwrap_or(0);
+                let dispatches = match &learner {
+                    Learner::Session(session) => session.dispatches_per_step(),
+                    Learner::Trainer(_) => None,
+                };
                 let (seconds, ratios, busy) = Default::default();
-                Some(Measured { case, session, dispatches, seconds, ratios, busy })
+                Some(Measured { case, learner, dispatches, seconds, ratios, busy })
             }
         });
     }
     if let Some(steps) = options.profile {
         bar.finish_and_clear();
-        for Measured { case, session, .. } in table.iter_mut().flatten() {
-            println!("{}\n{}", case.name, session.profile(steps)?);
+        for Measured { case, learner, .. } in table.iter_mut().flatten() {
+            // Sessions have profiles.
+            if let Learner::Session(session) = learner {
+                println!("{}\n{}", case.name, session.profile(steps)?);
+            }
         }
         return Ok(());
     }
@@ -128,9 +134,9 @@ fn run(options: Options) -> Outcome {
 /// Takes steps; the seconds of one, and those of processor time.
 fn take(measured: &mut Measured, steps: u64) -> Outcome<(f64, f64)> {
     // One to bring its data back into the caches.
-    steps::take(&mut measured.session, 1)?;
+    steps::take(&mut measured.learner, 1)?;
     let (begun, busy) = (Instant::now(), processor_time());
-    steps::take(&mut measured.session, steps)?;
+    steps::take(&mut measured.learner, steps)?;
     Ok((begun.elapsed().as_secs_f64() / steps as f64, (processor_time() - busy) / steps as f64))
 }
 
@@ -152,8 +158,9 @@ fn print(options: &Options, gpu: &Gpu, table: &[Option<Measured>]) -> Outcome {
         let cpu = software.then(|| median(busy));
         let [asked, shown] = [case.asked.map(|v| v.to_string()), cpu.map(|v| format!("{v:.3}"))];
         let (asked, shown) = (asked.unwrap_or_default(), shown.unwrap_or_default());
+        let dispatched = dispatches.map_or("-".into(), |dispatches| dispatches.to_string());
         let time = median(seconds) * 1e3;
-        println!("{:<50} {time:>9.2} {ratio:>7.3} {shown:>7} {asked:>6}  {dispatches}", case.name);
+        println!("{:<50} {time:>9.2} {ratio:>7.3} {shown:>7} {asked:>6}  {dispatched}", case.name);
         figures.push(serde_json::json!({
             "system": case.name,
             "beside": beside.case.name,

@@ -124,6 +124,11 @@ fn what_cannot_work_is_refused_at_once() {
         ("vector_field", &["--sigma", "1e9"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("vector_field", &["--out", file], &["--out", file]),
+        ("rbm", &["--seeds", "0"], &["--seeds", "1 or more"]),
+        ("rbm", &["--steps", "0"], &["--steps", "1 or more"]),
+        ("rbm", &["--epochs", "0"], &["--epochs", "1 or more"]),
+        ("rbm", &["--tuning", "0"], &["--tuning", "1 or more"]),
+        ("rbm", &["--out", file], &["--out", file]),
         ("embed", &["--budget", "0"], &["--budget", "0.001 to 1000"]),
         ("embed", &["--budget", "inf"], &["--budget", "0.001 to 1000"]),
         ("embed", &["--seconds", "1e300"], &["--seconds", "0.1 to 1000000"]),
@@ -188,18 +193,26 @@ fn what_can_work_is_taken() {
     assert!(["0", "65", "x"].iter().all(|text| arguments::within(text, 1usize..=64).is_err()));
     // As whole programs, with what would otherwise take long: one step, and a code wider than a digit has pixels.
     let folder = tempfile::tempdir().expect("a folder");
-    let taken: [(&str, &[&str]); 4] = [
+    let taken: [(&str, &[&str]); 5] = [
         ("pca", &["--codes", "1,64", "--steps", "1"]),
         ("digits", &["--epochs", "1", "--batch", "1500", "--code", "65", "--out", "made/for/it"]),
         ("vector_field", &["--epochs", "1", "--sigma", "3"]),
         ("embed", &["--seconds", "0.2", "--rounds", "1", "--budget", "1000"]),
+        ("rbm", &["--seeds", "1", "--steps", "1", "--epochs", "1", "--tuning", "1"]),
     ];
     for (name, arguments) in taken {
         let output = run(name, arguments, folder.path());
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name} {arguments:?} says {said:?}");
     }
-    for picture in ["made/for/it/digits.png", "made/for/it/loss.png", "out/vector_field.png", "out/embed.png"] {
+    for picture in [
+        "made/for/it/digits.png",
+        "made/for/it/loss.png",
+        "out/vector_field.png",
+        "out/embed.png",
+        "out/rbm-dreams.png",
+        "out/rbm-filters.png",
+    ] {
         assert!(folder.path().join(picture).exists(), "{picture}");
     }
 }

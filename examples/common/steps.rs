@@ -2,6 +2,8 @@
 
 use strait::Draw;
 use strait::model::{Mapping, Method, Supervised};
+use strait::rbm::Rbm;
+use strait::train::{Trainer, Update};
 use strait::{Activation, Corruption, Data, Gpu, Latent, Loss, Penalty, Result, Session, Spec, Training};
 
 /// Rows of a batch.
@@ -15,12 +17,20 @@ const CLASSES: usize = 10;
 /// Batches in the data.
 const BATCHES: usize = 4;
 
+/// What is trained.
+pub enum Model {
+    /// An autoencoder, by a session.
+    Autoencoder(Box<Spec>),
+    /// A restricted Boltzmann machine, by a trainer.
+    Machine(Rbm),
+}
+
 /// A system whose step is measured.
 pub struct Case {
     /// What it adds to the model without it.
     pub name: &'static str,
     /// The model with it.
-    pub spec: Spec,
+    pub model: Model,
     /// The place in the list of the model without it.
     pub beside: usize,
     /// The most it may cost, in steps of that model, where somebody asked.
@@ -56,13 +66,26 @@ pub fn cases() -> Vec<Case> {
     dropout.encoder[0].noise = Corruption::Masking { probability: 0.5, rescale: true };
     let missing = Corruption::Missing { keep: (0..INPUT).map(|i| i % 3 > 0).collect() };
     let supervised = Spec { supervised: Some(Supervised { classes: CLASSES, weight: 0.5 }), ..plain() };
-    let first = |name, spec, beside| Case { name, spec, beside, asked: None };
-    let beside =
-        |beside: usize| move |name: &'static str, asked: Option<f64>, spec: Spec| Case { name, spec, beside, asked };
+    let first = |name, spec, beside| Case { name, model: Model::Autoencoder(Box::new(spec)), beside, asked: None };
+    let beside = |beside: usize| {
+        move |name: &'static str, asked: Option<f64>, spec: Spec| Case {
+            name,
+            model: Model::Autoencoder(Box::new(spec)),
+            beside,
+            asked,
+        }
+    };
     let (flat, stacked) = (beside(0), beside(1));
+    let tied = Spec::symmetric(&[INPUT, 500], Activation::Identity)
+        .loss(Loss::Bernoulli)
+        .code_activation(Activation::Sigmoid)
+        .tied();
+    let machine = Model::Machine(Rbm::new(INPUT, 500));
     vec![
         first("784-256-784, plain", plain(), 0),
         first("784-256-8-256-784, plain", deep(), 1),
+        first("784-500-784, tied, Bernoulli", tied, 2),
+        Case { name: "784-500, CD-1", model: machine, beside: 2, asked: Some(1.5) },
         flat("the same model once more: the noise of this table", None, plain()),
         flat("L1", Some(1.05), plain().penalty(Penalty::L1 { weight: 0.01, layer })),
         flat("Student-t", Some(1.05), plain().penalty(Penalty::StudentT { weight: 0.01, nu: 2.0, layer })),
@@ -101,33 +124,59 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A session that has taken its first steps, so that every kernel is compiled, also those that long runs change to.
-pub fn prepare(gpu: &Gpu, spec: &Spec) -> Result<Session> {
+/// What trains a system.
+pub enum Learner {
+    /// An autoencoder.
+    Session(Box<Session>),
+    /// A machine.
+    Trainer(Box<Trainer>),
+}
+
+/// One that has taken its first steps, so that every kernel is compiled, also those that long runs change to.
+pub fn prepare(gpu: &Gpu, model: &Model) -> Result<Learner> {
     let draw = Draw { seed: 1, stream: 0, step: 0 };
     let rows = BATCH * BATCHES;
     let values: Vec<f32> = (0..rows * INPUT).map(|i| draw.uniform(i / INPUT, i % INPUT) as f32).collect();
     let mut data = Data::from_rows(INPUT, values)?;
-    if spec.supervised.is_some() {
-        let labels = (0..rows).map(|row| (row % CLASSES) as u32).collect();
-        data = data.with_labels(labels)?.labelled(CLASSES)?;
+    let (epochs, learning_rate) = (1 << 32, 1e-4);
+    // Faster kernels come after the first report.
+    match model {
+        Model::Autoencoder(spec) => {
+            if spec.supervised.is_some() {
+                let labels = (0..rows).map(|row| (row % CLASSES) as u32).collect();
+                data = data.with_labels(labels)?.labelled(CLASSES)?;
+            }
+            let training = Training { batch: BATCH, epochs, learning_rate, ..Training::default() };
+            let mut session = Session::new(gpu, spec, training)?;
+            session.fit_iter(data)?.take(2).try_for_each(|report| report.map(drop))?;
+            Ok(Learner::Session(Box::new(session)))
+        }
+        Model::Machine(rbm) => {
+            let update = Update::adam([Rbm::PARAMETERS], learning_rate);
+            let mut trainer = Trainer::new(gpu, rbm.run(BATCH, epochs, update, 0)?)?;
+            trainer.set_parameters(&rbm.initial(0)?)?;
+            trainer.fit_iter(data)?.take(2).try_for_each(|report| report.map(drop))?;
+            Ok(Learner::Trainer(Box::new(trainer)))
+        }
     }
-    let training = Training { batch: BATCH, epochs: 1 << 32, learning_rate: 1e-4, ..Training::default() };
-    let mut session = Session::new(gpu, spec, training)?;
-    // Faster kernels come behind the first report.
-    for progress in session.fit_iter(data)?.take(2) {
-        progress?;
-    }
-    Ok(session)
 }
 
 /// Takes `steps` steps and waits until they are done.
-pub fn take(session: &mut Session, steps: u64) -> Result<()> {
+pub fn take(learner: &mut Learner, steps: u64) -> Result<()> {
     let mut left = steps;
     while left > 0 {
-        left -= session.step(left)?.steps();
-        // Reading waits for all that was submitted before; a bias of one layer is little to read.
-        session.parameter("encoder.0.bias")?;
-        while session.progress()?.is_some() {}
+        match learner {
+            Learner::Session(session) => {
+                left -= session.step(left)?.steps();
+                session.gpu().wait()?;
+                while session.progress()?.is_some() {}
+            }
+            Learner::Trainer(trainer) => {
+                left -= trainer.step(left)?.steps();
+                trainer.gpu().wait()?;
+                while trainer.progress()?.is_some() {}
+            }
+        }
     }
     Ok(())
 }

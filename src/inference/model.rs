@@ -107,8 +107,13 @@ impl Model {
     ) -> Result<Model> {
         let network = Network::new(spec)?;
         let values = named_parameters(path.as_ref(), &network, weights, names)?;
+        Model::holding(gpu, network, &values)
+    }
+
+    /// The same from values in the order of the network's tensors.
+    pub(crate) fn holding(gpu: &Gpu, network: Network, values: &[Vec<f32>]) -> Result<Model> {
         let model = Model::blank(gpu, network)?;
-        model.resident().write_all(Kept::Values, "parameters", &values)?;
+        model.resident().write_all(Kept::Values, "parameters", values)?;
         // What was written is held twice until something is submitted.
         gpu.submit([])?;
         Ok(model)

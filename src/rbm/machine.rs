@@ -2,30 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, not_negative};
 use crate::graph::Set;
 use crate::model::{Activation, Loss, Network, Spec, WIDEST};
 
 /// The most Gibbs steps in one step of training: all of them are one graph.
 const LONGEST: usize = 100;
 
-/// A restricted Boltzmann machine with binary hidden units h: p(v, h) is proportional to exp(−E(v, h)). With the weights W
-/// `[visible, hidden]`, the hidden biases b and the visible biases a it has P(h_j = 1 | v) = sigmoid((v W + b)_j), and rows have
-/// the free energy F(v) = −log Σ_h exp(−E(v, h)), so that p(v) is proportional to exp(−F(v)).
+/// A restricted Boltzmann machine: p(v, h) is proportional to exp(−E(v, h)), where E(v, h) = −v W h and what [`Units`] say of
+/// visible and of hidden units, with the weights W `[visible, hidden]`, the hidden biases b and the visible biases a. Given v, the
+/// hidden units get v W + b and are independent of each other, and so are the visible ones, which get W h + a. Rows have the
+/// free energy F(v) = −log Σ_h exp(−E(v, h)), so that p(v) is proportional to exp(−F(v)).
 ///
 /// It is trained by descending F(v0) − F(vk), the mean over rows v0 of the data less the mean over rows vk to which Gibbs
 /// sampling leads, which are taken for constants (Hinton, "Training products of experts by minimizing contrastive divergence",
 /// 2002; Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", 2008). To the
-/// outside it is a tied autoencoder with a sigmoid code ([`Rbm::spec`]), of which [`crate::Model::encode`] gives
-/// P(h = 1 | v) and [`crate::Model::reconstruct`] the mean of v given these.
+/// outside it is a tied autoencoder ([`Rbm::spec`]), of which [`crate::Model::encode`] gives the mean of h given v, which is
+/// P(h = 1 | v) of binary units, and [`crate::Model::reconstruct`] the mean of v given that. [`super::pretrain`] makes a deep
+/// autoencoder of several.
 ///
 /// ```no_run
-/// use strait::rbm::{Gibbs, Rbm, Units};
+/// use strait::rbm::{Gibbs, Rbm};
 /// use strait::train::{Trainer, Update};
 /// use strait::{Gpu, Optimizer, data};
 ///
 /// let gpu = Gpu::new()?;
-/// let rbm = Rbm { visible: 64, hidden: 128, units: Units::Bernoulli, gibbs: Gibbs::Contrastive { steps: 1 } };
+/// let rbm = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: 100 }, ..Rbm::new(64, 128) };
 /// let update = Update { optimizer: Optimizer::SGD, ..Update::adam([Rbm::PARAMETERS], 0.05) };
 /// let mut trainer = Trainer::new(&gpu, rbm.run(50, 60, update, 0)?)?;
 /// trainer.set_parameters(&rbm.initial(0)?)?;
@@ -33,7 +35,7 @@ const LONGEST: usize = 100;
 ///
 /// let parameters = trainer.parameters()?;
 /// let rows = data::digits()?.values()[..640].to_vec();
-/// let energies = rbm.free_energies(&gpu, &parameters, &rows)?;
+/// let energies = rbm.free_energies(&gpu, &parameters)?.of(&rows)?;
 /// let mut chains = rbm.sampler(&gpu, &parameters, &rows, 1)?;
 /// chains.advance(1000)?;
 /// let samples = chains.rows()?;
@@ -49,23 +51,36 @@ pub struct Rbm {
     pub hidden: usize,
     /// What the visible units are.
     #[serde(default)]
-    pub units: Units,
+    pub visible_units: Units,
+    /// What the hidden units are: normal ones beside binary visible ones only. Were both normal, p(v, h) would be a normal
+    /// density while the largest singular value of W is below 1 and no density beyond that, and training keeps to no such bound.
+    #[serde(default)]
+    pub hidden_units: Units,
     /// Where the rows come from that the machine is to find less likely.
     #[serde(default)]
     pub gibbs: Gibbs,
+    /// Whether training's Gibbs steps take the mean of v given h in place of a draw: less noise for a bias, and often better where
+    /// data are grey, which are means themselves while draws are not (Hinton, 2010, section 3.2).
+    #[serde(default)]
+    pub visible_means: bool,
+    /// λ: each step adds λ W to the direction of W, and nothing to those of the biases (Hinton, 2010, section 10, has 1e-5 to
+    /// 1e-2).
+    #[serde(default)]
+    pub weight_decay: f64,
 }
 
-/// What the visible units of a machine are.
+/// What the visible or the hidden units of a machine are. What they get, W h + a or v W + b, is called z here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Units {
-    /// 0 or 1; values between them, which data may have, are taken for probabilities. E(v, h) = −a'v − b'h − v W h, F(v) = −a'v −
-    /// Σ_j softplus((v W + b)_j), P(v_i = 1 | h) = sigmoid((W h + a)_i).
+    /// 0 or 1, with the probability sigmoid(z) of 1; values of data between them are taken for probabilities. Visible ones add −a'v
+    /// to E and F, hidden ones −b'h to E and −Σ_j softplus(z_j) to F.
     #[default]
     Bernoulli,
-    /// Normal with variance 1, so rows are best standardised first. E(v, h) = ½ ||v − a||² − b'h − v W h, F(v) = ½ ||v − a||² −
-    /// Σ_j softplus((v W + b)_j), p(v | h) = N(a + W h, I).
+    /// Normal with the mean z and variance 1. Visible ones, for which rows are best standardised first, add ½ ||v − a||² to E and F.
+    /// Hidden ones, codes without bounds (Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks", 2006),
+    /// add ½ ||h||² − b'h to E and −½ Σ_j z_j² to F, where the sum over h is an integral by dh_j/√2π.
     Gaussian,
 }
 
@@ -97,6 +112,14 @@ impl Default for Gibbs {
 }
 
 impl Gibbs {
+    /// How many persistent chains there are.
+    pub(super) fn chains(self) -> Option<usize> {
+        match self {
+            Gibbs::Contrastive { .. } => None,
+            Gibbs::Persistent { chains, .. } => Some(chains),
+        }
+    }
+
     /// Gibbs steps in a step of training.
     pub(super) fn steps(self) -> usize {
         match self {
@@ -106,6 +129,12 @@ impl Gibbs {
 }
 
 impl Rbm {
+    /// A machine with so many visible and hidden units, all of them binary, for CD-1 with draws and without weight decay.
+    pub fn new(visible: usize, hidden: usize) -> Rbm {
+        let (visible_units, hidden_units, gibbs) = Default::default();
+        Rbm { visible, hidden, visible_units, hidden_units, gibbs, visible_means: false, weight_decay: 0.0 }
+    }
+
     /// The set of a run that holds W, b and a.
     pub const PARAMETERS: Set = Set(0);
 
@@ -124,25 +153,31 @@ impl Rbm {
         within("visible", self.visible, WIDEST)?;
         within("hidden", self.hidden, WIDEST)?;
         within("gibbs.steps", self.gibbs.steps(), LONGEST)?;
-        match self.gibbs {
-            Gibbs::Contrastive { .. } => Ok(()),
-            Gibbs::Persistent { chains, .. } => within("gibbs.chains", chains, WIDEST),
+        self.gibbs.chains().map_or(Ok(()), |chains| within("gibbs.chains", chains, WIDEST))?;
+        if [self.visible_units, self.hidden_units] == [Units::Gaussian; 2] {
+            let allowed = "bernoulli beside gaussian visible units: with both there is no density for large weights";
+            return Err(Error::spec("hidden_units", "gaussian", allowed));
         }
+        not_negative("weight_decay", self.weight_decay)
     }
 
     /// The tied autoencoder of the same tensors: `encoder.0.weight` `[visible, hidden]` is W, `encoder.0.bias` `[hidden]` is b,
-    /// `decoder.0.bias` `[visible]` is a. Its code has sigmoids, its loss is the likelihood of [`Rbm::units`].
+    /// `decoder.0.bias` `[visible]` is a. Its code has sigmoids, or no activation where hidden units are normal; its loss is the likelihood of
+    /// [`Rbm::visible_units`].
     ///
     /// # Errors
     /// As [`Rbm::check`].
     pub fn spec(&self) -> Result<Spec> {
         self.check()?;
-        let loss = match self.units {
+        let loss = match self.visible_units {
             Units::Bernoulli => Loss::Bernoulli,
             Units::Gaussian => Loss::Gaussian { sigma: 1.0, learned: false },
         };
-        let spec = Spec::symmetric(&[self.visible, self.hidden], Activation::Identity);
-        Ok(spec.code_activation(Activation::Sigmoid).loss(loss).tied())
+        let code = match self.hidden_units {
+            Units::Bernoulli => Activation::Sigmoid,
+            Units::Gaussian => Activation::Identity,
+        };
+        Ok(Spec::symmetric(&[self.visible, self.hidden], Activation::Identity).code_activation(code).loss(loss).tied())
     }
 
     /// That autoencoder with its tensors.

@@ -3,7 +3,10 @@
 
 mod machine;
 mod nodes;
+mod stack;
 mod training;
 mod using;
 
 pub use machine::{Gibbs, Rbm, Units};
+pub use stack::{Pretraining, pretrain};
+pub use using::FreeEnergies;

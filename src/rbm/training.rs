@@ -1,8 +1,9 @@
 //! Training: a run of one phase and one step, whose direction is the gradient of a difference of free energies.
 
+use super::nodes::Half;
 use super::{Gibbs, Rbm, Units};
 use crate::error::Result;
-use crate::graph::{Shape, Sink, Tensor, TensorSet};
+use crate::graph::{Graph, Shape, Sink, Tensor, TensorSet};
 use crate::random::Draw;
 use crate::train::{Phase, Run, Step, Update};
 
@@ -16,7 +17,7 @@ const FROM_CHAINS: u32 = 1;
 impl Rbm {
     /// A run of one phase, `divergence`, that trains the machine on rows in a drawn order: the set [`Rbm::PARAMETERS`] is W, b
     /// and a, named as [`Rbm::spec`] says; with persistent chains the set [`Rbm::CHAINS`] is `chains` `[chains, visible]`, where
-    /// they are. The update trains [`Rbm::PARAMETERS`] and nothing else.
+    /// they are. The update trains [`Rbm::PARAMETERS`] and nothing else. Rows of binary units are 0 to 1 ([`Phase::range`]).
     ///
     /// Reported is `divergence.reconstruction`: the squared distance of a row from the mean of v given one h that was drawn given
     /// the row, summed over columns, mean over the batch. It is not what is minimised, which no single number tells; it only shows
@@ -25,42 +26,57 @@ impl Rbm {
     /// # Errors
     /// As [`Rbm::check`] and [`Run::check`].
     pub fn run(&self, batch: usize, epochs: u64, update: Update, seed: u64) -> Result<Run> {
-        let mut sets = vec![TensorSet::new("parameters", self.network()?.params().to_vec())];
-        if let Gibbs::Persistent { chains, .. } = self.gibbs {
-            let shape = Shape::fixed(&[chains, self.visible]);
-            sets.push(TensorSet::new("chains", vec![Tensor { name: "chains".into(), shape }]));
-        }
-        let mut run = Run::new(sets, vec![])?;
+        let mut run = Run::new(self.sets("parameters", "chains")?, vec![])?;
         run.seed = seed;
-        let step = self.step(&run, update)?;
-        run.phases = vec![Phase { batch, epochs, ..Phase::new("divergence", [step]) }];
+        let (name, step) = ("divergence", self.step(run.graph(), 0)?);
+        let chains = self.gibbs.chains().map(|_| Rbm::CHAINS);
+        let step = Step { state: chains.into_iter().collect(), ..Step::new(name, step, [update]) };
+        run.phases = vec![Phase { batch, epochs, range: self.range(), ..Phase::new(name, [step]) }];
         run.check()?;
         Ok(run)
     }
 
-    /// The step of such a run.
-    fn step(&self, run: &Run, update: Update) -> Result<Step> {
-        let mut g = run.graph();
-        let parameters = [g.param(0)?, g.param(1)?, g.param(2)?];
+    /// Its parameters as a set, and its persistent chains as another.
+    pub(super) fn sets(&self, parameters: &str, chains: &str) -> Result<Vec<TensorSet>> {
+        let mut sets = vec![TensorSet::new(parameters, self.network()?.params().to_vec())];
+        if let Some(count) = self.gibbs.chains() {
+            let shape = Shape::fixed(&[count, self.visible]);
+            sets.push(TensorSet::new(chains, vec![Tensor { name: "chains".into(), shape }]));
+        }
+        Ok(sets)
+    }
+
+    /// What rows may have.
+    pub(super) fn range(&self) -> Option<[f32; 2]> {
+        match self.visible_units {
+            Units::Bernoulli => Some([0.0, 1.0]),
+            Units::Gaussian => None,
+        }
+    }
+
+    /// The graph of its step over tensors of which W is the one of number `first`; b, a and persistent chains follow.
+    pub(super) fn step(&self, mut g: Graph, first: usize) -> Result<Graph> {
+        let parameters = [g.param(first)?, g.param(first + 1)?, g.param(first + 2)?];
         let rows = g.gather(self.visible, true);
         let h = self.hidden_given(&mut g, rows, parameters, FROM_ROWS)?;
         let inputs = self.inputs_given(&mut g, h, parameters)?;
-        let errors = g.map([rows, inputs, parameters[2]], |[v, x, a]| (v - self.mean(x, a)).square())?;
+        let errors = g.map([rows, inputs, parameters[2]], |[v, x, a]| (v - self.visible_units.mean(x + a)).square())?;
         let reconstruction = g.batch_mean(errors)?;
         g.term("reconstruction", reconstruction);
 
         let data = self.free_energy(&mut g, rows, parameters)?;
         let data = g.batch_mean(data)?;
-        let (end, state) = match self.gibbs {
+        let visible = |stream| if self.visible_means { Half::Mean } else { Half::Drawn(stream) };
+        let end = match self.gibbs {
             Gibbs::Contrastive { steps } => {
-                let v = self.visible_given(&mut g, h, parameters, FROM_CHAINS)?;
-                (self.walk(&mut g, v, parameters, steps - 1, FROM_CHAINS + 1)?, vec![])
+                let v = self.visible_given(&mut g, h, parameters, visible(FROM_CHAINS))?;
+                self.walk(&mut g, v, parameters, (steps - 1, FROM_CHAINS + 1), visible)?
             }
             Gibbs::Persistent { steps, .. } => {
-                let chains = g.param(3)?;
-                let end = self.walk(&mut g, chains, parameters, steps, FROM_CHAINS)?;
-                g.sink(Sink::Gradient(3), end);
-                (end, vec![Rbm::CHAINS])
+                let chains = g.param(first + 3)?;
+                let end = self.walk(&mut g, chains, parameters, (steps, FROM_CHAINS), visible)?;
+                g.sink(Sink::Gradient(first + 3), end);
+                end
             }
         };
         let model = self.free_energy(&mut g, end, parameters)?;
@@ -72,10 +88,15 @@ impl Rbm {
             }
         };
         let difference = g.map([data, model], |[data, model]| data - model)?;
-        for (i, gradient) in g.gradient(difference, &parameters)?.into_iter().enumerate() {
-            g.sink(Sink::Gradient(i), gradient);
+        let mut directions = g.gradient(difference, &parameters)?;
+        if self.weight_decay != 0.0 {
+            directions[0] =
+                g.map([directions[0], parameters[0]], |[direction, w]| direction + self.weight_decay * w)?;
         }
-        Ok(Step { state, ..Step::new("divergence", g, [update]) })
+        for (i, direction) in directions.into_iter().enumerate() {
+            g.sink(Sink::Gradient(first + i), direction);
+        }
+        Ok(g)
     }
 
     /// Where a run starts, in the order of its tensors: weights normal with deviation .01, biases 0 (Hinton, 2010, section 8);
@@ -85,13 +106,18 @@ impl Rbm {
     /// # Errors
     /// As [`Rbm::check`].
     pub fn initial(&self, seed: u64) -> Result<Vec<Vec<f32>>> {
+        self.start(0.01, seed)
+    }
+
+    /// The same with another deviation of weights.
+    pub(super) fn start(&self, deviation: f64, seed: u64) -> Result<Vec<Vec<f32>>> {
         self.check()?;
         let (visible, hidden) = (self.visible, self.hidden);
         let [weights, chains] = [0, 1].map(|i| Draw { seed, stream: START + i, step: 0 });
-        let w = (0..visible * hidden).map(|i| 0.01 * weights.normal(i / hidden, i % hidden) as f32).collect();
+        let w = (0..visible * hidden).map(|i| (deviation * weights.normal(i / hidden, i % hidden)) as f32).collect();
         let mut start = vec![w, vec![0.0; hidden], vec![0.0; visible]];
-        if let Gibbs::Persistent { chains: count, .. } = self.gibbs {
-            let each = |i: usize| match self.units {
+        if let Some(count) = self.gibbs.chains() {
+            let each = |i: usize| match self.visible_units {
                 Units::Bernoulli => f32::from(u8::from(chains.uniform(i / visible, i % visible) < 0.5)),
                 Units::Gaussian => chains.normal(i / visible, i % visible) as f32,
             };

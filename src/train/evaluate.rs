@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::feed::{Feed, fitting};
+use super::scaling::check_labels;
 use super::{Objective, Session, Training};
 use crate::data::{Fixed, Source};
 #[cfg(doc)]
@@ -69,7 +70,7 @@ impl Session {
         self.check_shape(&*data, false)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
-        self.check_labels(&*data, how, &mut |_| {}).await?;
+        check_labels(&self.network, &*data, how, &mut |_| {}).await?;
         let ground = self.ground();
         let evaluation = apart(how, &mut |()| {}, move |_| Evaluation::new(&ground, data)).await;
         evaluation?.run(self.gpu(), how).await

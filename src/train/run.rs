@@ -48,6 +48,13 @@ pub struct Phase {
     pub epochs: u64,
     /// Leaves out the last rows of an epoch where they are fewer.
     pub drop_last: bool,
+    /// The smallest and the largest value that data may have, give or take 1e-6: where it is given, loading looks at all rows and
+    /// refuses others. What is pushed into a [`crate::train::Ring`] later is not looked at.
+    pub range: Option<[f32; 2]>,
+    /// Whether the rows are those of the run's spec, the features and then the labels where it has some, so that loading checks
+    /// them as [`crate::Session::load`] does.
+    #[doc(hidden)]
+    pub of_spec: bool,
     /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with
     /// the tensors as they are when the phase is loaded. So codes of a part that stays as it is are computed once, and
     /// not in every epoch. Those of rows that exceed the budget are computed again with each chunk.
@@ -246,7 +253,8 @@ impl Step {
 impl Phase {
     /// A phase of 10 epochs with 128 rows a turn.
     pub fn new(name: impl Into<String>, steps: impl Into<Vec<Step>>) -> Phase {
-        Phase { name: name.into(), steps: steps.into(), batch: 128, epochs: 10, drop_last: false, cached: None }
+        let (name, steps) = (name.into(), steps.into());
+        Phase { name, steps, batch: 128, epochs: 10, drop_last: false, range: None, of_spec: false, cached: None }
     }
 
     /// Columns of a row that it is given.
@@ -318,6 +326,15 @@ impl Phase {
         let cached = self.check_cached(&place, run)?;
         if self.batch == 0 {
             return Err(Error::spec(format!("{place}.batch"), 0, "1 or more"));
+        }
+        if let Some([low, high]) =
+            self.range.filter(|[low, high]| !(low.is_finite() && high.is_finite() && low <= high))
+        {
+            return Err(Error::spec(
+                format!("{place}.range"),
+                format!("{low} to {high}"),
+                "from a finite number to no smaller one",
+            ));
         }
         if self.steps.is_empty() {
             return Err(Error::spec(format!("{place}.steps"), "none", "at least one"));

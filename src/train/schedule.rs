@@ -26,6 +26,14 @@ pub enum Decay {
         #[serde(default)]
         steps: Option<u64>,
     },
+    /// Along a straight line to a part of it, where it stays.
+    Linear {
+        /// That part, 0 to 1; at 0 what is trained stands still.
+        to: f64,
+        /// The step at which it arrives; the whole run where it is not given.
+        #[serde(default)]
+        steps: Option<u64>,
+    },
     /// By a factor wherever the validation loss stops falling, as PyTorch's `ReduceLROnPlateau` with `mode="min"` and
     /// `threshold_mode="abs"`, whose `patience` is one less. It needs the looks at validation rows that
     /// [`crate::EarlyStopping`] brings to the whole runs of a [`crate::Session`], whose own waiting knows nothing of this.
@@ -89,13 +97,12 @@ impl Schedule {
     #[doc(hidden)]
     pub fn factor(&self, step: u64, total: u64) -> f64 {
         let warm = if self.warm_up == 0 { 1.0 } else { ((step as f64 + 1.0) / self.warm_up as f64).min(1.0) };
+        let part = |steps: Option<u64>| (step as f64 / steps.unwrap_or(total).max(1) as f64).min(1.0);
         let decay = match self.decay {
             Decay::Constant | Decay::Plateau { .. } => 1.0,
             Decay::Step { every, factor } => factor.powf((step / every.max(1)) as f64),
-            Decay::Cosine { steps } => {
-                let part = step as f64 / steps.unwrap_or(total).max(1) as f64;
-                0.5 * (1.0 + (std::f64::consts::PI * part.min(1.0)).cos())
-            }
+            Decay::Cosine { steps } => 0.5 * (1.0 + (std::f64::consts::PI * part(steps)).cos()),
+            Decay::Linear { to, steps } => 1.0 + part(steps) * (to - 1.0),
         };
         warm * decay
     }
@@ -107,7 +114,12 @@ impl Schedule {
             Decay::Step { factor, .. } if !(factor.is_finite() && factor > 0.0) => {
                 Err(Error::spec("schedule.decay.factor", factor, "a finite number above 0"))
             }
-            Decay::Cosine { steps: Some(0) } => Err(Error::spec("schedule.decay.steps", 0, "1 or more")),
+            Decay::Linear { to, .. } if !(0.0..=1.0).contains(&to) => {
+                Err(Error::spec("schedule.decay.to", to, "0 to 1"))
+            }
+            Decay::Cosine { steps: Some(0) } | Decay::Linear { steps: Some(0), .. } => {
+                Err(Error::spec("schedule.decay.steps", 0, "1 or more"))
+            }
             Decay::Plateau { factor, .. } if !(factor > 0.0 && factor < 1.0) => {
                 Err(Error::spec("schedule.decay.factor", factor, "above 0 and below 1"))
             }

@@ -13,7 +13,7 @@ use super::progress::{Best, Plateau, Told};
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::Step;
-use super::scaling::learn_constants;
+use super::scaling::{check_labels, check_range, check_weights, learn_constants};
 use super::table::Table;
 
 use super::{EarlyStopping, Loading, Training};
@@ -265,7 +265,7 @@ impl Session {
         };
         let (train, validation) = self.hold_out(source.clone(), ring.is_some())?;
         if weighted {
-            self.check_weights(&*train, ring.is_some(), how, told).await?;
+            check_weights(&*train, ring.is_some(), how, told).await?;
         }
         // What is read here and below waits for all that is under way.
         let bad = self.course.bad(how).await?;
@@ -273,12 +273,12 @@ impl Session {
             true => self.course.resident.constants()?,
             false => learn_constants(&self.network, &*train, how, told).await?,
         };
-        self.check_labels(&*source, how, told).await?;
+        check_labels(&self.network, &*source, how, told).await?;
         if let Some(own) = validation.as_ref().filter(|_| self.validation.is_some()) {
-            self.check_labels(&**own, how, told).await?;
+            check_labels(&self.network, &**own, how, told).await?;
         }
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
-        self.check_range(&*train, &constants, how, told).await?;
+        check_range(&self.network, &*train, &constants, how, told).await?;
         self.course.settle_after(bad, how).await?;
         self.course.engine = None;
         for penalty in &self.spec().penalties {

@@ -12,7 +12,7 @@ use super::progress::Told;
 use super::resident::Resident;
 use super::ring::Ring;
 use super::run::{Phase, Run};
-use super::scaling::learn_constants;
+use super::scaling::{check_labels, check_phase_range, check_range, learn_constants};
 use super::table::Table;
 use super::{Cancel, Fit, Loading, Progress, Taken, Training};
 #[cfg(doc)]
@@ -256,7 +256,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
-    /// graphs gather, or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device
+    /// graphs gather, outside [`Phase::range`], or, in the middle of a phase, not as many as it began with; [`Error::Limit`] where the device
     /// cannot hold them; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again
     /// goes on from there.
     pub fn load(&mut self, data: impl Into<Arc<dyn Source>>) -> Result<()> {
@@ -321,18 +321,30 @@ impl Trainer {
             let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
         }
-        // What scales the input is learned from the first rows.
-        let network = self.model.as_ref().filter(|model| !model.is_known()).map(Model::network);
-        let learned = match network {
-            Some(network) if source.columns() < network.spec().input => {
-                let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
-                return Err(Error::data("input scaling", found, allowed));
-            }
-            Some(network) => Some(learn_constants(network, &*source, how, told).await?),
-            None => None,
+        // What is looked at of a ring is what is there of it now.
+        let looked: Arc<dyn Source> = match ring.clone() {
+            Some(ring) => Arc::new(apart(how, &mut |()| {}, move |_| ring.copy()).await?),
+            None => source.clone(),
         };
-        if let (Some(model), Some(learned)) = (&self.model, learned) {
-            model.set_constants(&learned)?;
+        if let Some(range) = phase.range {
+            check_phase_range(&*looked, &phase.name, range, how, told).await?;
+        }
+        if let Some(model) = &self.model {
+            let network = model.network();
+            if !model.is_known() {
+                // What scales the input is learned from the first rows.
+                if looked.columns() < network.spec().input {
+                    let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
+                    return Err(Error::data("input scaling", found, allowed));
+                }
+                model.set_constants(&learn_constants(network, &*looked, how, told).await?)?;
+            }
+            if phase.of_spec {
+                if looked.columns() >= network.data_columns() {
+                    check_labels(network, &*looked, how, told).await?;
+                }
+                check_range(network, &*looked, &self.course.resident.constants()?, how, told).await?;
+            }
         }
         let source = match &phase.cached {
             Some(graph) => {

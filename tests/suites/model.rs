@@ -61,12 +61,13 @@ fn the_training_options_come_back_from_json() {
         Optimizer::ADAM,
         Optimizer::AdamW { beta1: 0.8, beta2: 0.99, epsilon: 1e-6, weight_decay: 0.1 },
     ];
-    let decays = [Decay::Constant, Decay::Step { every: 3, factor: 0.7 }, Decay::Cosine { steps: None }];
+    let linear = [None, Some(7)].map(|steps| Decay::Linear { to: 0.1, steps });
+    let decays = [Decay::Step { every: 3, factor: 0.7 }, Decay::Cosine { steps: None }, linear[0], linear[1]];
     for (i, optimizer) in optimizers.into_iter().enumerate() {
         let training = Training {
             optimizer,
             learning_rate: 1e-3 / 3.0,
-            schedule: Schedule { warm_up: i as u64, decay: decays[i % 3] },
+            schedule: Schedule { warm_up: i as u64, decay: decays[i % 4] },
             clip_norm: (i % 2 == 0).then_some(0.1),
             seed: u64::MAX,
             early_stopping: Some(EarlyStopping { validation: 0.1, patience: 3, min_delta: 1e-4 }),
@@ -238,6 +239,10 @@ fn every_way_training_options_are_wrong() {
         ("schedule.decay.factor", decay(Decay::Step { every: 1, factor: nan })),
         ("schedule.decay.factor", decay(Decay::Step { every: 1, factor: 0.0 })),
         ("schedule.decay.steps", decay(Decay::Cosine { steps: Some(0) })),
+        ("schedule.decay.steps", decay(Decay::Linear { to: 0.5, steps: Some(0) })),
+        ("schedule.decay.to", decay(Decay::Linear { to: -0.1, steps: None })),
+        ("schedule.decay.to", decay(Decay::Linear { to: 1.1, steps: None })),
+        ("schedule.decay.to", decay(Decay::Linear { to: nan, steps: None })),
     ]);
     for (field, training) in cases {
         refused(training.check(), field);

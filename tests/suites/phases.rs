@@ -623,6 +623,11 @@ fn what_cannot_be_run_is_refused_by_name() {
     assert_eq!(with(&|run| run.phases[1].name = "alone".into())[1], "\"alone\" twice");
     assert_eq!(place(&|run| run.phases[1].batch = 0), "phases[\"players\"].batch");
     assert_eq!(place(&|run| run.phases[1].steps.clear()), "phases[\"players\"].steps");
+    let range = |low: f32, high: f32| with(&|run| run.phases[1].range = Some([low, high]));
+    let finite = "from a finite number to no smaller one";
+    assert_eq!(range(1.0, 0.5), ["phases[\"players\"].range", "1 to 0.5", finite]);
+    assert_eq!(range(f32::NAN, 1.0)[1..], ["NaN to 1", finite]);
+    assert_eq!(range(0.0, f32::INFINITY)[2], finite);
     assert_eq!(with(&|run| run.phases[1].steps[1].name = "critic".into())[1], "\"critic\" twice");
     assert_eq!(place(&|run| run.phases[1].steps[0].repeat = 0), format!("{step}.repeat"));
     assert_eq!(with(&|run| run.phases[1].steps[0].repeat = 256)[1..], ["258", "at most 256 in a turn"]);

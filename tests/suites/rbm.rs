@@ -1,12 +1,21 @@
 //! Restricted Boltzmann machines against sums over all their states, in plain f64: energies, directions, chains, training.
 
+mod chains;
+mod stack;
+
 use crate::common::{gpu, values};
 use crate::theory::suite::boltzmann::{Machine, repeated, states};
 use crate::theory::suite::forward::sigmoid;
 use crate::theory::suite::linear::narrow;
 use strait::rbm::{Gibbs, Rbm, Units};
-use strait::train::{Run, Trainer, Update};
+use strait::train::{Ring, Run, Trainer, Update};
 use strait::{Activation, Data, Error, Loss, Optimizer, Session, Training};
+
+/// Free energies by the GPU.
+fn energies(machine: &Machine, rows: &[Vec<f64>]) -> Vec<f32> {
+    let rbm = machine.rbm(Gibbs::default());
+    rbm.free_energies(&gpu(), &machine.parameters()).unwrap().of(&narrow(&rows.concat())).unwrap()
+}
 
 /// Plain descent.
 fn descent(learning_rate: f64) -> Update {
@@ -41,16 +50,19 @@ fn bars_and_stripes() -> Vec<Vec<f64>> {
 
 #[test]
 fn free_energies_are_sums_over_hidden_states() {
-    for units in [Units::Bernoulli, Units::Gaussian] {
-        let machine = Machine::drawn(5, 4, units, 2.0, 7);
-        let rows: Vec<Vec<f64>> = match units {
+    for machine in [
+        Machine::drawn(5, 4, Units::Bernoulli, 2.0, 7),
+        Machine::drawn(5, 4, Units::Gaussian, 2.0, 7),
+        Machine::drawn(5, 2, Units::Bernoulli, 1.0, 7).with_normal_hidden(),
+    ] {
+        let units = [machine.visible_units, machine.hidden_units];
+        let rows: Vec<Vec<f64>> = match machine.visible_units {
             Units::Gaussian => {
                 values(50, 35, (-3.0, 3.0)).chunks(5).map(|v| v.iter().map(|&v| f64::from(v)).collect()).collect()
             }
             _ => states(5),
         };
-        let rbm = machine.rbm(Gibbs::default());
-        let found = rbm.free_energies(&gpu(), &machine.parameters(), &narrow(&rows.concat())).unwrap();
+        let found = energies(&machine, &rows);
         assert_eq!(found.len(), rows.len());
         for (found, v) in found.iter().zip(&rows) {
             let expected = machine.free_energy(v);
@@ -67,7 +79,7 @@ fn free_energies_are_sums_over_hidden_states() {
         a: vec![0.0; 2],
         ..Machine::drawn(2, 1, Units::Bernoulli, 1.0, 7)
     };
-    let found = large.rbm(Gibbs::default()).free_energies(&gpu(), &large.parameters(), &[1.0, 0.0, 0.0, 1.0]).unwrap();
+    let found = energies(&large, &[vec![1.0, 0.0], vec![0.0, 1.0]]);
     assert!((found[0] + 200.0).abs() < 1e-4 && (found[1] + 2f32.ln()).abs() < 1e-6, "{found:?}");
 }
 
@@ -75,11 +87,9 @@ fn free_energies_are_sums_over_hidden_states() {
 #[test]
 fn many_rows_come_in_parts() {
     let machine = Machine::drawn(4, 3, Units::Bernoulli, 2.0, 7);
-    let all = states(4).concat();
-    let of = |rows: &[f64]| {
-        machine.rbm(Gibbs::default()).free_energies(&gpu(), &machine.parameters(), &narrow(rows)).unwrap()
-    };
-    let (once, often) = (of(&all), of(&all.repeat(150)));
+    let all = narrow(&states(4).concat());
+    let mut energies = machine.rbm(Gibbs::default()).free_energies(&gpu(), &machine.parameters()).unwrap();
+    let (once, often) = (energies.of(&all).unwrap(), energies.of(&all.repeat(150)).unwrap());
     assert_eq!(often.len(), 2400);
     assert!(often.chunks(16).all(|part| part.iter().zip(&once).all(|(a, b)| (a - b).abs() < 1e-5)));
 }
@@ -91,10 +101,8 @@ fn free_energies_give_the_probabilities() {
     // By the sum over both kinds of units, without free energies.
     let joint = |v: &Vec<f64>| hidden.iter().map(|h| (-machine.energy(v, h)).exp()).sum::<f64>();
     let z: f64 = all.iter().map(joint).sum();
-    let energies =
-        machine.rbm(Gibbs::default()).free_energies(&gpu(), &machine.parameters(), &narrow(&all.concat())).unwrap();
     let mut total = 0.0;
-    for (v, energy) in all.iter().zip(energies) {
+    for (v, energy) in all.iter().zip(energies(&machine, &all)) {
         let probability = (-f64::from(energy)).exp() / z;
         assert!((probability - joint(v) / z).abs() < 1e-6, "{v:?}: {probability}");
         let log = machine.log_likelihood(std::slice::from_ref(v));
@@ -107,13 +115,18 @@ fn free_energies_give_the_probabilities() {
 /// The model of its autoencoder gives P(h = 1|v) and the mean of v given these.
 #[test]
 fn it_is_a_tied_autoencoder() {
-    for (units, loss) in
-        [(Units::Bernoulli, Loss::Bernoulli), (Units::Gaussian, Loss::Gaussian { sigma: 1.0, learned: false })]
-    {
-        let machine = Machine::drawn(5, 3, units, 1.5, 7);
+    let (coins, normals) =
+        (Machine::drawn(5, 3, Units::Bernoulli, 1.5, 7), Machine::drawn(5, 3, Units::Gaussian, 1.5, 7));
+    let linear = Machine::drawn(5, 3, Units::Bernoulli, 1.5, 7).with_normal_hidden();
+    for (machine, loss, code) in [
+        (coins, Loss::Bernoulli, Activation::Sigmoid),
+        (normals, Loss::Gaussian { sigma: 1.0, learned: false }, Activation::Sigmoid),
+        (linear, Loss::Bernoulli, Activation::Identity),
+    ] {
+        let units = machine.visible_units;
         let rbm = machine.rbm(Gibbs::Persistent { steps: 1, chains: 2 });
         let spec = rbm.spec().unwrap();
-        assert!(spec.tied && spec.loss == loss && spec.encoder[0].activation == Activation::Sigmoid);
+        assert!(spec.tied && spec.loss == loss && spec.encoder[0].activation == code);
         let mut parameters = machine.parameters();
         parameters.push(vec![0.0; 10]);
         let model = rbm.model(&gpu(), &parameters).unwrap();
@@ -198,6 +211,71 @@ fn the_mean_direction_of_normal_units_is_that_of_quadrature() {
     }
 }
 
+#[test]
+fn the_mean_direction_of_normal_hidden_units_is_that_of_quadrature() {
+    let machine = Machine::drawn(4, 2, Units::Bernoulli, 1.0, 7).with_normal_hidden();
+    let rows = repeated(&[3, 3, 5, 8].map(|i| states(4)[i].clone()), 64);
+    for steps in [1, 2] {
+        let run = machine.rbm(Gibbs::Contrastive { steps }).run(rows.len(), 200, descent(1.0), 12).unwrap();
+        let found = directions(&machine, &run, &machine.parameters(), &rows, 150);
+        let (expected, other) = (machine.direction(&rows, steps), machine.direction(&rows, 3 - steps));
+        assert_mean(&found, &expected, &other, &format!("normal hidden units, CD-{steps}"));
+    }
+}
+
+/// With means of v: over all h that may be drawn given a row, and in a second step over all that may be drawn given the mean
+/// that each leads to.
+#[test]
+fn the_mean_direction_of_visible_means_is_a_sum_over_h() {
+    let machine = Machine::drawn(4, 3, Units::Bernoulli, 2.0, 7);
+    let rows = repeated(&[3, 3, 5, 8].map(|i| states(4)[i].clone()), 64);
+    let hidden = states(3);
+    let onward = |ends: &[(f64, Vec<f64>)]| -> Vec<(f64, Vec<f64>)> {
+        let mean = |h: &Vec<f64>| machine.visible_given(h).into_iter().map(sigmoid).collect();
+        let given = |(p, v): &(f64, Vec<f64>)| -> Vec<(f64, Vec<f64>)> {
+            hidden.iter().map(|h| (p * machine.probability(h, v), mean(h))).collect()
+        };
+        ends.iter().flat_map(given).collect()
+    };
+    let begun: Vec<(f64, Vec<f64>)> = rows.iter().map(|v| (1.0 / rows.len() as f64, v.clone())).collect();
+    let once = onward(&begun);
+    let twice = onward(&once);
+    let direction = |ends: &[(f64, Vec<f64>)]| -> Vec<f64> {
+        let (p, v): (Vec<f64>, Vec<Vec<f64>>) = ends.iter().cloned().unzip();
+        let data = machine.mean_slope(&rows, &vec![1.0 / rows.len() as f64; rows.len()]);
+        data.iter().zip(machine.mean_slope(&v, &p)).map(|(data, model)| data - model).collect()
+    };
+    for (steps, expected) in [(1, direction(&once)), (2, direction(&twice))] {
+        let rbm = Rbm { visible_means: true, ..machine.rbm(Gibbs::Contrastive { steps }) };
+        let run = rbm.run(rows.len(), 200, descent(1.0), 13).unwrap();
+        let found = directions(&machine, &run, &machine.parameters(), &rows, 150);
+        assert_mean(&found, &expected, &machine.direction(&rows, steps), &format!("means of v, CD-{steps}"));
+    }
+}
+
+/// λ W beside the direction of W, and nothing beside those of the biases: of two steps with the same draws.
+#[test]
+fn weights_decay() {
+    let machine = Machine::drawn(4, 3, Units::Bernoulli, 1.5, 7);
+    let rows = repeated(&states(4), 4);
+    let after = |weight_decay: f64| {
+        let rbm = Rbm { weight_decay, ..machine.rbm(Gibbs::default()) };
+        let mut trainer = Trainer::new(&gpu(), rbm.run(rows.len(), 2, descent(0.5), 9).unwrap()).unwrap();
+        trainer.set_parameters(&machine.parameters()).unwrap();
+        trainer.load(data(&rows)).unwrap();
+        step(&mut trainer);
+        trainer.parameters().unwrap()
+    };
+    let (without, with) = (after(0.0), after(0.25));
+    for (tensor, (without, with)) in without.iter().zip(&with).enumerate() {
+        for (at, (without, with)) in without.iter().zip(with).enumerate() {
+            let decay = if tensor == 0 { 0.5 * 0.25 * machine.w[at] } else { 0.0 };
+            let found = f64::from(*without) - f64::from(*with);
+            assert!((found - decay).abs() < 1e-6, "tensor {tensor}, {at}: {found}, {decay}");
+        }
+    }
+}
+
 /// Chains that start at states of their own, in another number than the rows: not where rows are, and not left there.
 #[test]
 fn persistent_chains_go_on_from_where_they_are() {
@@ -221,7 +299,7 @@ fn persistent_chains_go_on_from_where_they_are() {
 #[test]
 fn chains_are_state() {
     let patterns = bars_and_stripes();
-    let rbm = Rbm { visible: 9, hidden: 6, units: Units::Bernoulli, gibbs: Gibbs::Persistent { steps: 1, chains: 7 } };
+    let rbm = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: 7 }, ..Rbm::new(9, 6) };
     let run = rbm.run(5, 4, Update::adam([Rbm::PARAMETERS], 0.01), 3).unwrap();
     let begin = |trainer: &mut Trainer| trainer.load(data(&patterns)).unwrap();
     let mut trainer = Trainer::new(&gpu(), run.clone()).unwrap();
@@ -283,7 +361,7 @@ fn bars_and_stripes_become_likely() {
     let rows = repeated(&patterns, 70);
     let apart = -9.0 * 2f64.ln();
     for gibbs in [Gibbs::default(), Gibbs::Persistent { steps: 1, chains: 98 }] {
-        let rbm = Rbm { visible: 9, hidden: 16, units: Units::Bernoulli, gibbs };
+        let rbm = Rbm { gibbs, ..Rbm::new(9, 16) };
         let mut start = rbm.initial(4).unwrap();
         start[0].iter_mut().for_each(|w| *w *= 10.0);
         let begun = Machine::of(&rbm, &start).log_likelihood(&patterns);
@@ -294,70 +372,6 @@ fn bars_and_stripes_become_likely() {
         let learned = Machine::of(&rbm, &trainer.parameters().unwrap()).log_likelihood(&patterns);
         println!("{gibbs:?}: {begun} to {learned}");
         assert!(learned > -4.3 && learned < -(14f64.ln()), "{gibbs:?}: {begun} to {learned}");
-    }
-}
-
-/// Σ (found − expected)²/expected over states of binary units.
-fn chi_squared(rows: &[f32], width: usize, probabilities: &[f64]) -> f64 {
-    let mut counts = vec![0.0; probabilities.len()];
-    for row in rows.chunks(width) {
-        counts[row.iter().enumerate().map(|(i, &v)| (v as usize) << i).sum::<usize>()] += 1.0;
-    }
-    let total = (rows.len() / width) as f64;
-    counts.iter().zip(probabilities).map(|(found, p)| (found - total * p).powi(2) / (total * p)).sum()
-}
-
-#[test]
-fn chains_have_the_distribution_of_the_machine() {
-    let machine = Machine::drawn(4, 3, Units::Bernoulli, 1.5, 7);
-    let (rbm, log_z) = (machine.rbm(Gibbs::default()), machine.log_z());
-    let stationary: Vec<f64> = states(4).iter().map(|v| (-machine.free_energy(v) - log_z).exp()).collect();
-    // From one state, so that one step is not yet there.
-    let start = states(4)[6].clone();
-    let mut chains = rbm.sampler(&gpu(), &machine.parameters(), &narrow(&start).repeat(8192), 5).unwrap();
-    chains.advance(1).unwrap();
-    let first = chains.rows().unwrap();
-    chains.advance(60).unwrap();
-    let last = chains.rows().unwrap();
-    let once = machine.after(&[start], 1);
-    // 15 degrees of freedom: above 44.3 once in 10,000 times.
-    let found = [(&first, &once), (&first, &stationary), (&last, &stationary), (&last, &once)]
-        .map(|(rows, expected)| chi_squared(rows, 4, expected));
-    assert!(found[0] < 44.3 && found[2] < 44.3, "{found:?}");
-    assert!(found[1] > 100.0 && found[3] > 100.0, "{found:?}");
-    let mut again = rbm.sampler(&gpu(), &machine.parameters(), &narrow(&states(4)[6]).repeat(8192), 5).unwrap();
-    again.advance(61).unwrap();
-    assert!(again.rows().unwrap() == last, "a function of the seed");
-}
-
-/// Chains of normal units: the moments of the mixture that the machine is.
-#[test]
-fn chains_of_normal_units_have_the_moments_of_the_mixture() {
-    let machine = Machine::drawn(3, 2, Units::Gaussian, 1.2, 7);
-    // p(h) is proportional to exp(b'h + ½ ||a + W h||² − ½ ||a||²).
-    let weight = |h: &Vec<f64>| {
-        let squares = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>();
-        let linear: f64 = h.iter().zip(&machine.b).map(|(h, b)| h * b).sum();
-        (linear + 0.5 * squares(&machine.visible_given(h)) - 0.5 * squares(&machine.a)).exp()
-    };
-    let hidden = states(2);
-    let z: f64 = hidden.iter().map(weight).sum();
-    let moment = |power: i32, i: usize| -> f64 {
-        let of = |mean: f64| if power == 1 { mean } else { mean * mean + 1.0 };
-        hidden.iter().map(|h| weight(h) / z * of(machine.visible_given(h)[i])).sum()
-    };
-    let mut chains = machine.rbm(Gibbs::default()).sampler(&gpu(), &machine.parameters(), &[3.0; 3 * 8192], 8).unwrap();
-    chains.advance(80).unwrap();
-    let rows = chains.rows().unwrap();
-    for i in 0..3 {
-        let column: Vec<f64> = rows.iter().skip(i).step_by(3).map(|&v| f64::from(v)).collect();
-        let count = column.len() as f64;
-        let mean = column.iter().sum::<f64>() / count;
-        let variance = column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
-        let expected = moment(2, i) - moment(1, i).powi(2);
-        assert!((mean - moment(1, i)).abs() < 5.0 * (expected / count).sqrt(), "{i}: {mean}, {}", moment(1, i));
-        // A mixture of two humps has lighter tails than a normal distribution, whose error is an upper bound.
-        assert!((variance / expected - 1.0).abs() < 5.0 * (2.0 / count).sqrt(), "{i}: {variance}, {expected}");
     }
 }
 
@@ -384,7 +398,7 @@ fn the_autoencoders_gradient_agrees_with_contrastive_divergence_in_most_signs() 
 
 #[test]
 fn machines_that_cannot_work_are_refused() {
-    let good = Rbm { visible: 4, hidden: 3, units: Units::Bernoulli, gibbs: Gibbs::Persistent { steps: 1, chains: 2 } };
+    let good = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: 2 }, ..Rbm::new(4, 3) };
     let persistent = |steps, chains| Rbm { gibbs: Gibbs::Persistent { steps, chains }, ..good };
     let contrastive = |steps| Rbm { gibbs: Gibbs::Contrastive { steps }, ..good };
     let cases = [
@@ -397,6 +411,10 @@ fn machines_that_cannot_work_are_refused() {
         (persistent(0, 1), "gibbs.steps"),
         (persistent(1, 0), "gibbs.chains"),
         (persistent(1, usize::MAX), "gibbs.chains"),
+        (Rbm { visible_units: Units::Gaussian, hidden_units: Units::Gaussian, ..good }, "hidden_units"),
+        (Rbm { weight_decay: -1e-4, ..good }, "weight_decay"),
+        (Rbm { weight_decay: f64::NAN, ..good }, "weight_decay"),
+        (Rbm { weight_decay: 1e39, ..good }, "weight_decay"),
     ];
     let parameters = good.initial(0).unwrap();
     for (bad, wanted) in cases {
@@ -406,7 +424,7 @@ fn machines_that_cannot_work_are_refused() {
             bad.initial(0).err(),
             bad.run(2, 1, descent(0.1), 0).err(),
             bad.model(&gpu(), &parameters).err(),
-            bad.free_energies(&gpu(), &parameters, &[0.0; 4]).err(),
+            bad.free_energies(&gpu(), &parameters).err(),
             bad.sampler(&gpu(), &parameters, &[0.0; 4], 0).err(),
         ];
         for error in errors {
@@ -426,10 +444,11 @@ fn machines_that_cannot_work_are_refused() {
 
 #[test]
 fn parameters_and_rows_that_do_not_fit_are_refused() {
-    let rbm = Rbm { visible: 4, hidden: 3, units: Units::Bernoulli, gibbs: Gibbs::default() };
+    let rbm = Rbm::new(4, 3);
     let good = rbm.initial(0).unwrap();
     let place = |parameters: &[Vec<f32>], rows: &[f32]| {
-        let found = [rbm.free_energies(&gpu(), parameters, rows).err(), rbm.sampler(&gpu(), parameters, rows, 0).err()];
+        let energies = rbm.free_energies(&gpu(), parameters).and_then(|mut energies| energies.of(rows));
+        let found = [energies.err(), rbm.sampler(&gpu(), parameters, rows, 0).err()];
         found.map(|error| match error {
             Some(Error::Data { place, .. }) => place,
             other => panic!("{other:?}"),
@@ -450,7 +469,7 @@ fn parameters_and_rows_that_do_not_fit_are_refused() {
         assert!(place(&good, rows).iter().all(|place| place.starts_with("rows ")), "{rows:?}");
     }
     let large = vec![vec![f32::MAX; 12], vec![0.0; 3], vec![0.0; 4]];
-    match rbm.free_energies(&gpu(), &large, &[[0.0; 4], [1.0; 4]].concat()) {
+    match rbm.free_energies(&gpu(), &large).unwrap().of(&[[0.0; 4], [1.0; 4]].concat()) {
         Err(Error::Data { place, .. }) => assert_eq!(place, "free energies: row 1"),
         other => panic!("{other:?}"),
     }
@@ -459,14 +478,54 @@ fn parameters_and_rows_that_do_not_fit_are_refused() {
     assert!(matches!(trainer.load(Data::from_rows(3, vec![0.0; 9]).unwrap()), Err(Error::Data { .. })));
 }
 
+/// What is no probability is refused where rows are loaded, before anything learns of it.
+#[test]
+fn rows_of_binary_units_are_probabilities() {
+    let mut values = vec![0.5; 4 * 6000];
+    (values[0], values[1]) = (1.0, 0.0);
+    let load = |rbm: Rbm, values: &[f32]| {
+        let mut trainer = Trainer::new(&gpu(), rbm.run(2, 1, descent(0.1), 0).unwrap()).unwrap();
+        trainer.load(Data::from_rows(4, values.to_vec()).unwrap())
+    };
+    load(Rbm::new(4, 3), &values).unwrap();
+    for bad in [1.5, -0.25] {
+        values[4 * 5000 + 2] = bad;
+        match load(Rbm::new(4, 3), &values) {
+            Err(Error::Data { place, found, allowed, .. }) => {
+                assert!(place.ends_with(": row 5000, column 2"), "{place}");
+                assert_eq!((found, allowed.as_str()), (bad.to_string(), "0 to 1 in the phase \"divergence\""));
+            }
+            other => panic!("{other:?}"),
+        }
+        load(Rbm { visible_units: Units::Gaussian, ..Rbm::new(4, 3) }, &values).unwrap();
+    }
+    // Of rows that are pushed, those that are there.
+    let ring = Ring::uniform(&gpu(), 4, 8).unwrap();
+    ring.push(&[0.5; 12]).unwrap();
+    let mut trainer = Trainer::new(&gpu(), Rbm::new(4, 3).run(2, 1, descent(0.1), 0).unwrap()).unwrap();
+    trainer.load(&ring).unwrap();
+    ring.push(&[0.5, 0.5, 0.5, 1.25]).unwrap();
+    match trainer.load(&ring) {
+        Err(Error::Data { place, .. }) => assert!(place.ends_with(": row 3, column 3"), "{place}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// As text and back; what is not given is CD-1 of coins.
 #[test]
 fn it_is_plain_data() {
     let short: Rbm = toml::from_str("visible = 4\nhidden = 3").unwrap();
-    assert_eq!(short, Rbm { visible: 4, hidden: 3, units: Units::Bernoulli, gibbs: Gibbs::Contrastive { steps: 1 } });
-    let long = "visible = 4\nhidden = 3\nunits = \"gaussian\"\ngibbs = { persistent = { steps = 5, chains = 100 } }";
+    let (visible_units, hidden_units, gibbs) = (Units::Bernoulli, Units::Bernoulli, Gibbs::Contrastive { steps: 1 });
+    let (visible_means, weight_decay) = (false, 0.0);
+    let whole = Rbm { visible: 4, hidden: 3, visible_units, hidden_units, gibbs, visible_means, weight_decay };
+    assert!(short == whole && short == Rbm::new(4, 3));
+    let long =
+        "visible = 4\nhidden = 3\nvisible_units = \"gaussian\"\ngibbs = { persistent = { steps = 5, chains = 100 } }";
     let long: Rbm = toml::from_str(long).unwrap();
-    assert_eq!(long, Rbm { units: Units::Gaussian, gibbs: Gibbs::Persistent { steps: 5, chains: 100 }, ..short });
+    assert_eq!(
+        long,
+        Rbm { visible_units: Units::Gaussian, gibbs: Gibbs::Persistent { steps: 5, chains: 100 }, ..short }
+    );
     assert_eq!(toml::from_str::<Rbm>(&toml::to_string(&long).unwrap()).unwrap(), long);
     assert!(toml::from_str::<Rbm>("visible = 4\nhidden = 3\nunit = \"gaussian\"").is_err());
 }

@@ -38,6 +38,31 @@ fn a_run_goes_on_with_another_learning_rate() {
     }
 }
 
+/// Along a line from .051 to .001 by numbers from hand; and on the GPU as by rates that are given step by step.
+#[test]
+fn a_learning_rate_falls_along_a_line() {
+    let line = |to: f64, steps: Option<u64>| Schedule { warm_up: 0, decay: Decay::Linear { to, steps } };
+    let rate = |step: u64, total: u64| 0.051 * line(0.001 / 0.051, Some(20_000)).factor(step, total);
+    for (step, expected) in [(0, 0.051), (5_000, 0.0385), (10_000, 0.026), (20_000, 0.001), (u64::MAX, 0.001)] {
+        assert!((rate(step, 9) - expected).abs() < 1e-15, "{step}: {}", rate(step, 9));
+    }
+    // Over the whole run where no step is told; under a warm-up of 4.
+    assert_eq!([0, 2, 4, 9].map(|step| line(0.0, None).factor(step, 4)), [1.0, 0.5, 0.0, 0.0]);
+    assert_eq!(Schedule { warm_up: 4, ..line(0.5, None) }.factor(1, 4), 0.5 * 0.875);
+
+    let falling = Training { learning_rate: 0.125, schedule: line(0.5, Some(2)), ..training() };
+    let mut found = session(&gpu(), &tiny(), falling);
+    found.load(rows(23)).unwrap();
+    take(&mut found, 4, 5);
+    let mut expected = session(&gpu(), &tiny(), training());
+    for learning_rate in [0.125, 0.09375, 0.0625, 0.0625] {
+        expected.set_training(Training { learning_rate, ..training() }).unwrap();
+        expected.load(rows(23)).unwrap();
+        take(&mut expected, 1, 1);
+    }
+    assert_eq!(bits(&found), bits(&expected));
+}
+
 /// More epochs after a run has ended go on with it, where nothing of its order changed; a batch of another size begins
 /// another run.
 #[test]
