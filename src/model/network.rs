@@ -71,6 +71,8 @@ pub struct Network {
     /// The same with coefficients of 1 where they have ramps: terms of weight 1 are what the scalars of a step
     /// multiply.
     unit: Spec,
+    /// The same where only those are 1 whose ramps are constant, which evaluation reads from the table, too.
+    looked: Spec,
     scalars: Scalars,
     /// The coefficients that have ramps, by their place, each with its own value.
     ramps: Vec<(String, Ramp, f64)>,
@@ -113,13 +115,15 @@ impl Network {
     pub fn new(spec: &Spec) -> Result<Network> {
         spec.check()?;
         spec.check_given()?;
-        let mut unit = spec.clone();
-        for path in spec.ramps.keys() {
+        let (mut unit, mut looked) = (spec.clone(), spec.clone());
+        for (path, ramp) in &spec.ramps {
             unit.coefficient_mut(path).into_iter().for_each(|value| *value = 1.0);
+            looked.coefficient_mut(path).filter(|_| ramp.is_constant()).into_iter().for_each(|value| *value = 1.0);
         }
         let mut network = Network {
             spec: spec.clone(),
             unit,
+            looked,
             scalars: Scalars::beside_update(spec.ramps.keys().cloned())?,
             ramps: spec.ramped(),
             params: vec![],
@@ -329,8 +333,13 @@ impl Network {
     /// a checked spec does not cause.
     pub fn graph(&self, purpose: Purpose, shuffled: bool) -> Result<Graph> {
         let mut builder = self.builder(matches!(purpose, Purpose::Train | Purpose::Resample | Purpose::Corrupt))?;
-        if purpose == Purpose::Train {
-            (builder.spec, builder.trained) = (&self.unit, true);
+        match purpose {
+            Purpose::Train => (builder.spec, builder.ramps) = (&self.unit, self.ramps.iter().collect()),
+            Purpose::Evaluate => {
+                let constant = self.ramps.iter().filter(|(_, ramp, _)| ramp.is_constant());
+                (builder.spec, builder.ramps) = (&self.looked, constant.collect());
+            }
+            _ => {}
         }
         match purpose {
             Purpose::Train => builder.train(shuffled)?,
@@ -357,7 +366,7 @@ impl Network {
         let mut g = self.tensors();
         let params = (0..self.params.len()).map(|i| g.param(i)).collect::<Result<_>>()?;
         let (spec, weights) = (&self.spec, RowWeights(None));
-        Ok(Builder { network: self, spec, g, params, noisy, trained: false, weights, slopes: vec![] })
+        Ok(Builder { network: self, spec, g, params, noisy, ramps: vec![], weights, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

@@ -1,5 +1,5 @@
 //! Ramps: weights of terms and strengths of noise that grow or fade over a run. The host computes them, the kernels of training
-//! read them: what differs in such a coefficient or its ramp alone shares these. (In half precision the largest weight says how
+//! read them (and where a ramp is constant those of evaluation): what differs in such a coefficient or its ramp alone shares these. (In half precision the largest weight says how
 //! the backward pass is scaled.)
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub enum Curve {
     Exponential,
     /// `from` until its end, which is before that of the run, then the coefficient's own value.
     Step,
-    /// The coefficient's own value throughout, read by kernels that are compiled without it.
+    /// The coefficient's own value throughout, read by kernels that are compiled without it, those of evaluation, too.
     Constant,
 }
 
@@ -68,6 +68,11 @@ impl Ramp {
     /// No change over the run, but kernels that are compiled without the coefficient's value.
     pub fn constant() -> Ramp {
         Ramp { from: 0.0, curve: Curve::Constant, begin: 0.0, end: 1.0 }
+    }
+
+    /// Whether the coefficient has its own value throughout.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.curve == Curve::Constant
     }
 
     /// The coefficient after a part of the run, where its own value is `to`.
@@ -87,12 +92,12 @@ impl Ramp {
 
     /// The smallest value on the way.
     pub(super) fn least(&self, to: f64) -> f64 {
-        if self.curve == Curve::Constant { to } else { self.from.min(to) }
+        if self.is_constant() { to } else { self.from.min(to) }
     }
 
     /// The largest value on the way.
     pub(super) fn most(&self, to: f64) -> f64 {
-        if self.curve == Curve::Constant { to } else { self.from.max(to) }
+        if self.is_constant() { to } else { self.from.max(to) }
     }
 
     /// Checks the ramp of a coefficient that is `to` in the end.
@@ -172,7 +177,7 @@ impl Spec {
             let mut before = Spec { ramps: BTreeMap::new(), ..self.clone() };
             before.coefficient_mut(&path).into_iter().for_each(|value| *value = ramp.from);
             match before.check() {
-                Err(Error::Spec { value, allowed, .. }) if ramp.curve != Curve::Constant => {
+                Err(Error::Spec { value, allowed, .. }) if !ramp.is_constant() => {
                     return Err(Error::spec(format!("ramps[{path:?}].from"), value, allowed));
                 }
                 _ => {}

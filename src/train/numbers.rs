@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Optimizer;
 use crate::error::{Error, Result, positive};
 use crate::graph::{Graph, NodeId, Scalars, Shape};
-use crate::model::{Curve, Ramp};
+use crate::model::Ramp;
 
 /// Ramps of the numbers of an update, each from the ramp's `from` to the number's own value: over the run of a
 /// [`crate::Session`], over the phase of a [`crate::train::Trainer`]. The learning rate has a [`crate::Schedule`]
@@ -100,7 +100,7 @@ impl UpdateRamps {
                 return Err(Error::spec("ramps", format!("{name:?}"), allowed));
             };
             ramp.check(name, to)?;
-            let way = if ramp.curve == Curve::Constant { [to; 2] } else { [ramp.from, to] };
+            let way = if ramp.is_constant() { [to; 2] } else { [ramp.from, to] };
             let from = match name {
                 "clip_norm" => positive("from", way[0]),
                 _ => Optimizer::check_number("from", name, way[0]),
