@@ -69,6 +69,10 @@ pub enum Work<'a> {
     Copy(&'a Buffer, &'a Buffer),
 }
 
+/// Compiled kernels beyond which those go that no program uses: without an end, somebody who tries models of many shapes would
+/// fill the memory with them.
+const KEPT: usize = 512;
+
 /// Where the dimensions of a dispatch may start: WebGPU's default alignment of uniform offsets.
 const DIMS_ALIGNMENT: u64 = 256;
 
@@ -215,7 +219,11 @@ impl Gpu {
             Error::Device { message, .. } => Error::Kernel { kernel: label.into(), message },
             lost => lost,
         })?);
-        self.pipelines().insert(wgsl.to_string(), made.clone());
+        let mut kept = self.pipelines();
+        if kept.len() >= KEPT {
+            kept.retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
+        }
+        kept.insert(wgsl.to_string(), made.clone());
         Ok(made)
     }
 

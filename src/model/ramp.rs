@@ -124,8 +124,13 @@ impl Ramp {
 }
 
 impl Spec {
+    /// The value of every coefficient that may have a ramp, with its place.
+    pub(crate) fn coefficients(&self) -> Vec<(String, f64)> {
+        self.clone().coefficients_mut().into_iter().map(|(place, value)| (place, *value)).collect()
+    }
+
     /// Every coefficient that may have a ramp, with its place.
-    fn coefficients(&mut self) -> Vec<(String, &mut f64)> {
+    fn coefficients_mut(&mut self) -> Vec<(String, &mut f64)> {
         let mut found = vec![("weight_decay".into(), &mut self.weight_decay)];
         match &mut self.latent {
             Latent::Deterministic => {}
@@ -154,21 +159,19 @@ impl Spec {
 
     /// The coefficient at a place.
     pub(super) fn coefficient_mut(&mut self, path: &str) -> Option<&mut f64> {
-        self.coefficients().into_iter().find(|(place, _)| place == path).map(|(_, value)| value)
+        self.coefficients_mut().into_iter().find(|(place, _)| place == path).map(|(_, value)| value)
     }
 
     /// Every ramp with the value that it leads to, in order.
     pub(super) fn ramped(&self) -> Vec<(String, Ramp, f64)> {
-        let mut own = self.clone();
-        let values = own.coefficients();
-        let value = |path: &str| values.iter().find(|(place, _)| place == path).map(|(_, value)| **value);
+        let values = self.coefficients();
+        let value = |path: &str| values.iter().find(|(place, _)| place == path).map(|(_, value)| *value);
         self.ramps.iter().filter_map(|(path, ramp)| Some((path.clone(), *ramp, value(path)?))).collect()
     }
 
     /// Checks that every ramp is of a coefficient that there is, and that the spec could have the value that it comes from.
     pub(super) fn check_ramps(&self) -> Result<()> {
-        let mut own = self.clone();
-        let places: Vec<String> = own.coefficients().into_iter().map(|(place, _)| place).collect();
+        let places: Vec<String> = self.coefficients().into_iter().map(|(place, _)| place).collect();
         if let Some(path) = self.ramps.keys().find(|path| !places.contains(path)) {
             return Err(Error::spec("ramps", format!("{path:?}"), places.join(", ")));
         }
