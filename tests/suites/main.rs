@@ -47,6 +47,7 @@ mod row_weights;
 mod sampling;
 mod saving;
 mod scalars;
+mod search;
 mod sets;
 mod snapshots;
 mod sums;
