@@ -23,6 +23,7 @@ pub mod predictive;
 pub mod sampling;
 pub mod schemes;
 pub mod score;
+pub mod searched;
 pub mod sparse;
 pub mod structure;
 pub mod variational;
@@ -47,7 +48,7 @@ pub struct Row {
 }
 
 /// Every section's rows, in the order of the list.
-pub const SECTIONS: [&[Row]; 7] = [
+pub const SECTIONS: [&[Row]; 8] = [
     structure::ROWS,
     decoders::ROWS,
     sparse::ROWS,
@@ -55,4 +56,5 @@ pub const SECTIONS: [&[Row]; 7] = [
     contractive::ROWS,
     variational::ROWS,
     schemes::ROWS,
+    searched::ROWS,
 ];

@@ -208,6 +208,12 @@ impl Buffer {
 }
 
 impl Gpu {
+    /// How many kernels are kept compiled.
+    #[doc(hidden)]
+    pub fn kernels(&self) -> usize {
+        self.pipelines().len()
+    }
+
     /// The compiled form of a kernel's text, made on first use.
     fn pipeline(&self, label: &str, wgsl: &str) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = self.pipelines().get(wgsl) {
