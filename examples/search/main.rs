@@ -100,8 +100,10 @@ fn run(options: Options) -> Outcome {
         session.fit(&train)?;
         Ok(session.evaluate(&test)?.terms[0].1)
     };
-    let (of_best, of_first) = (error(&best.candidate)?, table.entries().first().map(|entry| error(&entry.candidate)));
-    println!("trained on all {} rows, cross-entropy a digit on {} others: {of_best:.3}", train.rows(), test.rows());
+    let first = table.entries().first().filter(|first| first.score().is_some());
+    let (of_best, of_first) = (error(&best.candidate)?, first.map(|entry| error(&entry.candidate)).transpose()?);
+    println!("trained on all {} rows, cross-entropy a digit on {} others:", train.rows(), test.rows());
+    println!("the best {of_best:.3}, the first {}", of_first.map_or("-".into(), |error| format!("{error:.3}")));
     panels::save_table(&picture, &table)?;
     std::fs::write(&csv, table.csv()).map_err(|e| format!("{}: {e}", csv.display()))?;
     println!("wrote    {} and {}", picture.display(), csv.display());
@@ -122,7 +124,7 @@ fn run(options: Options) -> Outcome {
             "entries": table.entries().iter().map(entry).collect::<Vec<_>>(),
             "best": entry(best),
             "test_error": of_best,
-            "test_error_of_the_first": of_first.transpose().ok().flatten(),
+            "test_error_of_the_first": of_first,
             "kernels": gpu.kernels(),
             "seconds": seconds,
             "adapter": gpu.adapter().name,

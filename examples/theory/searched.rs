@@ -44,7 +44,8 @@ fn searched(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let closed = |decay: f64| folds.iter().map(|fold| filtered(&noisy, &signal, fold, decay / 2.0)).collect();
     let expected: Vec<Vec<f64>> = DECAYS.iter().map(|&decay| closed(decay)).collect();
     let found: Vec<f64> = table.entries().iter().flat_map(|entry| entry.scores.clone()).collect();
-    checks.push(Check::all_equal("scores: shrunk by 1 - lambda/lambda_i, each fold", &expected.concat(), &found, 2e-4));
+    // Where a variance is next to lambda, its axis is left by a power of the steps only.
+    checks.push(Check::all_equal("scores: shrunk by 1 - lambda/lambda_i, each fold", &expected.concat(), &found, 1e-4));
     let totals: Vec<f64> = expected.iter().map(|scores| scores.iter().sum()).collect();
     let least = (0..DECAYS.len()).min_by(|&a, &b| totals[a].total_cmp(&totals[b])).ok_or("no decay")?;
     let best = table.best().ok_or("no best entry")?.candidate.spec.weight_decay;
@@ -81,10 +82,10 @@ fn slow(seed: u64) -> Training {
     Training {
         optimizer: Optimizer::Sgd { momentum: 0.9, nesterov: false },
         schedule: Schedule { warm_up: 0, decay: Decay::Cosine { steps: None } },
-        learning_rate: 0.02,
+        learning_rate: 0.03,
         clip_norm: Some(5.0),
         batch: 160,
-        epochs: 1200,
+        epochs: 500,
         shuffle: false,
         seed,
         ..Training::default()
