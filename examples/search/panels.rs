@@ -77,8 +77,12 @@ pub fn save_table(path: &Path, table: &Table) -> Outcome {
 
     let mut picture = RgbImage::from_pixel(width, height, PAPER);
     let area = BitMapBackend::with_buffer(&mut picture, (width, height)).into_drawing_area();
-    let inner =
-        area.margin(MARGIN, MARGIN, MARGIN, MARGIN).titled("scores of a search, lower is better", font(TITLE)?)?;
+    let mut epochs: Vec<u64> = scored.iter().map(|(entry, _)| entry.candidate.training.epochs).collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    let epochs: Vec<String> = epochs.iter().map(u64::to_string).collect();
+    let title = format!("scores after {} epochs, larger points for more; lower is better", epochs.join(", "));
+    let inner = area.margin(MARGIN, MARGIN, MARGIN, MARGIN).titled(&title, font(TITLE - 6)?)?;
     for (at, panel) in inner.split_evenly((lines, columns)).into_iter().enumerate().take(axes.len()) {
         let values: Vec<&str> = table.entries().iter().map(|entry| entry.values[at].as_str()).collect();
         let scale = Scale::of(&values);

@@ -61,6 +61,29 @@ fn broken_off_at_any_report() {
     assert!(breaks > 20, "{breaks} breaks");
 }
 
+/// What was judged before a device was lost is in the file, and another device goes on from there.
+#[test]
+fn lost_devices() {
+    let expected = varied().run(&gpu(), rows(20)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let search = varied().kept_at(folder.path().join("table"));
+    let lost = crate::common::own_gpu();
+    let found = search.run_with(&lost, rows(20), |report| {
+        if report.done == 5 && report.training.is_some() {
+            lost.device().destroy();
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(found, Err(strait::Error::DeviceLost { .. })), "{found:?}");
+    let mut first = None;
+    let table = search.run_with(&gpu(), rows(20), |report| {
+        first.get_or_insert(report.done);
+        ControlFlow::Continue(())
+    });
+    same(&table.unwrap(), &expected);
+    assert_eq!(first, Some(5));
+}
+
 /// Goes on with the search in this process, which ends without a word at a report; the table as CSV where it comes to its end.
 fn job(path: &str, most: usize) {
     let mut reports = 0;
