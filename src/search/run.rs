@@ -58,7 +58,7 @@ struct Running<'a> {
     source: Arc<dyn Source>,
     folds: Vec<Fold>,
     place: Option<Place<'a>>,
-    /// What the file has of entries that are still to come, and how many there were.
+    /// What the file has of entries that are still to come.
     known: VecDeque<Found>,
 }
 
@@ -175,7 +175,7 @@ impl Running<'_> {
                 format!("candidate {} on rung {}, which the scores before it lead to", entry.number, entry.rung);
             return Err(self.wrong(at, said, allowed));
         }
-        let [count, most] = [found.scores.len(), folds - usize::from(found.error.is_some()).min(folds)];
+        let (count, most) = (found.scores.len(), if found.error.is_some() { folds - 1 } else { folds });
         if count > most {
             return Err(self.wrong(at, format!("{count} scores"), format!("at most {most}")));
         }
