@@ -144,7 +144,7 @@ impl Search {
     }
 
     /// The same judged by a score of the caller's own, under this name: a function of the trained session and of the numbers of
-    /// the rows. Lower is better.
+    /// the rows. Lower is better. The session's spec is the candidate's with the ramps that a search gives it.
     pub fn score(
         self,
         name: impl Into<String>,
