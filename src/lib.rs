@@ -35,6 +35,7 @@ mod plan;
 mod random;
 pub mod rbm;
 pub mod reference;
+pub mod search;
 mod state;
 pub mod train;
 

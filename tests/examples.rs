@@ -120,6 +120,11 @@ fn what_cannot_work_is_refused_at_once() {
         ("sampling", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("sampling", &["--data", "no/such/folder"], &["no/such/folder"]),
         ("sampling", &["--out", file], &["--out", file]),
+        ("search", &["--candidates", "0"], &["--candidates", "1 to 10000"]),
+        ("search", &["--folds", "1"], &["--folds", "1", "2 to 100"]),
+        ("search", &["--epochs", "0"], &["--epochs", "1 or more"]),
+        ("search", &["--table", in_file], &["--table", in_file]),
+        ("search", &["--out", file], &["--out", file]),
         ("vector_field", &["--sigma", "0"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--sigma", "1e9"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--epochs", "0"], &["--epochs", "1 or more"]),
@@ -193,27 +198,31 @@ fn what_can_work_is_taken() {
     assert!(["0", "65", "x"].iter().all(|text| arguments::within(text, 1usize..=64).is_err()));
     // As whole programs, with what would otherwise take long: one step, and a code wider than a digit has pixels.
     let folder = tempfile::tempdir().expect("a folder");
-    let taken: [(&str, &[&str]); 5] = [
+    let taken: [(&str, &[&str]); 7] = [
         ("pca", &["--codes", "1,64", "--steps", "1"]),
         ("digits", &["--epochs", "1", "--batch", "1500", "--code", "65", "--out", "made/for/it"]),
         ("vector_field", &["--epochs", "1", "--sigma", "3"]),
         ("embed", &["--seconds", "0.2", "--rounds", "1", "--budget", "1000"]),
+        ("pretrain", &["--seeds", "1", "--pretraining", "1", "--epochs", "1"]),
         ("rbm", &["--seeds", "1", "--steps", "1", "--epochs", "1", "--tuning", "1"]),
+        ("search", &["--candidates", "3", "--epochs", "3", "--folds", "2", "--table", "table.json"]),
     ];
     for (name, arguments) in taken {
         let output = run(name, arguments, folder.path());
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name} {arguments:?} says {said:?}");
     }
-    for picture in [
+    let files = [
         "made/for/it/digits.png",
         "made/for/it/loss.png",
         "out/vector_field.png",
         "out/embed.png",
         "out/rbm-dreams.png",
         "out/rbm-filters.png",
-    ] {
-        assert!(folder.path().join(picture).exists(), "{picture}");
+        "out/pretrain.png",
+    ];
+    for file in files.into_iter().chain(["out/search.png", "out/search.csv", "table.json"]) {
+        assert!(folder.path().join(file).exists(), "{file}");
     }
 }
 

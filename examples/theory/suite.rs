@@ -24,6 +24,7 @@ pub mod pretraining;
 pub mod sampling;
 pub mod schemes;
 pub mod score;
+pub mod searched;
 pub mod sparse;
 pub mod structure;
 pub mod variational;
@@ -48,7 +49,7 @@ pub struct Row {
 }
 
 /// Every section's rows, in the order of the list.
-pub const SECTIONS: [&[Row]; 9] = [
+pub const SECTIONS: [&[Row]; 10] = [
     structure::ROWS,
     decoders::ROWS,
     sparse::ROWS,
@@ -58,4 +59,5 @@ pub const SECTIONS: [&[Row]; 9] = [
     pretraining::PAIRS,
     schemes::ROWS,
     pretraining::LABELS,
+    searched::ROWS,
 ];

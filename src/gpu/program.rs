@@ -71,6 +71,10 @@ pub enum Work<'a> {
     Clear(&'a Buffer),
 }
 
+/// Compiled kernels beyond which those go that no program uses: without an end, somebody who tries models of many shapes would
+/// fill the memory with them.
+const KEPT: usize = 512;
+
 /// Where the dimensions of a dispatch may start: WebGPU's default alignment of uniform offsets.
 const DIMS_ALIGNMENT: u64 = 256;
 
@@ -206,6 +210,12 @@ impl Buffer {
 }
 
 impl Gpu {
+    /// How many kernels are kept compiled.
+    #[doc(hidden)]
+    pub fn kernels(&self) -> usize {
+        self.pipelines().len()
+    }
+
     /// The compiled form of a kernel's text, made on first use.
     fn pipeline(&self, label: &str, wgsl: &str) -> Result<Arc<Pipeline>> {
         if let Some(pipeline) = self.pipelines().get(wgsl) {
@@ -217,7 +227,11 @@ impl Gpu {
             Error::Device { message, .. } => Error::Kernel { kernel: label.into(), message },
             lost => lost,
         })?);
-        self.pipelines().insert(wgsl.to_string(), made.clone());
+        let mut kept = self.pipelines();
+        if kept.len() >= KEPT {
+            kept.retain(|_, pipeline| Arc::strong_count(pipeline) > 1);
+        }
+        kept.insert(wgsl.to_string(), made.clone());
         Ok(made)
     }
 

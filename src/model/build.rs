@@ -4,7 +4,7 @@ use super::latent::{self, Dictionary};
 use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
 use super::ramp::{CORRUPTION, SIGMA, layer_noise, penalty_place};
-use super::{Corruption, Latent, Layer, Loss, Precision, Spec};
+use super::{Corruption, Latent, Layer, Loss, Precision, Ramp, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
 
@@ -104,8 +104,8 @@ pub(super) struct Builder<'a> {
     pub params: Vec<NodeId>,
     /// Whether noise is drawn: in training.
     pub noisy: bool,
-    /// Whether it is for training, where weights have ramps.
-    pub trained: bool,
+    /// The coefficients that it reads from the table: in training all that have ramps, in evaluation those whose ramps are constant.
+    pub ramps: Vec<&'a (String, Ramp, f64)>,
     /// How much the rows of the batch count.
     pub weights: RowWeights,
     /// The terms of the objective, each with about how steep it is.
@@ -117,7 +117,7 @@ fn power_for(slope: f64) -> i32 {
     if slope > 0.0 { (-slope.log2().ceil()).clamp(-60.0, 60.0) as i32 } else { 0 }
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// Gradients of the objective by the trainable tensors of these numbers.
     pub fn gradients(&mut self, total: NodeId, of: &[usize]) -> Result<()> {
         self.g.set_scope("gradient");
@@ -224,9 +224,14 @@ impl Builder<'_> {
         Ok(total)
     }
 
-    /// A term with a weight, which is read from the table in training where it has a ramp: the term is that of weight 1 then.
+    /// What there is of a coefficient in the table.
+    fn ramp(&self, path: &str) -> Option<&'a (String, Ramp, f64)> {
+        self.ramps.iter().find(|(of, ..)| of == path).copied()
+    }
+
+    /// A term with a weight, which may be read from the table: the term is that of weight 1 then.
     fn weighted(&mut self, name: &str, value: NodeId, weight: f64, path: &str, others: NodeId) -> Result<NodeId> {
-        let Some((_, ramp, to)) = self.network.ramps().iter().find(|(of, ..)| self.trained && of == path) else {
+        let Some((_, ramp, to)) = self.ramp(path) else {
             return self.term(name, value, weight, Some(others));
         };
         let scalar = self.scalar(path)?;
@@ -234,11 +239,11 @@ impl Builder<'_> {
         self.term(name, value, ramp.most(*to), Some(others))
     }
 
-    /// A coefficient of the spec: its value, or, in training, where it has a ramp, the scalar of the table.
+    /// A coefficient of the spec: its value, or the scalar of the table.
     fn coefficient(&mut self, path: &str, value: f64) -> Result<NodeId> {
-        match self.network.ramps().iter().any(|(of, ..)| self.trained && of == path) {
-            true => self.scalar(path),
-            false => Ok(self.g.fill(value, Shape::scalar())),
+        match self.ramp(path) {
+            Some(_) => self.scalar(path),
+            None => Ok(self.g.fill(value, Shape::scalar())),
         }
     }
 
@@ -249,8 +254,7 @@ impl Builder<'_> {
 
     /// The largest value of a coefficient.
     fn most(&self, path: &str, value: f64) -> f64 {
-        let ramp = self.network.ramps().iter().find(|(of, ..)| self.trained && of == path);
-        ramp.map_or(value, |(_, ramp, to)| ramp.most(*to))
+        self.ramp(path).map_or(value, |(_, ramp, to)| ramp.most(*to))
     }
 
     /// λ and γ of predictive sparse decomposition.
@@ -435,7 +439,7 @@ impl Builder<'_> {
         }
         if let Some(at) = self.network.log_sigma {
             decoded.log_sigma = Some(self.params[at]);
-        } else if self.trained && self.network.ramps().iter().any(|(path, ..)| path == SIGMA) {
+        } else if self.ramp(SIGMA).is_some() {
             let sigma = self.scalar(SIGMA)?;
             decoded.log_sigma = Some(self.g.map([sigma], |[s]| s.log())?);
         }
@@ -485,7 +489,7 @@ impl Builder<'_> {
     /// The scalar that says how strong a noise is in training, where that has a ramp.
     fn strength(&mut self, place: &str) -> Result<Option<NodeId>> {
         let of = |path: &str| path.strip_prefix(place).is_some_and(|rest| rest.starts_with('.'));
-        let ramp = self.network.ramps().iter().find(|(path, ..)| self.trained && of(path));
+        let ramp = self.ramps.iter().find(|(path, ..)| of(path)).copied();
         ramp.map(|(path, ..)| self.scalar(path)).transpose()
     }
 

@@ -58,6 +58,8 @@ pub struct Network {
     /// The same with coefficients of 1 where they have ramps: terms of weight 1 are what the scalars of a step
     /// multiply.
     unit: Spec,
+    /// The same where only those are 1 whose ramps are constant, which evaluation reads from the table, too.
+    looked: Spec,
     scalars: Scalars,
     /// The coefficients that have ramps, by their place, each with its own value.
     ramps: Vec<(String, Ramp, f64)>,
@@ -102,13 +104,15 @@ impl Network {
     pub fn new(spec: &Spec) -> Result<Network> {
         spec.check()?;
         spec.check_given()?;
-        let mut unit = spec.clone();
-        for path in spec.ramps.keys() {
+        let (mut unit, mut looked) = (spec.clone(), spec.clone());
+        for (path, ramp) in &spec.ramps {
             unit.coefficient_mut(path).into_iter().for_each(|value| *value = 1.0);
+            looked.coefficient_mut(path).filter(|_| ramp.is_constant()).into_iter().for_each(|value| *value = 1.0);
         }
         let mut network = Network {
             spec: spec.clone(),
             unit,
+            looked,
             scalars: Scalars::beside_update(spec.ramps.keys().cloned())?,
             ramps: spec.ramped(),
             params: vec![],
@@ -339,7 +343,12 @@ impl Network {
         let mut g = self.tensors();
         match purpose {
             Purpose::Train => self.train(&mut g, Places::OWN, shuffled)?,
-            Purpose::Evaluate => drop(self.builder(&mut g, Places::OWN, false)?.objective(false)?),
+            Purpose::Evaluate => {
+                let mut builder = self.builder(&mut g, Places::OWN, false)?;
+                let constant = self.ramps.iter().filter(|(_, ramp, _)| ramp.is_constant());
+                (builder.spec, builder.ramps) = (&self.looked, constant.collect());
+                builder.objective(false)?;
+            }
             _ => {
                 let x = g.input(0, self.widths(purpose).0);
                 let result = self.infer(&mut g, Places::OWN, purpose, x)?;
@@ -352,7 +361,7 @@ impl Network {
     /// Adds the objective for the current batch of the resident data, its terms and its gradients by all trainable tensors.
     pub(super) fn train(&self, g: &mut Graph, places: Places, shuffled: bool) -> Result<()> {
         let mut builder = self.builder(g, places, true)?;
-        (builder.spec, builder.trained) = (&self.unit, true);
+        (builder.spec, builder.ramps) = (&self.unit, self.ramps.iter().collect());
         let total = builder.objective(shuffled)?;
         let all: Vec<usize> = (0..self.params.len()).collect();
         builder.gradients(total, &all)
@@ -400,7 +409,7 @@ impl Network {
     fn builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>, noisy: bool) -> Result<Builder<'a>> {
         let params = (0..self.params.len()).map(|i| g.param(places.param(i))).collect::<Result<_>>()?;
         let (spec, weights) = (&self.spec, RowWeights(None));
-        Ok(Builder { network: self, spec, g, places, params, noisy, trained: false, weights, slopes: vec![] })
+        Ok(Builder { network: self, spec, g, places, params, noisy, ramps: vec![], weights, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

@@ -1,5 +1,5 @@
 //! Ramps: weights of terms and strengths of noise that grow or fade over a run. The host computes them, the kernels of training
-//! read them: what differs in such a coefficient or its ramp alone shares these. (In half precision the largest weight says how
+//! read them (and where a ramp is constant those of evaluation): what differs in such a coefficient or its ramp alone shares these. (In half precision the largest weight says how
 //! the backward pass is scaled.)
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub enum Curve {
     Exponential,
     /// `from` until its end, which is before that of the run, then the coefficient's own value.
     Step,
-    /// The coefficient's own value throughout, read by kernels that are compiled without it.
+    /// The coefficient's own value throughout, read by kernels that are compiled without it, those of evaluation, too.
     Constant,
 }
 
@@ -68,6 +68,11 @@ impl Ramp {
     /// No change over the run, but kernels that are compiled without the coefficient's value.
     pub fn constant() -> Ramp {
         Ramp { from: 0.0, curve: Curve::Constant, begin: 0.0, end: 1.0 }
+    }
+
+    /// Whether the coefficient has its own value throughout.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.curve == Curve::Constant
     }
 
     /// The coefficient after a part of the run, where its own value is `to`.
@@ -87,12 +92,12 @@ impl Ramp {
 
     /// The smallest value on the way.
     pub(super) fn least(&self, to: f64) -> f64 {
-        if self.curve == Curve::Constant { to } else { self.from.min(to) }
+        if self.is_constant() { to } else { self.from.min(to) }
     }
 
     /// The largest value on the way.
     pub(super) fn most(&self, to: f64) -> f64 {
-        if self.curve == Curve::Constant { to } else { self.from.max(to) }
+        if self.is_constant() { to } else { self.from.max(to) }
     }
 
     /// Checks the ramp of a coefficient that is `to` in the end.
@@ -119,8 +124,13 @@ impl Ramp {
 }
 
 impl Spec {
+    /// The value of every coefficient that may have a ramp, with its place.
+    pub(crate) fn coefficients(&self) -> Vec<(String, f64)> {
+        self.clone().coefficients_mut().into_iter().map(|(place, value)| (place, *value)).collect()
+    }
+
     /// Every coefficient that may have a ramp, with its place.
-    fn coefficients(&mut self) -> Vec<(String, &mut f64)> {
+    fn coefficients_mut(&mut self) -> Vec<(String, &mut f64)> {
         let mut found = vec![("weight_decay".into(), &mut self.weight_decay)];
         match &mut self.latent {
             Latent::Deterministic => {}
@@ -149,21 +159,19 @@ impl Spec {
 
     /// The coefficient at a place.
     pub(super) fn coefficient_mut(&mut self, path: &str) -> Option<&mut f64> {
-        self.coefficients().into_iter().find(|(place, _)| place == path).map(|(_, value)| value)
+        self.coefficients_mut().into_iter().find(|(place, _)| place == path).map(|(_, value)| value)
     }
 
     /// Every ramp with the value that it leads to, in order.
     pub(crate) fn ramped(&self) -> Vec<(String, Ramp, f64)> {
-        let mut own = self.clone();
-        let values = own.coefficients();
-        let value = |path: &str| values.iter().find(|(place, _)| place == path).map(|(_, value)| **value);
+        let values = self.coefficients();
+        let value = |path: &str| values.iter().find(|(place, _)| place == path).map(|(_, value)| *value);
         self.ramps.iter().filter_map(|(path, ramp)| Some((path.clone(), *ramp, value(path)?))).collect()
     }
 
     /// Checks that every ramp is of a coefficient that there is, and that the spec could have the value that it comes from.
     pub(super) fn check_ramps(&self) -> Result<()> {
-        let mut own = self.clone();
-        let places: Vec<String> = own.coefficients().into_iter().map(|(place, _)| place).collect();
+        let places: Vec<String> = self.coefficients().into_iter().map(|(place, _)| place).collect();
         if let Some(path) = self.ramps.keys().find(|path| !places.contains(path)) {
             return Err(Error::spec("ramps", format!("{path:?}"), places.join(", ")));
         }
@@ -172,7 +180,7 @@ impl Spec {
             let mut before = Spec { ramps: BTreeMap::new(), ..self.clone() };
             before.coefficient_mut(&path).into_iter().for_each(|value| *value = ramp.from);
             match before.check() {
-                Err(Error::Spec { value, allowed, .. }) if ramp.curve != Curve::Constant => {
+                Err(Error::Spec { value, allowed, .. }) if !ramp.is_constant() => {
                     return Err(Error::spec(format!("ramps[{path:?}].from"), value, allowed));
                 }
                 _ => {}

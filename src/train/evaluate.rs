@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::feed::{Feed, fitting};
 use super::scaling::check_labels;
+use super::table::Table;
 use super::{Objective, Session, Training};
 use crate::data::{Fixed, Source};
 #[cfg(doc)]
@@ -109,6 +110,10 @@ impl Evaluation {
         let recording = Recording::new(&graph, Target { data_rows: feed.chunk_rows(), ..ground.model.target(batch) })?;
         let mut shared = ground.shared.clone();
         shared.insert(Role::Data, feed.buffer.clone());
+        let network = &ground.network;
+        if network.ramps().iter().any(|(_, ramp, _)| ramp.is_constant()) {
+            shared.insert(Role::Table, Table::of_values(gpu, network.scalars(), network.ramps())?);
+        }
         // A batch that is not finite stops nothing: every term is the mean over all rows.
         let flags = gpu.buffer("flags", 16)?;
         gpu.write(&flags, 8, bytemuck::bytes_of(&1u32))?;

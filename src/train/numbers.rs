@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Optimizer;
+use super::{Optimizer, Training};
 use crate::error::{Error, Result, positive};
 use crate::graph::{Graph, NodeId, Scalars, Shape};
-use crate::model::{Curve, Ramp};
+use crate::model::{Network, Ramp, Spec};
 
 /// Ramps of the numbers of an update, each from the ramp's `from` to the number's own value: over the run of a
 /// [`crate::Session`], over the phase of a [`crate::train::Trainer`]. The learning rate has a [`crate::Schedule`]
@@ -100,7 +100,7 @@ impl UpdateRamps {
                 return Err(Error::spec("ramps", format!("{name:?}"), allowed));
             };
             ramp.check(name, to)?;
-            let way = if ramp.curve == Curve::Constant { [to; 2] } else { [ramp.from, to] };
+            let way = if ramp.is_constant() { [to; 2] } else { [ramp.from, to] };
             let from = match name {
                 "clip_norm" => positive("from", way[0]),
                 _ => Optimizer::check_number("from", name, way[0]),
@@ -114,6 +114,29 @@ impl UpdateRamps {
             }
         }
         Ok(())
+    }
+}
+
+impl Training {
+    /// The numbers of its update that may have ramps, by name.
+    pub(crate) fn numbers(&self) -> Vec<(&'static str, f64)> {
+        numbers(&self.optimizer, self.clip_norm)
+    }
+
+    /// Whether a model of a spec can be trained so, as far as numbers and ramps of both say.
+    pub(crate) fn can_train(&self, spec: &Spec) -> bool {
+        let fits = |network: Network| beside(network.scalars(), [Reads::new(0, self.ramps)]);
+        self.check().and_then(|()| Network::new(spec)).and_then(fits).is_ok()
+    }
+
+    /// Gives a number of its update a constant ramp, where there is one of this name and it has no ramp yet.
+    pub(crate) fn ramp_constantly(&mut self, name: &str) {
+        let UpdateRamps { clip_norm, momentum, alpha, beta1, beta2, epsilon, weight_decay } = &mut self.ramps;
+        let all = [clip_norm, momentum, alpha, beta1, beta2, epsilon, weight_decay];
+        let names = UpdateRamps::default().all().map(|(name, _)| name);
+        let there = numbers(&self.optimizer, self.clip_norm).iter().any(|(other, _)| *other == name);
+        let ramp = names.into_iter().zip(all).find(|(other, _)| there && *other == name);
+        ramp.into_iter().for_each(|(_, ramp)| *ramp = ramp.or(Some(Ramp::constant())));
     }
 }
 

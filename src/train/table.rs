@@ -121,6 +121,18 @@ impl Table {
         })
     }
 
+    /// A table for evaluation: in every row the coefficients' own values.
+    ///
+    /// # Errors
+    /// [`crate::Error::Limit`] or [`crate::Error::Device`].
+    pub fn of_values(gpu: &Gpu, scalars: &Scalars, ramps: &[(String, Ramp, f64)]) -> Result<Buffer> {
+        let table = gpu.buffer("table of values", scalars.bytes())?;
+        let mut row = vec![0.0f32; scalars.quads() * 4];
+        row[Scalars::UPDATE.len()..].iter_mut().zip(ramps).for_each(|(value, (.., to))| *value = *to as f32);
+        gpu.write(&table, 0, bytemuck::cast_slice(&row.repeat(scalars.rows())))?;
+        Ok(table)
+    }
+
     /// Writes the rows of `steps` steps from `first` on.
     pub fn write(&mut self, gpu: &Gpu, first: u64, steps: u64) -> Result<()> {
         let Table { rows, width, .. } = *self;

@@ -50,6 +50,7 @@ mod row_weights;
 mod sampling;
 mod saving;
 mod scalars;
+mod search;
 mod sets;
 mod snapshots;
 mod sums;

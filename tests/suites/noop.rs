@@ -122,3 +122,33 @@ fn a_device_with_few_bindings_is_refused_by_name() {
     let refused = Program::finish(&gpu, &state, &terms, &ring, &flags, 1, true);
     assert!(matches!(refused, Err(Error::Limit { needs: 4, allowed: 3, .. })), "{refused:?}");
 }
+
+/// A host that tries models of many shapes does not fill its memory with their kernels: those go that nobody uses, and those stay
+/// that somebody does.
+#[test]
+fn kernels_that_nobody_uses_go() {
+    let (device, queue) = strait::wgpu::Device::noop(&strait::wgpu::DeviceDescriptor::default());
+    let gpu = Gpu::adopt(device, queue);
+    let with = |number: u32| {
+        let mut g = Graph::new(vec![], vec![]);
+        let x = g.input(0, 4);
+        let y = g.map([x], |[x]| x + f64::from(number)).unwrap();
+        g.sink(Sink::Output(0), y);
+        Evaluator::new(&gpu, &g, 4).unwrap()
+    };
+    let kept = with(0);
+    let before = gpu.kernels();
+    assert!(before > 0);
+    drop(with(1));
+    assert_eq!(gpu.kernels(), before + 1, "a few are kept, used or not");
+    let most = (2..1200).map(|number| {
+        drop(with(number));
+        gpu.kernels()
+    });
+    let most = most.max().unwrap();
+    assert!(most > before + 1 && most <= 512, "{most} kernels");
+    let now = gpu.kernels();
+    drop(with(0));
+    assert_eq!(gpu.kernels(), now, "what is used was not forgotten");
+    drop(kept);
+}

@@ -396,6 +396,32 @@ fn kernels_know_no_weight() {
     assert!(squared_error(&constant, &plain) < 1e-12);
 }
 
+/// Where its ramps are constant evaluation has one set of kernels, too, and gives what it gives without them.
+#[test]
+fn evaluation_knows_no_weight() {
+    let places = || WEIGHTS.iter().map(|(path, ..)| *path).chain(["penalties[1].nu"]);
+    let mut texts = BTreeSet::new();
+    for factor in [0.0, 0.5, 1.0, 3.0] {
+        let mut plain = spec().variational(0.3 * factor).weight_decay(0.02 * factor);
+        plain.supervised = Some(Supervised { classes: 2, weight: 0.4 * factor });
+        plain.penalties = vec![
+            Penalty::L1 { weight: 0.05 * factor, layer: None },
+            Penalty::StudentT { weight: 0.07 * factor, nu: 2.0 + factor, layer: None },
+        ];
+        let constant = places().fold(plain.clone(), |spec, place| spec.ramp(place, Ramp::constant()));
+        let graph = Network::new(&constant).unwrap().graph(Purpose::Evaluate, false).unwrap();
+        let recording = Recording::new(&graph, Target::of(&gpu(), 6)).unwrap();
+        texts.insert(recording.dispatches.iter().map(|dispatch| dispatch.wgsl.clone()).collect::<Vec<_>>());
+        let [found, expected] = [constant, plain].map(|spec| begun(&spec, training()).evaluate(rows()).unwrap());
+        for (name, expected) in &expected.terms {
+            let found = term(&found.terms, name);
+            assert!((found - expected).abs() <= 2e-6 * expected.abs(), "{name}: {found}, not {expected}");
+        }
+        assert!((found.loss - expected.loss).abs() <= 2e-6 * expected.loss);
+    }
+    assert_eq!(texts.len(), 1);
+}
+
 #[test]
 fn ramps_in_files() {
     let spec = spec().ramp("latent.beta", Ramp { from: 0.1, curve: Curve::Exponential, begin: 0.25, end: 0.5 });
