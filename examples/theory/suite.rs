@@ -20,10 +20,12 @@ pub mod fields;
 pub mod joint;
 pub mod manifold;
 pub mod predictive;
+pub mod recirculation;
 pub mod sampling;
 pub mod schemes;
 pub mod score;
 pub mod sparse;
+pub mod stochastic;
 pub mod structure;
 pub mod variational;
 

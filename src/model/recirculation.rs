@@ -14,7 +14,8 @@ pub(super) fn check(spec: &Spec, lambda: f64) -> Result<()> {
     if !(0.0..1.0).contains(&lambda) {
         return Err(Error::spec("lambda", lambda, "0 or more and less than 1: at 1 nothing comes back"));
     }
-    let refuse = |field: &str, found: String, allowed: &str| Err(Error::spec(field, found, format!("{allowed}, {RULE}")));
+    let refuse =
+        |field: &str, found: String, allowed: &str| Err(Error::spec(field, found, format!("{allowed}, {RULE}")));
     for (name, layers) in [("encoder", &spec.encoder), ("decoder", &spec.decoder)] {
         if layers.len() != 1 {
             return refuse(&format!("{name} (number of layers)"), layers.len().to_string(), "1");
@@ -42,7 +43,11 @@ pub(super) fn check(spec: &Spec, lambda: f64) -> Result<()> {
         return refuse("penalties", penalty.name().into(), none);
     }
     if spec.weight_decay != 0.0 || spec.ramps.contains_key("weight_decay") {
-        return refuse("weight_decay", spec.weight_decay.to_string(), "0 without a ramp: the rule follows no objective");
+        return refuse(
+            "weight_decay",
+            spec.weight_decay.to_string(),
+            "0 without a ramp: the rule follows no objective",
+        );
     }
     if spec.unit_norm {
         return refuse("unit_norm", "true".into(), "false");

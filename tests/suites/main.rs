@@ -45,6 +45,7 @@ mod ramps;
 mod random;
 mod rbm;
 mod readback;
+mod recirculation;
 mod row_weights;
 mod sampling;
 mod saving;
