@@ -119,6 +119,7 @@ fn what_cannot_work_is_refused_at_once() {
         ("vae", &["--out", file], &["--out", file]),
         ("sampling", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("sampling", &["--data", "no/such/folder"], &["no/such/folder"]),
+        ("sampling", &["--gsn", "--epochs", "0"], &["--epochs", "1 or more"]),
         ("sampling", &["--out", file], &["--out", file]),
         ("vector_field", &["--sigma", "0"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--sigma", "1e9"], &["--sigma", "0.01 to 3"]),

@@ -93,7 +93,8 @@ impl Builder<'_> {
         self.g.set_scope("second pass");
         let v2 = self.g.map([x, mean], |[x, r]| Expr::detached(lambda * x + (1.0 - lambda) * r))?;
         let encoded = self.linear(v2, encoder)?;
-        let visible = self.g.map([decoded, x, v2], |[z, x, v2]| z * Expr::detached(v2 - x))?;
+        // v2 - x, without the rounding of either.
+        let visible = self.g.map([decoded, x, mean], |[z, x, r]| z * Expr::detached((1.0 - lambda) * (r - x)))?;
         let hidden = self.g.map([encoded, h1], |[z, h1]| &z * Expr::detached(f.of(&z) - h1))?;
         let [visible, hidden] = [visible, hidden].map(|each| self.g.sum(Over::Columns, each));
         let both = self.g.map([visible, hidden], |[v, h]| v + h)?;
