@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::build::Pass;
-use super::{Activation, Latent, Loss, Spec};
+use super::{Activation, Corruption, Latent, Loss, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Shape};
 
@@ -116,10 +116,15 @@ pub(super) fn check_trace(field: &str, spec: &Spec) -> Result<()> {
             return Err(Error::spec(format!("{name} (number of layers)"), layers.len(), allowed));
         }
     }
-    let output = spec.decoder[0].activation;
-    if output != Activation::Identity {
+    let output = &spec.decoder[0];
+    if output.activation != Activation::Identity {
         let allowed = format!("identity, for {field}: the trace is in closed form for linear outputs");
-        return Err(Error::spec("decoder[0].activation", output.name(), allowed));
+        return Err(Error::spec("decoder[0].activation", output.activation.name(), allowed));
+    }
+    // Normal noise has no slope.
+    if !matches!(output.noise, Corruption::None | Corruption::Gaussian { .. }) {
+        let allowed = format!("none or gaussian, for {field}: the trace is that of outputs which are not masked");
+        return Err(Error::spec("decoder[0].noise", format!("{:?}", output.noise), allowed));
     }
     if !matches!(spec.loss, Loss::Mse | Loss::SquaredError | Loss::Gaussian { .. }) {
         let allowed = format!("mse, squared_error or gaussian, for {field}: the outputs are the reconstruction");

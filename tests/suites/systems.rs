@@ -297,6 +297,9 @@ fn what_cannot_work_is_refused_by_name() {
         ("encoder (number of layers)", penalty(Penalty::Trace { weight: 0.1 })),
         ("decoder (number of layers)", traced(|s| s.decoder.push(Layer::new(6)))),
         ("decoder[0].activation", traced(|s| s.decoder[0].activation = Activation::Tanh)),
+        ("decoder[0].noise", {
+            traced(|s| s.decoder[0].noise = Corruption::Masking { probability: 0.1, rescale: true })
+        }),
         ("loss", traced(|s| s.loss = Loss::Bernoulli)),
         ("loss", traced(|s| s.loss = Loss::Mixture { components: 2 })),
         ("latent", {
