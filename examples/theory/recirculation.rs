@@ -114,10 +114,12 @@ fn gradient(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let downhill = descent(&params)?;
     let mut checks = Vec::new();
     let mut angles = Vec::new();
-    for lambda in [0.0, 0.5, 0.75, 0.9, 0.95] {
+    for lambda in [0.0, 0.5, 0.75, 0.95, 0.975] {
         let (found, _) = found(gpu, &spec, &params, &x, lambda)?;
         let (measured, exact) = (apart(&found, &downhill), apart(&direction(&spec, &params, &x, lambda)?, &downhill));
-        checks.push(Check::equal(format!("linear, tied: 1 - cos, lambda {lambda}"), exact, measured, 2e-5 * exact));
+        // Rounding, of differences that have the factor 1 - lambda, turns a direction; the cosine falls by that times the angle.
+        let turned = 1e-7 / (1.0 - lambda) * (2.0 * exact).sqrt();
+        checks.push(Check::equal(format!("linear, tied: 1 - cos, lambda {lambda}"), exact, measured, turned));
         angles.push(measured);
     }
     checks.push(Check::equal("linear, tied: its order in 1 - lambda", 2.0, (angles[3] / angles[4]).log2(), 0.1));
