@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Outcome {
     let (images, _) = options.images.split()?;
-    let path = options.common.file("sampling.png")?;
+    let path = options.common.file(if options.gsn { "sampling-gsn.png" } else { "sampling.png" })?;
     let gpu = Gpu::new()?;
     println!("adapter    {}", gpu.adapter().name);
     let chains = normal_data(&gpu, options.common.seed)?;
@@ -189,7 +189,7 @@ fn digits(gpu: &Gpu, options: &Options, all: &Data, path: &Path) -> Outcome<serd
     Sheet {
         side: (pixels as f64).sqrt() as u32,
         title: match options.gsn {
-            true => "Ten chains of a generative stochastic network: noise at every layer, a draw from p(x|h), whose mean is shown",
+            true => "Ten chains of a generative stochastic network: the mean of p(x|h)",
             false => "Ten chains of corrupting and drawing from p(x|h), whose mean is shown",
         }
         .into(),
