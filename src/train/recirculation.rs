@@ -20,9 +20,9 @@ impl Run {
     /// 1; tied weights follow ΔW + ΔV'. What optimizers are given as a gradient is −Δ, so plain descent of rate ε takes the step
     /// ε Δ of the paper. All is in units of the scaled input.
     ///
-    /// All Δ have the factor 1 − λ, so plain descent wants rates larger by 1/(1 − λ). For linear units with tied weights Δ turns into
-    /// minus the gradient of the squared error as λ goes to 1, the cosine between them being 1 − O((1 − λ)²), and it is along that
-    /// gradient for any λ where the columns of W are orthonormal. Δ is no gradient of anything elsewhere: where it vanishes need be
+    /// All Δ have the factor 1 − λ, so plain descent wants rates larger by 1/(1 − λ). For linear units with tied weights Δ comes to lie
+    /// along minus the gradient of the squared error as λ goes to 1, the cosine between them being 1 − O((1 − λ)²), and does for any λ
+    /// where the columns of W are orthonormal and biases are 0. Δ is no gradient of anything elsewhere: where it vanishes need be
     /// no minimum of the loss.
     ///
     /// The loss of the spec (`mse`, `squared_error` or `bernoulli`) is reported as the term `reconstruction`; of what is followed
