@@ -1,5 +1,6 @@
 //! Samples from denoising autoencoders, by alternating corruption and by Langevin steps: moments of normal data beside
-//! the exact ones, and digits: `cargo run --release --example sampling`.
+//! the exact ones, and digits; with noise at hidden layers, too, by a generative stochastic network (`--gsn`):
+//! `cargo run --release --example sampling`.
 
 #[path = "common/arguments.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
@@ -32,6 +33,9 @@ use strait::{Activation, Corruption, Data, Decay, Gpu, Loss, Schedule, Session, 
 struct Options {
     #[command(flatten)]
     images: Images,
+    /// Has noise at the hidden layers, too, and two steps of walkback at least: a generative stochastic network
+    #[arg(long)]
+    gsn: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -43,6 +47,8 @@ const SIGMA: f64 = 0.8;
 /// Chains that run side by side, and how often their moments are taken.
 const CHAINS: usize = 4096;
 const TIMES: usize = 12;
+/// The standard deviation of the noise at hidden layers.
+const HIDDEN_NOISE: f64 = 0.5;
 /// Steps after which the digits' chains are drawn.
 const SHOWN: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
@@ -52,7 +58,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Outcome {
     let (images, _) = options.images.split()?;
-    let path = options.common.file("sampling.png")?;
+    let path = options.common.file(if options.gsn { "sampling-gsn.png" } else { "sampling.png" })?;
     let gpu = Gpu::new()?;
     println!("adapter    {}", gpu.adapter().name);
     let chains = normal_data(&gpu, options.common.seed)?;
@@ -144,6 +150,10 @@ fn digits(gpu: &Gpu, options: &Options, all: &Data, path: &Path) -> Outcome<serd
         // Of more pixels more are known twice over: it takes more noise to move, and more steps back to where data lies.
         (spec.corruption, spec.walkback) = (Corruption::SaltAndPepper { probability: 0.4 }, 3);
     }
+    if options.gsn {
+        spec.encoder.iter_mut().for_each(|layer| layer.noise = Corruption::Gaussian { sigma: HIDDEN_NOISE });
+        spec.walkback = spec.walkback.max(2);
+    }
     if let Some(last) = spec.decoder.last_mut() {
         last.units = pixels;
     }
@@ -178,7 +188,11 @@ fn digits(gpu: &Gpu, options: &Options, all: &Data, path: &Path) -> Outcome<serd
 
     Sheet {
         side: (pixels as f64).sqrt() as u32,
-        title: "Ten chains of corrupting and drawing from p(x|h), whose mean is shown".into(),
+        title: match options.gsn {
+            true => "Ten chains of a generative stochastic network: the mean of p(x|h)",
+            false => "Ten chains of corrupting and drawing from p(x|h), whose mean is shown",
+        }
+        .into(),
         rows: sheet,
         legend: "",
         features: &[],
@@ -186,6 +200,7 @@ fn digits(gpu: &Gpu, options: &Options, all: &Data, path: &Path) -> Outcome<serd
     }
     .save(path)?;
     Ok(serde_json::json!({
+        "gsn": options.gsn,
         "steps": fit.steps,
         "train_seconds": fit.elapsed.as_secs_f64(),
         "pixels_set": drawn,

@@ -119,6 +119,7 @@ fn what_cannot_work_is_refused_at_once() {
         ("vae", &["--out", file], &["--out", file]),
         ("sampling", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("sampling", &["--data", "no/such/folder"], &["no/such/folder"]),
+        ("sampling", &["--gsn", "--epochs", "0"], &["--epochs", "1 or more"]),
         ("sampling", &["--out", file], &["--out", file]),
         ("search", &["--candidates", "0"], &["--candidates", "1 to 10000"]),
         ("search", &["--folds", "1"], &["--folds", "1", "2 to 100"]),

@@ -100,6 +100,7 @@ pub fn cases() -> Vec<Case> {
         flat("contractive reconstruction, one projection", None, {
             plain().penalty(contractive(Mapping::Reconstruction, one))
         }),
+        flat("trace, tied weights", None, plain().tied().penalty(Penalty::Trace { weight: 0.1 })),
         flat("weight decay", None, plain().weight_decay(1e-3)),
         flat("tied weights", None, plain().tied()),
         flat("unit norm", None, Spec { unit_norm: true, ..plain() }),

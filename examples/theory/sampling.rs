@@ -1,4 +1,4 @@
-//! Row 26: chains that sample from what a denoising autoencoder knows.
+//! Row 26: chains that sample from what a denoising autoencoder knows; `stochastic` holds those with noise at hidden layers.
 
 use nalgebra::DMatrix;
 use strait::analysis::{Chain, Sampler};
@@ -11,6 +11,7 @@ use super::forward::sigmoid;
 use super::kernels::Kernels;
 use super::linear::{diagonal, matrix, narrow, normal, orthonormal, values, wide};
 use super::outcome::Outcome;
+use super::stochastic;
 
 /// Chains that run side by side.
 const CHAINS: usize = 4096;
@@ -26,6 +27,7 @@ pub fn sampling(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.extend(walkback(gpu, seed)?);
     checks.extend(discrete(gpu, seed)?);
     checks.extend(modes(gpu, seed)?);
+    checks.extend(stochastic::networks(gpu, seed)?);
     Ok(checks)
 }
 

@@ -1,4 +1,4 @@
-//! Row 38: schemes of training that follow no gradient of a loss.
+//! Rows 38 and 39: schemes of training that follow no gradient of a loss. Here row 38; `recirculation` holds the other.
 
 use std::f64::consts::TAU;
 
@@ -11,10 +11,13 @@ use super::boltzmann::{Machine, repeated, states};
 use super::check::Check;
 use super::linear::{narrow, normal, values, wide};
 use super::outcome::Outcome;
+use super::recirculation;
 
 /// The rows of this section.
-pub const ROWS: &[Row] =
-    &[Row { number: 38, name: "restricted Boltzmann machines, contrastive divergence", run: machines, slow: None }];
+pub const ROWS: &[Row] = &[
+    Row { number: 38, name: "restricted Boltzmann machines, contrastive divergence", run: machines, slow: None },
+    Row { number: 39, name: "recirculation", run: recirculation::recirculation, slow: None },
+];
 
 /// Row 38.
 fn machines(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {

@@ -61,6 +61,35 @@ impl Machine {
         out.iter().map(|o| o / (self.sigma * self.sigma)).collect()
     }
 
+    /// The Jacobian of the score at one point, entry by entry: (Σ_j W_ij s_j (1 − s_j) W_kj − δ_ik) / σ².
+    fn jacobian(&self, x: &[f64]) -> DMatrix<f64> {
+        let units = self.b.len();
+        let slope = |j: usize| {
+            let s = sigmoid(self.b[j] + x.iter().enumerate().map(|(i, x)| x * self.w[i * units + j]).sum::<f64>());
+            s * (1.0 - s)
+        };
+        let entry = |i: usize, k: usize| {
+            let sum: f64 = (0..units).map(|j| self.w[i * units + j] * slope(j) * self.w[k * units + j]).sum();
+            (sum - if i == k { 1.0 } else { 0.0 }) / (self.sigma * self.sigma)
+        };
+        DMatrix::from_fn(x.len(), x.len(), entry)
+    }
+
+    /// Score matching: the mean over rows of ½ ||ψ||² + tr dψ/dx with ψ = −dE/dx (Hyvärinen, 2005), by full Jacobians.
+    fn score_matching(&self, rows: &[f64]) -> f64 {
+        let each =
+            |x: &[f64]| 0.5 * self.formula(x).iter().map(|psi| psi * psi).sum::<f64>() + self.jacobian(x).trace();
+        rows.chunks(self.c.len()).map(each).sum::<f64>() / (rows.len() / self.c.len()) as f64
+    }
+
+    /// The derivative of a function of the machine by each of its parameters, tensor by tensor.
+    fn slopes(&self, of: impl Fn(&Machine) -> f64) -> Vec<Vec<f64>> {
+        let params = [self.w.clone(), self.b.clone(), self.c.clone()];
+        super::forward::differences(&params, 1e-5, |params| {
+            of(&Machine { w: params[0].clone(), b: params[1].clone(), c: params[2].clone(), sigma: self.sigma })
+        })
+    }
+
     /// Denoising score matching: the mean over pairs of ||−dE/dx at x~ − (x − x~)/σ²||² (Vincent, 2011, without his ½).
     fn matching(&self, clean: &[f64], corrupted: &[f64]) -> f64 {
         let features = self.c.len();
@@ -78,7 +107,7 @@ pub fn energy(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let (features, units, sigma, rows) = (5, 3, 0.7, 64);
     let spec = tied_sigmoid(features, units).gaussian_corruption(sigma);
     let draw = |rows, columns, stream| wide(&narrow(&values(&normal(rows, columns, seed, stream))));
-    let mut machine = Machine { w: draw(features, units, 0), b: draw(1, units, 1), c: draw(1, features, 2), sigma };
+    let machine = Machine { w: draw(features, units, 0), b: draw(1, units, 1), c: draw(1, features, 2), sigma };
     let tensors = |m: &Machine| {
         [("encoder.0.weight", m.w.clone()), ("encoder.0.bias", m.b.clone()), ("decoder.0.bias", m.c.clone())]
     };
@@ -104,30 +133,72 @@ pub fn energy(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     checks.push(Check::equal("denoising loss / sigma^4 over score matching's", 1.0, measured / matching, 1e-6));
 
     // So are their gradients, by every parameter.
-    let mut slope = |tensor: usize, element: usize| {
-        let mut at = |shift: f64| {
-            let pick = |m: &mut Machine| match tensor {
-                0 => m.w[element] += shift,
-                1 => m.b[element] += shift,
-                _ => m.c[element] += shift,
-            };
-            pick(&mut machine);
-            machine.matching(&clean, &corrupted)
-        };
-        // Up, then down by twice as much, then back.
-        let (up, down) = (at(1e-5), {
-            at(-1e-5);
-            at(-1e-5)
-        });
-        at(1e-5);
-        (up - down) / 2e-5
-    };
-    for (tensor, name) in ["W", "b", "c"].into_iter().enumerate() {
-        let gradient: Vec<f64> = step.gradients[tensor].iter().map(|g| f64::from(*g) / sigma.powi(4)).collect();
-        let expected: Vec<f64> = (0..gradient.len()).map(|e| slope(tensor, e)).collect();
+    let slopes = machine.slopes(|machine| machine.matching(&clean, &corrupted));
+    for ((name, expected), gradient) in ["W", "b", "c"].into_iter().zip(slopes).zip(&step.gradients) {
+        let gradient: Vec<f64> = gradient.iter().map(|g| f64::from(*g) / sigma.powi(4)).collect();
         let identity = format!("its gradient by {name}, by differences of score matching");
         checks.push(Check::all_equal(identity, &expected, &gradient, 5e-6 * largest(&expected)));
     }
+    checks.extend(traces(gpu, seed, &machine, &clean)?);
+    Ok(checks)
+}
+
+/// Score matching itself: a reconstruction error and the trace of the reconstruction's Jacobian.
+fn traces(gpu: &Gpu, seed: u64, machine: &Machine, rows: &[f64]) -> Outcome<Vec<Check>> {
+    let (features, units, sigma) = (machine.c.len(), machine.b.len(), machine.sigma);
+    let n = features as f64;
+    let mut exact = Vec::new();
+    let mut found = Vec::new();
+    for x in rows.chunks(features).take(8) {
+        let column = |at: usize, shift: f64| {
+            let mut x = x.to_vec();
+            x[at] += shift;
+            machine.formula(&x)
+        };
+        for at in 0..features {
+            exact.extend(column(at, 1e-5).iter().zip(column(at, -1e-5)).map(|(up, down)| (up - down) / 2e-5));
+        }
+        found.extend(machine.jacobian(x).iter().copied());
+    }
+    let mut checks = vec![Check::all_equal("the formula of dpsi/dx in f64, by differences", &exact, &found, 1e-8)];
+
+    let objective = machine.score_matching(rows);
+    let slopes = machine.slopes(|machine| machine.score_matching(rows));
+    let feed = Feed {
+        data: narrow(rows),
+        params: [&machine.w, &machine.b, &machine.c].map(|values| narrow(values)).to_vec(),
+        ..Feed::default()
+    };
+    // The loss, the penalty's weight, and what their sum is beside score matching's objective: a factor, and a constant.
+    let square = sigma * sigma;
+    let constant = n * (sigma.ln() + 0.5 * TAU.ln());
+    let likelihood = Loss::Gaussian { sigma, learned: false };
+    for (name, loss, weight, factor, constant) in [
+        ("squared error", Loss::SquaredError, 2.0 * square, 2.0 * square * square, 2.0 * n * square),
+        ("mse", Loss::Mse, 2.0 * square / n, 2.0 * square * square / n, 2.0 * square),
+        ("normal likelihood", likelihood, 1.0, square, n + constant),
+    ] {
+        let spec = tied_sigmoid(features, units).loss(loss).penalty(Penalty::Trace { weight });
+        let step = device::step(gpu, &spec, &feed)?;
+        let measured = (step.objective() - constant) / factor;
+        let identity = format!("{name} and trace: ||psi||²/2 + tr dpsi/dx");
+        checks.push(Check::equal(identity, objective, measured, 5e-6 * objective.abs().max(n / square)));
+        for ((tensor, expected), gradient) in ["W", "b", "c"].into_iter().zip(&slopes).zip(&step.gradients) {
+            let gradient: Vec<f64> = gradient.iter().map(|g| f64::from(*g) / factor).collect();
+            let identity = format!("{name} and trace: the gradient by {tensor}");
+            checks.push(Check::all_equal(identity, expected, &gradient, 5e-6 * largest(expected)));
+        }
+    }
+
+    // Untied, with another activation: the full Jacobian by differences.
+    let untied = Spec { tied: false, ..tied_sigmoid(features, units) }.code_activation(Activation::Tanh);
+    let (_, params) = random_session(gpu, &untied, 0.8, seed, 70)?;
+    let forward = Forward::new(&untied)?;
+    let count = (rows.len() / features) as f64;
+    let expected = rows.chunks(features).map(|x| differences(&forward, &params, x).trace()).sum::<f64>() / count;
+    let feed = Feed { params: params.iter().map(|p| narrow(p)).collect(), ..feed };
+    let step = device::step(gpu, &untied.penalty(Penalty::Trace { weight: 1.0 }), &feed)?;
+    checks.push(Check::equal("untied: the trace of J_r, by differences", expected, step.terms[1].1, 5e-6));
     Ok(checks)
 }
 

@@ -21,11 +21,13 @@ pub mod joint;
 pub mod manifold;
 pub mod predictive;
 pub mod pretraining;
+pub mod recirculation;
 pub mod sampling;
 pub mod schemes;
 pub mod score;
 pub mod searched;
 pub mod sparse;
+pub mod stochastic;
 pub mod structure;
 pub mod variational;
 

@@ -15,7 +15,9 @@ use crate::state::State;
 pub enum Chain {
     /// Corrupts, encodes and draws from p(x|h), with the noise of every layer: its stationary distribution estimates
     /// that of the data (Bengio, Yao, Alain and Vincent, "Generalized denoising auto-encoders as generative models",
-    /// 2013).
+    /// 2013). With noise at hidden layers ([`crate::Layer::noise`]) it is the chain of a generative stochastic network (Alain and
+    /// others, "GSNs: generative stochastic networks", 2015), which is trained with [`crate::Spec::walkback`]: h is drawn anew from
+    /// x in each step, where GSNs may also have it depend on the h before.
     Alternating,
     /// x + (ε/2) (r(x) − x)/σ² + √ε z with σ that of the spec's Gaussian corruption and z normal, in units of the
     /// scaled input.
@@ -111,10 +113,7 @@ impl Model {
         let corruption = &self.spec().corruption;
         let graph = match chain {
             Chain::Alternating => {
-                // A stochastic encoder p(h|x) is noise enough.
-                let stochastic = self.spec().encoder.iter().any(|layer| layer.noise.is_noise())
-                    || matches!(self.spec().latent, Latent::Gaussian { .. });
-                if !corruption.is_noise() && !stochastic {
+                if !self.spec().draws_codes() {
                     return Err(Error::spec("corruption", format!("{corruption:?}"), "noise to alternate with"));
                 }
                 self.network().graph(Purpose::Resample, false)?

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// there, and small ones leave nothing of a gradient.
 ///
 /// Weighted are the reconstruction's loss, the KL divergence, both terms of predictive sparse decomposition, the
-/// classifier's loss, and of the penalties L1, Student-t, the contractive ones and the caller's own. Penalties of a
+/// classifier's loss, and of the penalties L1, Student-t, the contractive ones, the trace and the caller's own. Penalties of a
 /// unit's mean activity take the mean q = Σ w_i h_i / Σ w_i, and are 0 in a batch whose weights are all 0. The weight
 /// decay is of parameters and stays as it is. The order of rows and what is drawn for them do not depend on what the
 /// weights are, nor does the scaling that is learned from the data ([`crate::Scaling`]). Data that exceeds its budget

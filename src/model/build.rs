@@ -34,6 +34,8 @@ pub(super) struct Pass {
     /// How much its rows count.
     pub weights: RowWeights,
     pub encoder: Vec<LayerPass>,
+    /// The weight that the code meets, and whether it is transposed there.
+    pub decoder: (NodeId, bool),
     /// The encoder's output.
     pub code: NodeId,
     pub log_variance: Option<NodeId>,
@@ -45,12 +47,12 @@ pub(super) struct Pass {
 }
 
 /// Rows of the training data.
-struct Batch {
+pub(super) struct Batch {
     /// Features.
-    x: NodeId,
+    pub x: NodeId,
     /// Labels, where there is a classifier.
     labels: Option<NodeId>,
-    weights: RowWeights,
+    pub weights: RowWeights,
 }
 
 /// How much each row of a batch counts in means over its rows, [batch, 1], where they have weights.
@@ -273,7 +275,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The current batch.
-    fn batch(&mut self, shuffled: bool) -> Result<Batch> {
+    pub fn batch(&mut self, shuffled: bool) -> Result<Batch> {
         let (input, columns) = (self.spec.input, self.network.data_columns());
         let row = self.g.gather(columns, shuffled);
         if columns == input {
@@ -287,7 +289,7 @@ impl<'a> Builder<'a> {
 
     pub fn infer(&mut self, purpose: Purpose, input: NodeId) -> Result<NodeId> {
         if purpose == Purpose::Decode {
-            let decoded = self.decode(input, 0)?;
+            let (decoded, _) = self.decode(input, 0)?;
             let mean = self.spec.loss.mean(self.g, decoded)?;
             return self.unscale(mean);
         }
@@ -357,7 +359,7 @@ impl<'a> Builder<'a> {
             return Err(Error::spec("loss", self.spec.loss.name(), allowed));
         }
         let z = latent::draw(self.g, mu, gamma, stream::LATENT)?;
-        let decoded = self.decode(z, 0)?;
+        let (decoded, _) = self.decode(z, 0)?;
         let loss = self.loss_of_rows(decoded, x, beyond)?;
         // The normalisers of both densities of z are the same but for γ; ε² is its squared distance from μ.
         let ratio = self.g.map([z, mu, gamma], |[z, mu, gamma]| {
@@ -395,9 +397,10 @@ impl<'a> Builder<'a> {
         if self.noisy {
             latent = self.minimised(x, code)?.unwrap_or(latent);
         }
-        let decoded = self.decode(latent, shift)?;
+        let (decoded, weight) = self.decode(latent, shift)?;
+        let decoder = (weight, self.network.layers[encoder.len()].transposed);
         let mean = self.spec.loss.mean(self.g, decoded)?;
-        Ok(Pass { input, weights: self.weights, encoder, code, log_variance, latent, decoded, mean })
+        Ok(Pass { input, weights: self.weights, encoder, decoder, code, log_variance, latent, decoded, mean })
     }
 
     /// The codes of predictive sparse decomposition.
@@ -416,14 +419,15 @@ impl<'a> Builder<'a> {
         latent::proximal(self.g, x, code, &dictionary, coefficients, steps).map(Some)
     }
 
-    fn decode(&mut self, code: NodeId, shift: u32) -> Result<Decoded> {
+    /// What a code is decoded to, and the weight that it meets.
+    fn decode(&mut self, code: NodeId, shift: u32) -> Result<(Decoded, NodeId)> {
         let first = self.spec.encoder.len();
-        let mut last = code;
-        let mut before = code;
+        let (mut last, mut before, mut met) = (code, code, code);
         for (i, layer) in self.spec.decoder.iter().enumerate() {
             self.g.set_scope(format!("decoder.{i}"));
             let dense = self.network.layers[first + i];
             let weight = self.weight(first + i)?;
+            met = if i == 0 { weight } else { met };
             let mut product = self.g.matmul(last, weight, false, dense.transposed)?;
             if let (&Loss::Mixture { components }, true) = (&self.spec.loss, i + 1 == self.spec.decoder.len()) {
                 let each = if dense.transposed { 1 } else { components };
@@ -443,7 +447,7 @@ impl<'a> Builder<'a> {
             let sigma = self.scalar(SIGMA)?;
             decoded.log_sigma = Some(self.g.map([sigma], |[s]| s.log())?);
         }
-        Ok(decoded)
+        Ok((decoded, met))
     }
 
     /// A layer's weight as stored; the one that the code meets first has rows of norm 1 where the spec says so.
@@ -467,7 +471,7 @@ impl<'a> Builder<'a> {
         self.g.map([scaled, squares], |[w, n]| w / or_one(&n).sqrt())
     }
 
-    fn linear(&mut self, x: NodeId, dense: Dense) -> Result<NodeId> {
+    pub fn linear(&mut self, x: NodeId, dense: Dense) -> Result<NodeId> {
         let product = self.g.matmul(x, self.params[dense.weight], false, dense.transposed)?;
         self.g.map([product, self.params[dense.bias]], |[p, b]| p + b)
     }
@@ -582,7 +586,7 @@ impl<'a> Builder<'a> {
     }
 
     /// (x − shift) · scale.
-    fn scale(&mut self, x: NodeId) -> Result<NodeId> {
+    pub fn scale(&mut self, x: NodeId) -> Result<NodeId> {
         let Some([shift, scale]) = self.scaling()? else { return Ok(x) };
         self.g.map([x, shift, scale], |[x, shift, scale]| (x - shift) * scale)
     }

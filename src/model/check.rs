@@ -86,12 +86,19 @@ impl Spec {
                 let allowed = "a likelihood to draw from, for walkback: bernoulli, gaussian, softmax or mixture";
                 return Err(Error::spec("loss", self.loss.name(), allowed));
             }
-            if !self.corruption.is_noise() {
-                let found = format!("{:?}", self.corruption);
-                return Err(Error::spec("corruption", found, "a corruption that changes something, for walkback"));
+            if !self.draws_codes() {
+                let allowed = "a corruption that changes something, or noise in the encoder, for walkback";
+                return Err(Error::spec("corruption", format!("{:?}", self.corruption), allowed));
             }
         }
         Ok(())
+    }
+
+    /// Whether its codes of a row are drawn, where noise is: what chains and walkback alternate with.
+    pub(crate) fn draws_codes(&self) -> bool {
+        self.corruption.is_noise()
+            || self.encoder.iter().any(|layer| layer.noise.is_noise())
+            || matches!(self.latent, Latent::Gaussian { .. })
     }
 
     fn check_latent(&self) -> Result<()> {

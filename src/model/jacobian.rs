@@ -1,10 +1,10 @@
 //! Squared norms of Jacobians: in closed form for one layer, exactly by vector-Jacobian products, or estimated by
-//! random projections (Hutchinson). All three are nodes, so that their gradients need nothing more.
+//! random projections (Hutchinson); and the trace of one. All are nodes, so that their gradients need nothing more.
 
 use serde::{Deserialize, Serialize};
 
 use super::build::Pass;
-use super::{Latent, Spec};
+use super::{Activation, Corruption, Latent, Loss, Spec};
 use crate::error::{Error, Result};
 use crate::graph::{Compare, Distribution, Expr, Graph, NodeId, Over, Shape};
 
@@ -106,6 +106,57 @@ pub(super) fn squared_norm(
         }
     };
     pass.weights.mean(g, rows)
+}
+
+/// Fails where the trace of the reconstruction's Jacobian has no closed form for a spec.
+pub(super) fn check_trace(field: &str, spec: &Spec) -> Result<()> {
+    for (name, layers) in [("encoder", &spec.encoder), ("decoder", &spec.decoder)] {
+        if layers.len() != 1 {
+            let allowed = format!("1, for {field}: the trace is in closed form for one layer and one back");
+            return Err(Error::spec(format!("{name} (number of layers)"), layers.len(), allowed));
+        }
+    }
+    let output = &spec.decoder[0];
+    if output.activation != Activation::Identity {
+        let allowed = format!("identity, for {field}: the trace is in closed form for linear outputs");
+        return Err(Error::spec("decoder[0].activation", output.activation.name(), allowed));
+    }
+    // Normal noise has no slope.
+    if !matches!(output.noise, Corruption::None | Corruption::Gaussian { .. }) {
+        let allowed = format!("none or gaussian, for {field}: the trace is that of outputs which are not masked");
+        return Err(Error::spec("decoder[0].noise", format!("{:?}", output.noise), allowed));
+    }
+    if !matches!(spec.loss, Loss::Mse | Loss::SquaredError | Loss::Gaussian { .. }) {
+        let allowed = format!("mse, squared_error or gaussian, for {field}: the outputs are the reconstruction");
+        return Err(Error::spec("loss", spec.loss.name(), allowed));
+    }
+    match spec.latent {
+        Latent::Deterministic => Ok(()),
+        other => Err(Error::spec("latent", format!("{other:?}"), format!("deterministic, for {field}"))),
+    }
+}
+
+/// Σ_j s_j Σ_i W_ij V_ji, mean over the batch, a scalar: the trace of the reconstruction's Jacobian for one encoder layer and one
+/// linear decoder layer.
+pub(super) fn trace(g: &mut Graph, pass: &Pass) -> Result<NodeId> {
+    let layer = &pass.encoder[0];
+    let ones = g.fill(1.0, g.shape(layer.output).clone());
+    let slope = g.vjp(layer.output, ones, &[layer.product])?[0];
+    let back = match pass.decoder {
+        (weight, true) => weight,
+        (weight, false) => {
+            // Both as [input, code].
+            let ones = g.identity(false, g.shape(layer.weight).columns());
+            g.matmul(weight, ones, true, false)?
+        }
+    };
+    let product = g.map([layer.weight, back], |[w, v]| w * v)?;
+    let each = g.sum(Over::Rows, product);
+    // The batch is summed up first, as for a norm.
+    let slope = pass.weights.times(g, slope)?;
+    let slopes = g.sum(Over::Rows, slope);
+    let each = g.map([slopes, each], |[s, m]| s * m / Expr::rows())?;
+    Ok(g.sum_all(each))
 }
 
 /// Σ over layers of Σ_j s_j² ||W_j||²; for the encoder's Jacobian the one layer is all.

@@ -14,6 +14,7 @@ mod pairs;
 mod part;
 mod penalty;
 mod ramp;
+mod recirculation;
 mod spec;
 mod start;
 

@@ -406,7 +406,7 @@ impl Network {
         Ok(g)
     }
 
-    fn builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>, noisy: bool) -> Result<Builder<'a>> {
+    pub(super) fn builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>, noisy: bool) -> Result<Builder<'a>> {
         let params = (0..self.params.len()).map(|i| g.param(places.param(i))).collect::<Result<_>>()?;
         let (spec, weights) = (&self.spec, RowWeights(None));
         Ok(Builder { network: self, spec, g, places, params, noisy, ramps: vec![], weights, slopes: vec![] })

@@ -1,7 +1,7 @@
 //! A spec's network among the tensors of a larger graph: so that one graph holds several, or takes a network in parts.
 
 use super::build::Places;
-use super::{Network, Purpose, Spec};
+use super::{Network, Purpose, Spec, recirculation};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Tensor};
 
@@ -85,6 +85,17 @@ impl Part {
     ) -> Result<Graph> {
         let trained: Vec<usize> = (0..self.params.len()).filter(|&i| trained(self.params[i])).collect();
         self.network.classify(&mut g, self.places(), of, &trained)?;
+        self.finished(g)
+    }
+
+    /// A graph of recirculation: `g` with the loss of the current batch of the data as a term, and the rule's direction as gradients
+    /// of all trainable tensors of the part.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming what of the spec the rule has no place for, or a share `lambda` of the input that is not in [0, 1).
+    pub(crate) fn recirculation_graph(&self, mut g: Graph, lambda: f64, shuffled: bool) -> Result<Graph> {
+        recirculation::check(self.spec(), lambda)?;
+        self.network.recirculate(&mut g, self.places(), lambda, shuffled)?;
         self.finished(g)
     }
 

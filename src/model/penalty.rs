@@ -71,6 +71,19 @@ pub enum Penalty {
         #[serde(default)]
         method: Method,
     },
+    /// λ tr J with J the Jacobian of the reconstruction by the input that the encoder sees, mean over the batch: of one encoder
+    /// layer and one linear decoder layer, in closed form Σ_j s_j Σ_i W_ij V_ji with s the slopes of the encoder's activation. Tied
+    /// it is Σ_j s_j ||W_j||² (Swersky and others, "On autoencoders and score matching for energy based models", 2011); untied it may
+    /// be negative, and has no lower bound.
+    ///
+    /// With a tied sigmoid code it makes the objective that of score matching for a Gaussian-binary restricted Boltzmann machine
+    /// (Hyvärinen, 2005), whose score is ψ = (r − x)/σ²: J = ½ ||ψ||² + tr dψ/dx = ||r − x||²/2σ⁴ + (tr J − n)/σ². Weights are 2σ²
+    /// for [`super::Loss::SquaredError`], whose objective is 2σ⁴ J + 2 n σ² then; 2σ²/n for [`super::Loss::Mse`], 2σ⁴ J/n + 2σ²; and
+    /// 1 for [`super::Loss::Gaussian`] of that σ, σ² J + n + n log σ + ½ n log 2π.
+    Trace {
+        /// λ
+        weight: f64,
+    },
     /// One of the caller's own, mean over the batch: see [`Penalty::own`].
     Own {
         /// λ
@@ -93,6 +106,7 @@ impl Penalty {
             Penalty::KlSparsity { .. } => "kl_sparsity",
             Penalty::SquaredSparsity { .. } => "squared_sparsity",
             Penalty::Contractive { .. } => "contractive",
+            Penalty::Trace { .. } => "trace",
             Penalty::Own { of, .. } => of.name(),
         }
     }
@@ -105,6 +119,7 @@ impl Penalty {
             | Penalty::KlSparsity { weight, .. }
             | Penalty::SquaredSparsity { weight, .. }
             | Penalty::Contractive { weight, .. }
+            | Penalty::Trace { weight }
             | Penalty::Own { weight, .. } => *weight,
         }
     }
@@ -112,7 +127,10 @@ impl Penalty {
     /// Its coefficients by their names: the weight, and what stands beside it.
     pub(super) fn coefficients_mut(&mut self) -> Vec<(&'static str, &mut f64)> {
         match self {
-            Penalty::L1 { weight, .. } | Penalty::Contractive { weight, .. } | Penalty::Own { weight, .. } => {
+            Penalty::L1 { weight, .. }
+            | Penalty::Contractive { weight, .. }
+            | Penalty::Trace { weight }
+            | Penalty::Own { weight, .. } => {
                 vec![("weight", weight)]
             }
             Penalty::StudentT { weight, nu, .. } => vec![("weight", weight), ("nu", nu)],
@@ -135,7 +153,7 @@ impl Penalty {
             | Penalty::KlSparsity { layer, .. }
             | Penalty::SquaredSparsity { layer, .. }
             | Penalty::Own { layer, .. } => *layer = None,
-            Penalty::Contractive { .. } => {}
+            Penalty::Contractive { .. } | Penalty::Trace { .. } => {}
         }
         self
     }
@@ -148,7 +166,7 @@ impl Penalty {
             | Penalty::KlSparsity { layer, .. }
             | Penalty::SquaredSparsity { layer, .. }
             | Penalty::Own { layer, .. } => layer,
-            Penalty::Contractive { .. } => None,
+            Penalty::Contractive { .. } | Penalty::Trace { .. } => None,
         }
     }
 
@@ -199,6 +217,10 @@ impl Penalty {
         if let Penalty::Contractive { of, method, .. } = *self {
             let norm = jacobian::squared_norm(g, spec, pass, of, method, stream)?;
             return g.map([norm], |[n]| weight * n);
+        }
+        if let Penalty::Trace { .. } = self {
+            let trace = jacobian::trace(g, pass)?;
+            return g.map([trace], |[t]| weight * t);
         }
         if let Penalty::Own { of, .. } = self {
             let rows = of.rows(g, h)?;
@@ -268,6 +290,7 @@ impl Penalty {
                 Err(Error::spec(format!("{field}.rho"), rho, "a finite number"))
             }
             Penalty::Contractive { of, method, .. } => jacobian::check(field, spec, of, method),
+            Penalty::Trace { .. } => jacobian::check_trace(field, spec),
             Penalty::Own { ref of, .. } => of.check(&format!("{field}.of")),
             _ => Ok(()),
         }

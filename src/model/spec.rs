@@ -117,8 +117,8 @@ pub struct Spec {
     /// large weights in the decoder.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unit_norm: bool,
-    /// How often a denoising autoencoder's training goes on from a draw of its own: the loss is the mean over all
-    /// passes.
+    /// How often a denoising autoencoder's training, or that of a network with noise at layers of its encoder (a generative
+    /// stochastic network), goes on from a draw of its own: the loss is the mean over all passes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub walkback: usize,
     /// What is added to the loss, at most six.

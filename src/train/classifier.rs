@@ -1,7 +1,7 @@
 //! A classifier on a pretrained encoder as a run: which layers it changes, and what it need not compute again in every epoch.
 
 use super::greedy::{check, phase};
-use super::{Phase, Run, Step, Training};
+use super::{Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Set, Sink};
 use crate::model::{Purpose, Spec};
@@ -83,7 +83,7 @@ impl Run {
             }
         };
         let step = Step::new("step", g, [training.update([TRAINED].into_iter())]);
-        run.phases = vec![Phase { of_spec: true, ..phase("classifier".into(), step, cached, training) }];
+        run.phases = vec![phase("classifier".into(), step, cached, training)];
         run.check()?;
         Ok(run)
     }

@@ -102,7 +102,7 @@ impl Run {
             let update = training.update([Set(i)].into_iter());
             let step = Step::new("pair", part.training_graph(run.graph(), training.shuffle)?, [update]);
             let cached = (i > 0).then(|| codes(run.graph(), &parts[..i])).transpose()?;
-            run.phases.push(Phase { of_spec: i == 0, ..phase(name(i), step, cached, training) });
+            run.phases.push(phase(name(i), step, cached, training));
         }
         run.check()?;
         Ok(run)
@@ -119,7 +119,7 @@ impl Run {
         let trained = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));
         let update = training.update(trained);
         let step = Step::new("whole", part.training_graph(self.graph(), training.shuffle)?, [update]);
-        self.phases.push(Phase { of_spec: true, ..phase("fine-tune".into(), step, None, training) });
+        self.phases.push(phase("fine-tune".into(), step, None, training));
         self.check()?;
         Ok(self)
     }
@@ -134,10 +134,10 @@ pub(super) fn check(training: &Training) -> Result<()> {
     }
 }
 
-/// A phase of one step with these options.
+/// A phase of one step with these options, whose rows are those of the run's spec.
 pub(super) fn phase(name: String, step: Step, cached: Option<Graph>, training: &Training) -> Phase {
     let &Training { batch, epochs, drop_last, .. } = training;
-    Phase { batch, epochs, drop_last, cached, ..Phase::new(name, [step]) }
+    Phase { batch, epochs, drop_last, cached, of_spec: true, ..Phase::new(name, [step]) }
 }
 
 /// The codes of autoencoders, each of which encodes those of the one before.

@@ -20,6 +20,7 @@ mod optimizer;
 mod options;
 mod profile;
 mod progress;
+mod recirculation;
 mod resident;
 mod resume;
 mod ring;

@@ -180,7 +180,13 @@ impl Model<'_> {
     }
 
     fn contraction(&self, pass: &Pass, row: usize) -> f64 {
-        let Penalty::Contractive { weight, of, method } = self.spec.penalties[0] else { panic!("a contraction") };
+        let (weight, of, method) = match self.spec.penalties[0] {
+            Penalty::Contractive { weight, of, method } => (weight, of, method),
+            Penalty::Trace { weight } => {
+                return weight * pass.mean.by_input.iter().enumerate().map(|(i, slopes)| slopes[i]).sum::<f64>();
+            }
+            _ => panic!("a contraction"),
+        };
         let jacobian = if of == Mapping::Reconstruction { &pass.mean.by_input } else { &pass.code.by_input };
         let norm = match method {
             _ if of == Mapping::Layers => pass.by_layers,
@@ -325,6 +331,24 @@ fn every_pair_of_draws_and_contraction() {
                 check(&name, &spec.clone().penalty(penalty), false);
             }
         }
+    }
+}
+
+/// The trace of the same Jacobian, for what has one in closed form.
+#[test]
+fn every_draw_and_a_trace() {
+    for widths in [[3, 2], [2, 4]] {
+        let mut seen = 0;
+        for (system, mut spec) in systems(&widths) {
+            if spec.latent == Latent::Deterministic {
+                if let Corruption::Masking { .. } = spec.decoder[0].noise {
+                    spec.decoder[0].noise = Corruption::None;
+                }
+                check(&format!("{widths:?} {system}, trace"), &spec.penalty(Penalty::Trace { weight: 0.7 }), true);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 5);
     }
 }
 

@@ -46,6 +46,7 @@ mod ramps;
 mod random;
 mod rbm;
 mod readback;
+mod recirculation;
 mod row_weights;
 mod sampling;
 mod saving;

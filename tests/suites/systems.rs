@@ -10,7 +10,7 @@ use strait::internals::reference::evaluate;
 use strait::internals::state::State;
 use strait::model::{Mapping, Method, Purpose, Supervised};
 use strait::reference::Environment;
-use strait::{Activation, Corruption, Error, Latent, Loss, Penalty, Session, Spec, Training, data};
+use strait::{Activation, Corruption, Error, Latent, Layer, Loss, Penalty, Session, Spec, Training, data};
 
 const ROWS: usize = 5;
 const EPS: f64 = 1e-5;
@@ -70,10 +70,22 @@ pub fn specs() -> Vec<(&'static str, Spec)> {
             base().penalty(l1(Some(0))).penalty(l1(None))
         }),
         ("contractive reconstruction", base().penalty(contractive(Mapping::Reconstruction, Method::Exact))),
+        ("trace", shallow().penalty(Penalty::Trace { weight: 0.3 })),
+        ("trace, tied", shallow().tied().penalty(Penalty::Trace { weight: 0.3 })),
+        ("trace, unit norm", Spec { unit_norm: true, ..shallow().penalty(Penalty::Trace { weight: 0.3 }) }),
+        ("trace, unit norm and tied, normal decoder", {
+            let spec = shallow().tied().loss(Loss::Gaussian { sigma: 0.7, learned: true });
+            Spec { unit_norm: true, ..spec.gaussian_corruption(0.2).penalty(Penalty::Trace { weight: 0.3 }) }
+        }),
         ("salt and pepper", base().corruption(Corruption::SaltAndPepper { probability: 0.3 })),
         ("missing", base().corruption(Corruption::Missing { keep: vec![true, false, true, true, false, true] })),
         ("walkback", {
             Spec { walkback: 2, ..base().loss(Loss::Gaussian { sigma: 0.5, learned: false }).gaussian_corruption(0.2) }
+        }),
+        ("walkback by noise at a layer", {
+            let mut spec = Spec { walkback: 2, ..base().loss(Loss::Bernoulli) };
+            spec.encoder[0].noise = Corruption::Masking { probability: 0.3, rescale: false };
+            spec
         }),
         ("variational", variational()),
         ("variational, bernoulli", variational().loss(Loss::Bernoulli)),
@@ -264,6 +276,12 @@ fn what_cannot_work_is_refused_by_name() {
     let loss = |loss: Loss| -> Change { Box::new(move |s| s.loss = loss.clone()) };
     let corruption = |c: Corruption| -> Change { Box::new(move |s| s.corruption = c.clone()) };
     let latent = |latent: Latent| -> Change { Box::new(move |s| s.latent = latent) };
+    let traced = |change: fn(&mut Spec)| -> Change {
+        Box::new(move |s| {
+            *s = shallow().penalty(Penalty::Trace { weight: 0.1 });
+            change(s);
+        })
+    };
     let nan = f64::NAN;
     let layer = None;
     let kl = |weight, rho, layer| penalty(Penalty::KlSparsity { weight, rho, layer });
@@ -280,6 +298,22 @@ fn what_cannot_work_is_refused_by_name() {
         }),
         ("penalties[0].weight", {
             penalty(Penalty::Contractive { weight: nan, of: Mapping::Reconstruction, method: Method::Auto })
+        }),
+        ("penalties[0].weight", penalty(Penalty::Trace { weight: -0.1 })),
+        ("penalties[0].weight", penalty(Penalty::Trace { weight: nan })),
+        ("encoder (number of layers)", penalty(Penalty::Trace { weight: 0.1 })),
+        ("decoder (number of layers)", traced(|s| s.decoder.push(Layer::new(6)))),
+        ("decoder[0].activation", traced(|s| s.decoder[0].activation = Activation::Tanh)),
+        ("decoder[0].noise", {
+            traced(|s| s.decoder[0].noise = Corruption::Masking { probability: 0.1, rescale: true })
+        }),
+        ("loss", traced(|s| s.loss = Loss::Bernoulli)),
+        ("loss", traced(|s| s.loss = Loss::Mixture { components: 2 })),
+        ("latent", {
+            traced(|s| {
+                s.encoder[0].activation = Activation::Identity;
+                s.latent = Latent::Gaussian { beta: 1.0 };
+            })
         }),
         ("penalties[0].layer", penalty(Penalty::L1 { weight: 0.1, layer: Some(2) })),
         ("penalties[0].nu", penalty(Penalty::StudentT { weight: 0.1, nu: 0.0, layer })),
