@@ -3,7 +3,7 @@
 use strait::Draw;
 use strait::model::{Mapping, Method, Supervised};
 use strait::rbm::Rbm;
-use strait::train::{Trainer, Update};
+use strait::train::{Run, Trainer, Update};
 use strait::{Activation, Corruption, Data, Gpu, Latent, Loss, Penalty, Result, Session, Spec, Training};
 
 /// Rows of a batch.
@@ -23,6 +23,8 @@ pub enum Model {
     Autoencoder(Box<Spec>),
     /// A restricted Boltzmann machine, by a trainer.
     Machine(Rbm),
+    /// The innermost pair of a deep autoencoder, in the phase of a greedy run that trains it on cached codes.
+    Pair(Box<Spec>),
 }
 
 /// A system whose step is measured.
@@ -81,11 +83,14 @@ pub fn cases() -> Vec<Case> {
         .code_activation(Activation::Sigmoid)
         .tied();
     let machine = Model::Machine(Rbm::new(INPUT, 500));
+    let pair = Model::Pair(Box::new(Spec::symmetric(&[INPUT, 500, 250], Activation::Identity)));
     vec![
         first("784-256-784, plain", plain(), 0),
         first("784-256-8-256-784, plain", deep(), 1),
         first("784-500-784, tied, Bernoulli", tied, 2),
         Case { name: "784-500, CD-1", model: machine, beside: 2, asked: Some(1.5) },
+        first("500-250-500, a pair alone", Spec::symmetric(&[500, 250], Activation::Identity), 4),
+        Case { name: "500-250-500, a phase on cached codes", model: pair, beside: 4, asked: Some(1.05) },
         flat("the same model once more: the noise of this table", None, plain()),
         flat("L1", Some(1.05), plain().penalty(Penalty::L1 { weight: 0.01, layer })),
         flat("Student-t", Some(1.05), plain().penalty(Penalty::StudentT { weight: 0.01, nu: 2.0, layer })),
@@ -137,8 +142,12 @@ pub enum Learner {
 pub fn prepare(gpu: &Gpu, model: &Model) -> Result<Learner> {
     let draw = Draw { seed: 1, stream: 0, step: 0 };
     let rows = BATCH * BATCHES;
-    let values: Vec<f32> = (0..rows * INPUT).map(|i| draw.uniform(i / INPUT, i % INPUT) as f32).collect();
-    let mut data = Data::from_rows(INPUT, values)?;
+    let columns = match model {
+        Model::Autoencoder(spec) => spec.input,
+        _ => INPUT,
+    };
+    let values: Vec<f32> = (0..rows * columns).map(|i| draw.uniform(i / columns, i % columns) as f32).collect();
+    let mut data = Data::from_rows(columns, values)?;
     let (epochs, learning_rate) = (1 << 32, 1e-4);
     // Faster kernels come after the first report.
     match model {
@@ -156,6 +165,18 @@ pub fn prepare(gpu: &Gpu, model: &Model) -> Result<Learner> {
             let update = Update::adam([Rbm::PARAMETERS], learning_rate);
             let mut trainer = Trainer::new(gpu, rbm.run(BATCH, epochs, update, 0)?)?;
             trainer.set_parameters(&rbm.initial(0)?)?;
+            trainer.fit_iter(data)?.take(2).try_for_each(|report| report.map(drop))?;
+            Ok(Learner::Trainer(Box::new(trainer)))
+        }
+        Model::Pair(spec) => {
+            let training = Training { batch: BATCH, epochs, learning_rate, ..Training::default() };
+            let mut run = Run::greedy(spec, &training)?;
+            let last = run.phases.len() - 1;
+            run.phases[..last].iter_mut().for_each(|phase| phase.epochs = 1);
+            let mut trainer = Trainer::new(gpu, run)?;
+            for _ in 0..last {
+                trainer.fit(&data)?;
+            }
             trainer.fit_iter(data)?.take(2).try_for_each(|report| report.map(drop))?;
             Ok(Learner::Trainer(Box::new(trainer)))
         }
