@@ -13,6 +13,7 @@ pub mod forward;
 pub mod jacobians;
 pub mod linear;
 
+pub mod adversarial;
 pub mod contractive;
 pub mod decoders;
 pub mod denoising;
@@ -47,7 +48,7 @@ pub struct Row {
 }
 
 /// Every section's rows, in the order of the list.
-pub const SECTIONS: [&[Row]; 7] = [
+pub const SECTIONS: [&[Row]; 8] = [
     structure::ROWS,
     decoders::ROWS,
     sparse::ROWS,
@@ -55,4 +56,5 @@ pub const SECTIONS: [&[Row]; 7] = [
     contractive::ROWS,
     variational::ROWS,
     schemes::ROWS,
+    adversarial::ROWS,
 ];

@@ -54,6 +54,11 @@ fn schemes() {
     holds(suite::schemes::ROWS);
 }
 
+#[test]
+fn adversarial() {
+    holds(suite::adversarial::ROWS);
+}
+
 /// Rows are numbered as in the list, each once and in order.
 #[test]
 fn the_rows_are_in_order() {

@@ -1,0 +1,606 @@
+//! Adversarial runs: draws of priors, each player's terms and gradients against plain f64, ascents that are monotone and bounded
+//! and come to what brute force finds, going on from a file in the middle of a turn, refusals.
+
+use crate::common::{gpu, squared_error, values};
+use crate::phases::report;
+use strait::graph::{Expr, Graph, Set, Shape, Sink};
+use strait::internals::evaluator::Evaluator;
+use strait::internals::plan::AdapterKind;
+use strait::internals::state::State;
+use strait::model::{Ascent, Bound, Mode, Prior};
+use strait::train::{Adversarial, Adversary, Run, Step, Trainer, Update};
+use strait::{
+    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Model, Optimizer, Scaling, Session, Spec,
+    Training,
+};
+
+const ROWS: usize = 12;
+const WIDTH: usize = 3;
+const CODE: usize = 2;
+
+fn data() -> Data {
+    Data::from_rows(WIDTH, values(211, ROWS * WIDTH, (0.1, 0.9))).unwrap()
+}
+
+fn spec() -> Spec {
+    Spec::symmetric(&[WIDTH, 4, CODE], Activation::Tanh).loss(Loss::SquaredError)
+}
+
+fn training() -> Training {
+    Training { epochs: 4, batch: 5, learning_rate: 0.01, seed: 3, ..Training::default() }
+}
+
+fn hidden(units: usize) -> Layer {
+    Layer { activation: Activation::Tanh, ..Layer::new(units) }
+}
+
+/// A step on all rows that descends by the gradient itself.
+fn descent() -> (Training, Update) {
+    let update = Update { optimizer: Optimizer::SGD, ..Update::adam([], 1.0) };
+    let whole = Training { optimizer: Optimizer::SGD, learning_rate: 1.0, batch: ROWS, epochs: 1, ..training() };
+    (whole, update)
+}
+
+// ---- Draws ----
+
+fn drawn(prior: &Prior, code: usize, rows: usize) -> Vec<f32> {
+    let mut g = Graph::new(vec![], vec![]);
+    let z = prior.draw(&mut g, code).unwrap();
+    g.sink(Sink::Output(0), z);
+    let evaluator = Evaluator::new(&gpu(), &g, rows).unwrap();
+    evaluator.run(State::once(rows, 5)).unwrap();
+    evaluator.sink(Sink::Output(0), rows).unwrap()
+}
+
+/// Mean and variance of some values.
+fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let count = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / count;
+    (mean, values.map(|v| (v - mean).powi(2)).sum::<f64>() / count)
+}
+
+/// Within five standard errors; of a variance by the fourth moment of a normal distribution, which is no smaller than the others'.
+fn assert_moments(values: impl Iterator<Item = f64> + Clone, mean: f64, variance: f64, what: &str) {
+    let count = values.clone().count() as f64;
+    let found = moments(values);
+    assert!((found.0 - mean).abs() < 5.0 * (variance / count).sqrt(), "{what}: mean {found:?}, not {mean}");
+    assert!((found.1 - variance).abs() < 5.0 * variance * (2.0 / count).sqrt(), "{what}: {found:?}, not {variance}");
+}
+
+fn column(rows: &[f32], columns: usize, at: usize) -> impl Iterator<Item = f64> + Clone + '_ {
+    rows.iter().skip(at).step_by(columns).map(|&v| f64::from(v))
+}
+
+#[test]
+fn draws_are_those_of_the_prior() {
+    const COUNT: usize = 20_000;
+    let z = drawn(&Prior::Normal, 5, COUNT);
+    for at in 0..5 {
+        assert_moments(column(&z, 5, at), 0.0, 1.0, "normal");
+        let products: Vec<f64> = column(&z, 5, at).zip(column(&z, 5, (at + 1) % 5)).map(|(a, b)| a * b).collect();
+        assert_moments(products.iter().copied().chain([0.0]), 0.0, 1.0, "normal, two units");
+    }
+    let z = drawn(&Prior::Uniform { low: -1.0, high: 3.0 }, 2, COUNT);
+    assert!(z.iter().all(|&v| (-1.0..=3.0).contains(&v)));
+    for at in 0..2 {
+        assert_moments(column(&z, 2, at), 1.0, 16.0 / 12.0, "uniform");
+    }
+    // Far apart, so that each row tells which mode it is of.
+    let modes = [(1.0, [-20.0, 0.0, 5.0], 0.5), (2.0, [0.0, 10.0, -5.0], 1.0), (5.0, [20.0, 20.0, 0.0], 2.0)];
+    let mixture = modes.map(|(weight, mean, deviation)| Mode { weight, mean: mean.to_vec(), deviation });
+    let z = drawn(&Prior::Mixture(mixture.to_vec()), 3, COUNT);
+    for (weight, mean, deviation) in modes {
+        let own: Vec<f32> =
+            z.chunks(3).filter(|row| (f64::from(row[0]) - mean[0]).abs() < 10.0).flatten().copied().collect();
+        let share = weight / 8.0;
+        let error = (share * (1.0 - share) / COUNT as f64).sqrt();
+        let found = own.len() as f64 / (3 * COUNT) as f64;
+        assert!((found - share).abs() < 5.0 * error, "{found} of the rows, not {share}");
+        for (at, mean) in mean.into_iter().enumerate() {
+            assert_moments(column(&own, 3, at), mean, deviation * deviation, "mixture");
+        }
+    }
+    let circle = Prior::own(|g, stream| {
+        let uniform = Expr::random(strait::graph::Distribution::Uniform, stream);
+        let angle = g.map_to(std::f64::consts::TAU * uniform, &[], Shape::batched(&[1]))?;
+        let [across, up] = [g.map([angle], |[a]| a.cos())?, g.map([angle], |[a]| a.sin())?];
+        let [across, up] = [g.pad(across, 0, 2)?, g.pad(up, 1, 2)?];
+        g.map([across, up], |[a, b]| a + b)
+    });
+    let z = drawn(&circle, 2, COUNT);
+    assert!(z.chunks(2).all(|row| (row[0].hypot(row[1]) - 1.0).abs() < 1e-4));
+    assert_moments(column(&z, 2, 0), 0.0, 0.5, "circle");
+}
+
+// ---- Plain f64 ----
+
+type Tensors = Vec<Vec<f64>>;
+
+fn wide(tensors: &[Vec<f32>]) -> Tensors {
+    tensors.iter().map(|tensor| tensor.iter().map(|&v| f64::from(v)).collect()).collect()
+}
+
+fn rows_of(values: &[f32], width: usize) -> Tensors {
+    values.chunks(width).map(|row| row.iter().map(|&v| f64::from(v)).collect()).collect()
+}
+
+/// Layers of weight and bias one after the other, with tanh after all but those of these numbers.
+fn forward(row: &[f64], tensors: &[Vec<f64>], linear: &[usize]) -> Vec<f64> {
+    let mut last = row.to_vec();
+    for (i, layer) in tensors.chunks(2).enumerate() {
+        let units = layer[1].len();
+        let sum =
+            |j: usize| last.iter().enumerate().map(|(k, v)| v * layer[0][k * units + j]).sum::<f64>() + layer[1][j];
+        last = (0..units).map(|j| if linear.contains(&i) { sum(j) } else { sum(j).tanh() }).collect();
+    }
+    last
+}
+
+/// The model of [`spec`]: code of a row, and its squared error. Tensors are encoder, then decoder.
+fn code(row: &[f64], model: &[Vec<f64>]) -> Vec<f64> {
+    forward(row, &model[..4], &[1])
+}
+
+fn error(row: &[f64], model: &[Vec<f64>]) -> f64 {
+    let r = forward(&code(row, model), &model[4..8], &[1]);
+    r.iter().zip(row).map(|(r, x)| (r - x).powi(2)).sum()
+}
+
+fn softplus(v: f64) -> f64 {
+    v.max(0.0) + (-v.abs()).exp().ln_1p()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    values.sum::<f64>() / ROWS as f64
+}
+
+/// The gradient of a function of tensors by those of some numbers: central differences.
+fn differences(tensors: &Tensors, of: impl Iterator<Item = usize>, f: impl Fn(&Tensors) -> f64) -> Tensors {
+    const STEP: f64 = 1e-5;
+    let mut at = tensors.clone();
+    let mut slope = |i: usize, j: usize| {
+        let own = at[i][j];
+        let mut beside = |by: f64| {
+            at[i][j] = own + by;
+            f(&at)
+        };
+        let slope = (beside(STEP) - beside(-STEP)) / (2.0 * STEP);
+        at[i][j] = own;
+        slope
+    };
+    of.map(|i| (0..tensors[i].len()).map(|j| slope(i, j)).collect()).collect()
+}
+
+/// Takes one step of a run whose phase is left with the step of a name; parameters before and after, and the terms.
+fn taken(mut run: Run, name: &str) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Vec<(String, f64)>) {
+    run.phases[0].steps.retain(|step: &Step| step.name == name);
+    let mut trainer = Trainer::new(&gpu(), run).unwrap();
+    let before = trainer.parameters().unwrap();
+    trainer.load(data()).unwrap();
+    trainer.step(1).unwrap();
+    let terms = report(&mut trainer).unwrap().terms;
+    (before, trainer.parameters().unwrap(), terms)
+}
+
+/// Asserts that tensors went by a gradient and that all others kept their bytes.
+fn assert_went(before: &[Vec<f32>], after: &[Vec<f32>], range: std::ops::Range<usize>, gradient: &Tensors, what: &str) {
+    for (i, (before, after)) in before.iter().zip(after).enumerate() {
+        let Some(at) = range.clone().position(|own| own == i) else {
+            assert!(before == after, "{what}: tensor {i} changed");
+            continue;
+        };
+        for ((&b, &a), &slope) in before.iter().zip(after).zip(&gradient[at]) {
+            let went = f64::from(b) - f64::from(a);
+            assert!((went - slope).abs() < 2e-6 * (1.0 + slope.abs()), "{what}: tensor {i} went {went}, not {slope}");
+        }
+    }
+}
+
+fn assert_terms(terms: &[(String, f64)], expected: &[(&str, f64)]) {
+    assert_eq!(terms.len(), expected.len(), "{terms:?}");
+    for ((name, value), (wanted, due)) in terms.iter().zip(expected) {
+        assert!(name == wanted && (value - due).abs() < 1e-5 * (1.0 + due.abs()), "{terms:?}, not {expected:?}");
+    }
+}
+
+/// Draws that are known: column c of every row is .7 c − .2.
+fn known() -> Prior {
+    Prior::own(|g, _| g.map_to(0.7 * Expr::column() - 0.2, &[], Shape::batched(&[CODE])))
+}
+
+const KNOWN: [f64; CODE] = [-0.2, 0.5];
+
+#[test]
+fn the_discriminator_and_the_generator_by_hand() {
+    let (whole, update) = descent();
+    let adversarial = Adversarial {
+        discriminates: update.clone(),
+        generates: update,
+        ..Adversarial::new(known(), [hidden(6), hidden(3)])
+    };
+    let run = || Run::adversarial(&spec(), &adversarial, &whole).unwrap();
+    let x = rows_of(data().values(), WIDTH);
+    // The model's tensors lie in the order of the spec, those of the discriminator after them.
+    let logit = |z: &[f64], all: &Tensors| forward(z, &all[8..], &[2])[0];
+    let prior = |all: &Tensors| softplus(-logit(&KNOWN, all));
+    let codes = |all: &Tensors, sign: f64| mean(x.iter().map(|x| softplus(sign * logit(&code(x, all), all))));
+
+    let (before, after, terms) = taken(run(), "discriminator");
+    let all = wide(&before);
+    assert_terms(&terms, &[("discriminator.prior", prior(&all)), ("discriminator.codes", codes(&all, 1.0))]);
+    let gradient = differences(&all, 8..14, |all| prior(all) + codes(all, 1.0));
+    assert_went(&before, &after, 8..14, &gradient, "discriminator");
+
+    let (before, after, terms) = taken(run(), "generator");
+    assert_terms(&terms, &[("generator.codes", codes(&all, -1.0))]);
+    let gradient = differences(&all, 0..4, |all| codes(all, -1.0));
+    assert_went(&before, &after, 0..4, &gradient, "generator");
+
+    let (before, after, terms) = taken(run(), "reconstruction");
+    let loss = |all: &Tensors| mean(x.iter().map(|x| error(x, all)));
+    assert_terms(&terms, &[("reconstruction.reconstruction", loss(&all))]);
+    assert_went(&before, &after, 0..8, &differences(&all, 0..8, loss), "reconstruction");
+}
+
+/// Codes of a variational model are draws whose moments are those that the encoder says; of a corrupted one they are of corrupted
+/// rows: a discriminator whose logit is the code itself would not tell, so its terms over many draws do.
+#[test]
+fn codes_are_those_that_the_decoder_meets() {
+    let linear = Spec::symmetric(&[1, 1], Activation::Identity).loss(Loss::SquaredError);
+    let mut variational = linear.clone();
+    variational.latent = Latent::Gaussian { beta: 0.0 };
+    let corrupted = linear.clone().gaussian_corruption(0.8);
+    let count = 20_000;
+    let rows = Data::from_rows(1, vec![0.5; count]).unwrap();
+    // E softplus(h) for h normal, by a fine sum.
+    let expected = |mean: f64, deviation: f64| {
+        let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
+        (-800..=800)
+            .map(|i| f64::from(i) / 100.0)
+            .map(|t| softplus(mean + deviation * t) * density(t) / 100.0)
+            .sum::<f64>()
+    };
+    for (spec, tensors, deviation) in [
+        // Encoder, decoder, discriminator: h = 2 x + .1, D = h.
+        (corrupted, vec![vec![2.0], vec![0.1], vec![1.0], vec![0.0], vec![1.0], vec![0.0]], 1.6),
+        // γ = x + 1.
+        (
+            variational,
+            vec![vec![2.0], vec![0.1], vec![1.0], vec![1.0], vec![1.0], vec![0.0], vec![1.0], vec![0.0]],
+            (0.75f64).exp(),
+        ),
+    ] {
+        let training = Training { batch: count, epochs: 1, ..training() };
+        let mut run = Run::adversarial(&spec, &Adversarial::new(Prior::Normal, []), &training).unwrap();
+        run.phases[0].steps.remove(0);
+        let mut trainer = Trainer::new(&gpu(), run).unwrap();
+        let names: Vec<&str> = trainer.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names[0..2], ["encoder.0.weight", "encoder.0.bias"], "{names:?}");
+        trainer.set_parameters(&tensors).unwrap();
+        trainer.load(rows.clone()).unwrap();
+        trainer.step(1).unwrap();
+        let terms = report(&mut trainer).unwrap().terms;
+        for (value, mean, deviation) in [(terms[0].1, 0.0, 1.0), (terms[1].1, 1.1, deviation)] {
+            // Five standard errors: softplus has a slope below 1.
+            let due = expected(mean, deviation);
+            assert!((value - due).abs() < 5.0 * deviation / (count as f64).sqrt(), "{terms:?}: {value}, not {due}");
+        }
+        assert!((terms[1].1 - softplus(1.1)).abs() > 0.05, "{terms:?}: nothing was drawn");
+    }
+}
+
+#[test]
+fn training_against_an_ascent_by_hand() {
+    let (whole, _) = descent();
+    for bound in [Bound::Infinity(0.2), Bound::Two(0.3)] {
+        let ascent = Ascent { bound, steps: 3, length: 0.1 };
+        let run = Run::against(&spec(), &Adversary::Ascent(ascent), &whole).unwrap();
+        let model = Trainer::new(&gpu(), run.clone()).unwrap().model().unwrap();
+        let (found, _) = model.worst(data().values(), &ascent).unwrap();
+        let (x, found) = (rows_of(data().values(), WIDTH), rows_of(&found, WIDTH));
+        let loss = |rows: &Tensors, all: &Tensors| mean(rows.iter().map(|x| error(x, all)));
+        let (before, after, terms) = taken(run, "model");
+        let all = wide(&before);
+        assert_terms(&terms, &[("model.reconstruction", loss(&x, &all)), ("model.found", loss(&found, &all))]);
+        let gradient = differences(&all, 0..8, |all| 0.5 * (loss(&x, all) + loss(&found, all)));
+        assert_went(&before, &after, 0..8, &gradient, "model");
+    }
+}
+
+#[test]
+fn training_against_a_network_by_hand() {
+    let (whole, update) = descent();
+    for bound in [Bound::Infinity(0.2), Bound::Two(0.3)] {
+        let adversary = Adversary::Network { bound, layers: vec![hidden(5)], update: update.clone() };
+        let run = || Run::against(&spec(), &adversary, &whole).unwrap();
+        let x = rows_of(data().values(), WIDTH);
+        let moved = |x: &[f64], all: &Tensors| -> Vec<f64> {
+            let v = forward(x, &all[8..], &[1]);
+            let length = (1.0 + v.iter().map(|v| v * v).sum::<f64>()).sqrt();
+            let way = |v: f64| match bound {
+                Bound::Infinity(radius) => radius * v.tanh(),
+                Bound::Two(radius) => radius * v / length,
+                _ => unreachable!(),
+            };
+            x.iter().zip(v).map(|(x, v)| x + way(v)).collect()
+        };
+        let made = |all: &Tensors| mean(x.iter().map(|x| error(&moved(x, all), all)));
+        let (before, after, terms) = taken(run(), "adversary");
+        let all = wide(&before);
+        assert_terms(&terms, &[("adversary.error", made(&all))]);
+        assert_went(&before, &after, 8..12, &differences(&all, 8..12, |all| -made(all)), "adversary");
+
+        // What was made is a constant for the model.
+        let fixed: Tensors = x.iter().map(|x| moved(x, &all)).collect();
+        let loss = |rows: &Tensors, all: &Tensors| mean(rows.iter().map(|x| error(x, all)));
+        let (before, after, terms) = taken(run(), "model");
+        assert_terms(&terms, &[("model.reconstruction", loss(&x, &all)), ("model.found", loss(&fixed, &all))]);
+        let gradient = differences(&all, 0..8, |all| 0.5 * (loss(&x, all) + loss(&fixed, all)));
+        assert_went(&before, &after, 0..8, &gradient, "model");
+    }
+}
+
+// ---- Ascents ----
+
+/// A model of each kind that has an error of rows.
+fn models() -> Vec<(&'static str, Model)> {
+    let mut learned = spec().loss(Loss::Gaussian { sigma: 0.5, learned: true }).variational(0.1);
+    learned.encoder[0].noise = Corruption::Gaussian { sigma: 0.3 };
+    let specs = vec![
+        ("squared", spec()),
+        ("bernoulli", spec().loss(Loss::Bernoulli)),
+        ("variational", learned),
+        ("mixture", spec().loss(Loss::Mixture { components: 2 })),
+        ("corrupted, tied", spec().gaussian_corruption(0.5).tied()),
+        ("standardised", spec().scaling(Scaling::Standardise)),
+    ];
+    let trained = |(name, spec): (&'static str, Spec)| {
+        let mut session = Session::new(&gpu(), &spec, training()).unwrap();
+        session.fit(data()).unwrap();
+        (name, session.model())
+    };
+    specs.into_iter().map(trained).collect()
+}
+
+#[test]
+fn ascents_never_lower_the_error_and_keep_their_bound() {
+    for (name, model) in models() {
+        let rows = data().values().to_vec();
+        let clean = model.score(&rows).unwrap();
+        // Standard deviations, in whose units the bound is where rows are standardised.
+        let scale: Vec<f64> = (0..WIDTH).map(|at| moments(column(&rows, WIDTH, at)).1.sqrt()).collect();
+        for bound in [Bound::Infinity(0.15), Bound::Two(0.15)] {
+            let mut before = clean.clone();
+            // Steps far too long: most would lower it.
+            for (steps, length) in [(1, 0.05), (2, 0.05), (4, 0.05), (8, 0.05), (16, 0.05), (1, 3.0), (20, 3.0)] {
+                let ascent = Ascent { bound, steps, length };
+                let (found, errors) = model.worst(&rows, &ascent).unwrap();
+                let what = format!("{name}, {ascent:?}");
+                let scored = model.score(&found).unwrap();
+                if length > 1.0 {
+                    before.clone_from(&clean);
+                }
+                for (row, &error) in errors.iter().enumerate() {
+                    let least = before[row] - 1e-5 * before[row].abs().max(1.0);
+                    assert!(error >= least, "{what}: row {row} fell from {} to {error}", before[row]);
+                    assert!(
+                        (error - scored[row]).abs() < 1e-4 * error.abs().max(1.0),
+                        "{what}: {error} is {}",
+                        scored[row]
+                    );
+                    let way = (0..WIDTH).map(|c| {
+                        let way = f64::from(found[row * WIDTH + c]) - f64::from(rows[row * WIDTH + c]);
+                        if name == "standardised" { way / scale[c] } else { way }
+                    });
+                    let far = match bound {
+                        Bound::Infinity(_) => way.map(f64::abs).fold(0.0, f64::max),
+                        _ => way.map(|v| v * v).sum::<f64>().sqrt(),
+                    };
+                    assert!(far <= 0.15 * (1.0 + 1e-5), "{what}: row {row} went {far}");
+                }
+                if name == "bernoulli" {
+                    assert!(found.iter().all(|v| (0.0..=1.0).contains(v)), "{what}");
+                }
+                let rise = |e: &[f32]| e.iter().zip(&clean).map(|(e, c)| f64::from(e - c)).sum::<f64>();
+                assert!(length > 1.0 || rise(&errors) > 0.0, "{what}: no error rose");
+                before = errors;
+            }
+        }
+    }
+}
+
+/// The largest error within the bound on a fine grid, in plain f64, of a model with two inputs.
+#[test]
+fn ascents_find_what_brute_force_finds() {
+    let spec = Spec::symmetric(&[2, 3, 1], Activation::Tanh).loss(Loss::SquaredError);
+    let mut session = Session::new(&gpu(), &spec, training()).unwrap();
+    session.fit(Data::from_rows(2, values(213, 40, (-1.0, 1.0))).unwrap()).unwrap();
+    let tensors = wide(&session.parameters().unwrap());
+    let error = |x: &[f64]| {
+        let h = forward(x, &tensors[..4], &[1]);
+        let r = forward(&h, &tensors[4..], &[1]);
+        r.iter().zip(x).map(|(r, x)| (r - x).powi(2)).sum::<f64>()
+    };
+    let rows = values(214, 16, (-1.0, 1.0));
+    for bound in [Bound::Infinity(0.2), Bound::Two(0.2)] {
+        let (_, errors) = session.worst(&rows, &Ascent { bound, steps: 60, length: 0.1 }).unwrap();
+        for (row, &found) in rows.chunks(2).zip(&errors) {
+            let mut most = 0.0f64;
+            for i in -100..=100 {
+                for j in -100..=100 {
+                    let way = [f64::from(i) * 0.002, f64::from(j) * 0.002];
+                    if matches!(bound, Bound::Infinity(_)) || way[0].hypot(way[1]) <= 0.2 {
+                        most = most.max(error(&[f64::from(row[0]) + way[0], f64::from(row[1]) + way[1]]));
+                    }
+                }
+            }
+            let found = f64::from(found);
+            assert!(found <= most * 1.01 && found >= most * 0.97, "{bound:?} at {row:?}: {found}, not {most}");
+        }
+    }
+}
+
+// ---- Runs ----
+
+fn runs() -> Vec<(&'static str, Run)> {
+    let mixture = Prior::Mixture(vec![
+        Mode { weight: 1.0, mean: vec![1.0, 0.0], deviation: 0.5 },
+        Mode { weight: 2.0, mean: vec![-1.0, 0.0], deviation: 0.5 },
+    ]);
+    let denoising = spec().gaussian_corruption(0.2);
+    let ascent = Adversary::Ascent(Ascent { bound: Bound::Infinity(0.1), steps: 2, length: 0.1 });
+    let network = Adversary::network(Bound::Two(0.2), [hidden(4)]);
+    let discriminator = |prior| Adversarial::new(prior, [hidden(4)]);
+    vec![
+        ("codes", Run::adversarial(&denoising, &discriminator(mixture), &training()).unwrap()),
+        ("draws", Run::adversarial(&spec().variational(0.1), &discriminator(Prior::Normal), &training()).unwrap()),
+        ("ascent", Run::against(&denoising, &ascent, &training()).unwrap()),
+        ("network", Run::against(&denoising.tied(), &network, &training()).unwrap()),
+    ]
+}
+
+/// From a file, after each step of a turn and in later ones; the rest comes to the bits of a run that nobody stopped.
+#[test]
+fn runs_go_on_from_the_middle_of_a_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    for (name, run) in runs() {
+        let mut whole = Trainer::new(&gpu(), run.clone()).unwrap();
+        let first = whole.parameters().unwrap();
+        whole.fit(data()).unwrap();
+        let whole = whole.parameters().unwrap();
+        assert!(first.iter().zip(&whole).all(|(first, now)| first != now), "{name}: a tensor was not trained");
+        for steps in [1, 2, 3, 4, 8] {
+            let mut trainer = Trainer::new(&gpu(), run.clone()).unwrap();
+            trainer.load(data()).unwrap();
+            trainer.step(steps).unwrap();
+            trainer.checkpoint(&path).unwrap();
+            drop(trainer);
+            let mut again = Trainer::resume(&gpu(), run.clone(), &path).unwrap();
+            again.fit(data()).unwrap();
+            let found = again.parameters().unwrap();
+            let same = match gpu().kind() {
+                AdapterKind::Software => found == whole,
+                AdapterKind::Hardware => squared_error(&found.concat(), &whole.concat()) < 1e-8,
+            };
+            assert!(same, "{name}, after {steps} steps: {:e}", squared_error(&found.concat(), &whole.concat()));
+        }
+    }
+}
+
+/// Players draw other first weights than the model, and the same for the same seed.
+#[test]
+fn players_start_as_their_layers_say() {
+    let (wide, player) =
+        Run::of(&spec(), &[]).unwrap().with_player("other", WIDTH, &[hidden(4), Layer::new(1)]).unwrap();
+    assert_eq!((player.set(), player.params()), (Set(1), 8..12));
+    let mut run = wide;
+    let part = run.part().unwrap();
+    let mut g = run.graph();
+    let x = g.gather(WIDTH, false);
+    let y = player.forward(&mut g, x).unwrap();
+    let cost = g.batch_mean(y).unwrap();
+    g.term("cost", cost);
+    let wanted: Vec<_> = player.params().map(|i| g.param(i).unwrap()).collect();
+    for (i, gradient) in player.params().zip(g.gradient(cost, &wanted).unwrap()) {
+        g.sink(Sink::Gradient(i), gradient);
+    }
+    assert_eq!(part.spec(), &spec());
+    run.phases = vec![strait::train::Phase::new("alone", [Step::new("alone", g, [Update::adam([player.set()], 0.1)])])];
+    let trainer = Trainer::new(&gpu(), run.clone()).unwrap();
+    let first = trainer.parameters().unwrap();
+    let session = Session::new(&gpu(), &spec(), Training { seed: 0, ..training() }).unwrap();
+    assert!(first[..8] == session.parameters().unwrap()[..], "the model starts as in a session");
+    assert!(first[8].iter().any(|&v| v != 0.0) && first[8] != first[0], "{:?}", first[8]);
+    assert!(first[9].iter().chain(&first[11]).all(|&v| v == 0.0));
+    let names: Vec<&str> = trainer.tensors()[8..].iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names, ["other.0.weight", "other.0.bias", "other.1.weight", "other.1.bias"]);
+    match run.with_player("late", WIDTH, &[Layer::new(1)]).map(drop) {
+        Err(error) => assert_eq!(error.to_string(), "phases is \"alone\"; allowed: none before the players are there"),
+        Ok(()) => panic!("a player that comes late"),
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let said = |result: Result<Run, Error>| match result.map(drop) {
+        Err(error @ Error::Spec { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let adversarial =
+        |prior: Prior, layers: Vec<Layer>| Run::adversarial(&spec(), &Adversarial::new(prior, layers), &training());
+    let mode = |weight: f64, mean: Vec<f64>, deviation: f64| Prior::Mixture(vec![Mode { weight, mean, deviation }]);
+    let positive = "allowed: a number above 0 in the normal range of f32";
+    let cases = [
+        (
+            mode(1.0, vec![0.0; 3], 1.0),
+            "prior.mixture[0].mean is 3 values; allowed: 2, as wide as the code".to_string(),
+        ),
+        (mode(0.0, vec![0.0; 2], 1.0), format!("prior.mixture[0].weight is 0; {positive}")),
+        (mode(1.0, vec![0.0; 2], -1.0), format!("prior.mixture[0].deviation is -1; {positive}")),
+        (
+            mode(1.0, vec![0.0, f64::NAN], 1.0),
+            "prior.mixture[0].mean is NaN; allowed: numbers that are finite in f32".into(),
+        ),
+        (Prior::Mixture(vec![]), "prior.mixture is empty; allowed: at least one mode".into()),
+        (
+            Prior::Uniform { low: 1.0, high: 1.0 },
+            "prior.uniform is 1 to 1; allowed: a finite interval, low < high".into(),
+        ),
+        (
+            Prior::own(|g, _| g.map_to(Expr::column(), &[], Shape::batched(&[5]))),
+            "prior (own) is [batch, 5]; allowed: [batch, 2]".into(),
+        ),
+    ];
+    for (prior, text) in cases {
+        assert_eq!(said(adversarial(prior, vec![hidden(4)])), text);
+    }
+    assert_eq!(said(adversarial(Prior::Normal, vec![hidden(0)])), "discriminator[0].units is 0; allowed: 1 to 1048576");
+    let noisy = Layer { noise: Corruption::Gaussian { sigma: 0.1 }, ..hidden(4) };
+    assert_eq!(
+        said(adversarial(Prior::Normal, vec![noisy])),
+        "discriminator[0].noise is Gaussian { sigma: 0.1 }; allowed: none: a player's layers draw nothing"
+    );
+    let rate = Adversarial { generates: Update::adam([], 0.0), ..Adversarial::new(Prior::Normal, []) };
+    assert_eq!(
+        said(Run::adversarial(&spec(), &rate, &training())),
+        format!("phases[\"adversarial\"].steps[\"generator\"].updates[0].learning_rate is 0; {positive}")
+    );
+    let early = Training { early_stopping: Some(EarlyStopping::default()), ..training() };
+    assert_eq!(
+        said(Run::adversarial(&spec(), &Adversarial::new(Prior::Normal, []), &early)),
+        "early_stopping is some; allowed: none: phases look at no validation rows"
+    );
+
+    let good = Ascent { bound: Bound::Infinity(0.1), steps: 2, length: 0.1 };
+    let against = |ascent: Ascent| said(Run::against(&spec(), &Adversary::Ascent(ascent), &training()));
+    for radius in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for bound in [Bound::Infinity(radius), Bound::Two(radius)] {
+            let text = format!("adversary.bound.radius is {radius}; {positive}");
+            assert_eq!(against(Ascent { bound, ..good }), text);
+            assert_eq!(said(Run::against(&spec(), &Adversary::network(bound, []), &training())), text);
+        }
+    }
+    assert_eq!(against(Ascent { length: 0.0, ..good }), format!("adversary.length is 0; {positive}"));
+    assert_eq!(against(Ascent { steps: 0, ..good }), "adversary.steps is 0; allowed: 1 to 100");
+    assert_eq!(against(Ascent { steps: 101, ..good }), "adversary.steps is 101; allowed: 1 to 100");
+    let softmax = spec().loss(Loss::Softmax { classes: 3 });
+    assert_eq!(
+        said(Run::against(&softmax, &Adversary::Ascent(good), &training())),
+        "adversary.loss is softmax; allowed: one of rows that can be moved: no distributions"
+    );
+
+    let session = Session::new(&gpu(), &spec(), training()).unwrap();
+    let worst = |rows: &[f32], ascent: Ascent| session.worst(rows, &ascent).unwrap_err().to_string();
+    assert_eq!(worst(&[0.0; 3], Ascent { steps: 0, ..good }), "steps is 0; allowed: 1 to 100");
+    assert_eq!(
+        worst(&[0.0; 4], good),
+        "rows to find worse ones of: found 4 values; allowed: whole rows of 3 values, at least one"
+    );
+    assert_eq!(
+        worst(&[0.0, f32::NAN, 0.0], good),
+        "rows to find worse ones of: row 0, column 1: found NaN; allowed: a finite number"
+    );
+    let far = worst(&[3e38; 3], good);
+    assert!(far.starts_with("rows to find worse ones of: row 0: found "), "{far}");
+}
