@@ -120,6 +120,9 @@ fn what_cannot_work_is_refused_at_once() {
         ("sampling", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("sampling", &["--data", "no/such/folder"], &["no/such/folder"]),
         ("sampling", &["--out", file], &["--out", file]),
+        ("adversarial", &["--seeds", "0"], &["--seeds", "1 or more"]),
+        ("adversarial", &["--epochs", "0"], &["--epochs", "1 or more"]),
+        ("adversarial", &["--out", file], &["--out", file]),
         ("vector_field", &["--sigma", "0"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--sigma", "1e9"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--epochs", "0"], &["--epochs", "1 or more"]),
@@ -188,7 +191,8 @@ fn what_can_work_is_taken() {
     assert!(["0", "65", "x"].iter().all(|text| arguments::within(text, 1usize..=64).is_err()));
     // As whole programs, with what would otherwise take long: one step, and a code wider than a digit has pixels.
     let folder = tempfile::tempdir().expect("a folder");
-    let taken: [(&str, &[&str]); 4] = [
+    let taken: [(&str, &[&str]); 5] = [
+        ("adversarial", &["--epochs", "1", "--seeds", "2", "--json"]),
         ("pca", &["--codes", "1,64", "--steps", "1"]),
         ("digits", &["--epochs", "1", "--batch", "1500", "--code", "65", "--out", "made/for/it"]),
         ("vector_field", &["--epochs", "1", "--sigma", "3"]),
@@ -199,7 +203,9 @@ fn what_can_work_is_taken() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name} {arguments:?} says {said:?}");
     }
-    for picture in ["made/for/it/digits.png", "made/for/it/loss.png", "out/vector_field.png", "out/embed.png"] {
+    let pictures = ["made/for/it/digits.png", "made/for/it/loss.png", "out/vector_field.png", "out/embed.png"];
+    let adversarial = ["codes", "generated", "worst"].map(|name| format!("out/adversarial_{name}.png"));
+    for picture in pictures.into_iter().chain(adversarial.iter().map(String::as_str)) {
         assert!(folder.path().join(picture).exists(), "{picture}");
     }
 }

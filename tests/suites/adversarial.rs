@@ -566,7 +566,8 @@ fn what_cannot_be_is_refused() {
         said(Run::adversarial(&spec(), &rate, &training())),
         format!("phases[\"adversarial\"].steps[\"generator\"].updates[0].learning_rate is 0; {positive}")
     );
-    let early = Training { early_stopping: Some(EarlyStopping::default()), ..training() };
+    let early =
+        Training { early_stopping: Some(EarlyStopping { validation: 0.2, patience: 1, min_delta: 0.0 }), ..training() };
     assert_eq!(
         said(Run::adversarial(&spec(), &Adversarial::new(Prior::Normal, []), &early)),
         "early_stopping is some; allowed: none: phases look at no validation rows"
