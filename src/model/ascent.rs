@@ -100,20 +100,20 @@ impl Bound {
 }
 
 impl Ascent {
-    /// Fails where it cannot be one of rows of the spec.
-    pub(crate) fn check(&self, spec: &Spec) -> Result<()> {
-        self.bound.check("bound", spec)?;
-        positive("length", self.length)?;
+    /// Fails where it cannot be one of rows of the spec; `place` is what its fields' names begin with.
+    pub(crate) fn check(&self, place: &str, spec: &Spec) -> Result<()> {
+        self.bound.check(&format!("{place}bound"), spec)?;
+        positive(&format!("{place}length"), self.length)?;
         match self.steps {
             1..=LONGEST => Ok(()),
-            steps => Err(Error::spec("steps", steps, format!("1 to {LONGEST}"))),
+            steps => Err(Error::spec(format!("{place}steps"), steps, format!("1 to {LONGEST}"))),
         }
     }
 
     /// A graph over a spec's tensors that gives what the ascent makes of the input's rows, in their units, and in one more column
     /// the error of each, [batch, n + 1].
     pub(crate) fn graph(&self, network: &super::Network) -> Result<Graph> {
-        self.check(network.spec())?;
+        self.check("", network.spec())?;
         let (mut g, width) = (network.tensors(), network.spec().input);
         let x = g.input(0, width);
         let mut builder = network.builder(&mut g, super::build::Places::OWN, false)?;

@@ -163,7 +163,7 @@ impl Run {
         let run = begun(spec, &[], training)?;
         let (mut run, steps) = match adversary {
             Adversary::Ascent(ascent) => {
-                ascent.check(spec).map_err(|error| error.inside("adversary"))?;
+                ascent.check("adversary.", spec)?;
                 let part = run.part()?;
                 let found = |g: &mut Graph, x: NodeId| part.ascend(g, x, ascent);
                 let graph = part.training_graph_beside(run.graph(), training.shuffle, found)?;

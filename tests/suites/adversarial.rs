@@ -588,7 +588,7 @@ fn what_cannot_be_is_refused() {
     let softmax = spec().loss(Loss::Softmax { classes: 3 });
     assert_eq!(
         said(Run::against(&softmax, &Adversary::Ascent(good), &training())),
-        "adversary.loss is softmax; allowed: one of rows that can be moved: no distributions"
+        "loss is softmax; allowed: one of rows that can be moved: no distributions"
     );
 
     let session = Session::new(&gpu(), &spec(), training()).unwrap();
