@@ -7,11 +7,11 @@ use strait::graph::{Expr, Graph, Set, Shape, Sink};
 use strait::internals::evaluator::Evaluator;
 use strait::internals::plan::AdapterKind;
 use strait::internals::state::State;
-use strait::model::{Ascent, Bound, Mode, Prior};
+use strait::model::{Ascent, Bound, Mapping, Method, Mode, Prior, Supervised};
 use strait::train::{Adversarial, Adversary, Run, Step, Trainer, Update};
 use strait::{
-    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Model, Optimizer, Scaling, Session, Spec,
-    Training,
+    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Model, Optimizer, Penalty, Ramp, Scaling,
+    Session, Spec, Training,
 };
 
 const ROWS: usize = 12;
@@ -484,6 +484,59 @@ fn runs_go_on_from_the_middle_of_a_turn() {
                 AdapterKind::Hardware => squared_error(&found.concat(), &whole.concat()) < 1e-8,
             };
             assert!(same, "{name}, after {steps} steps: {:e}", squared_error(&found.concat(), &whole.concat()));
+        }
+    }
+}
+
+/// Whatever the objective of the spec: its terms are reported as in a session, its ramps are, and all tensors are trained.
+#[test]
+fn any_spec_has_adversaries() {
+    let sigmoid = Spec::symmetric(&[WIDTH, 4, CODE], Activation::Sigmoid).code_activation(Activation::Sigmoid);
+    let contractive =
+        Penalty::Contractive { weight: 0.1, of: Mapping::Encoder, method: Method::Hutchinson { projections: 1 } };
+    let sparse = Latent::PredictiveSparse { weight: 0.1, gamma: 1.0, steps: 3 };
+    let linear = Spec::symmetric(&[WIDTH, CODE], Activation::Identity).loss(Loss::SquaredError);
+    let normal = spec().loss(Loss::Gaussian { sigma: 0.5, learned: false }).gaussian_corruption(0.2);
+    let mut dropped = spec().scaling(Scaling::Unit);
+    dropped.encoder[0].noise = Corruption::Masking { probability: 0.3, rescale: true };
+    let specs = [
+        ("contractive", sigmoid.clone().loss(Loss::Bernoulli).penalty(contractive)),
+        ("sparse", sigmoid.penalty(Penalty::KlSparsity { weight: 0.2, rho: 0.1, layer: None }).weight_decay(0.01)),
+        ("predictive", Spec { latent: sparse, ..linear }),
+        ("walkback", Spec { walkback: 2, ..normal.clone() }),
+        (
+            "ramps",
+            normal.ramp("corruption.sigma", Ramp::linear(0.0, 0.5)).ramp("loss.gaussian.sigma", Ramp::linear(1.0, 0.5)),
+        ),
+        ("variational", spec().variational(0.5).ramp("latent.beta", Ramp::linear(0.0, 0.5))),
+        ("dropped", dropped),
+        ("salted", spec().corruption(Corruption::SaltAndPepper { probability: 0.2 })),
+        ("supervised", Spec { supervised: Some(Supervised { classes: 2, weight: 0.5 }), ..spec() }),
+    ];
+    let labels = (0..ROWS as u32).map(|row| row % 2).collect();
+    let labelled = data().with_labels(labels).unwrap().labelled(2).unwrap();
+    let ascent = Adversary::Ascent(Ascent { bound: Bound::Two(0.1), steps: 2, length: 0.1 });
+    let network = Adversary::network(Bound::Infinity(0.1), [hidden(4)]);
+    for (name, spec) in specs {
+        let rows = || if spec.supervised.is_some() { labelled.clone() } else { data() };
+        let mut session = Session::new(&gpu(), &spec, training()).unwrap();
+        let own: Vec<String> =
+            session.fit(rows()).unwrap().history[0].terms.iter().map(|(name, _)| name.clone()).collect();
+        let discriminator = Adversarial::new(Prior::Normal, [hidden(4)]);
+        for (step, more, run) in [
+            ("reconstruction", 3, Run::adversarial(&spec, &discriminator, &training())),
+            ("model", 1, Run::against(&spec, &ascent, &training())),
+            ("model", 2, Run::against(&spec, &network, &training())),
+        ] {
+            let mut trainer = Trainer::new(&gpu(), run.unwrap()).unwrap();
+            let first = trainer.parameters().unwrap();
+            let fit = trainer.fit(rows()).unwrap();
+            let terms = &fit.history[0].terms;
+            let of_model = |own: &String| terms.iter().any(|(name, _)| *name == format!("{step}.{own}"));
+            assert!(own.iter().all(of_model) && terms.len() == own.len() + more, "{name}: {terms:?}, beside {own:?}");
+            let untrained = |(before, now): (&Vec<f32>, &Vec<f32>)| before == now;
+            let at = first.iter().zip(&trainer.parameters().unwrap()).position(untrained);
+            assert!(at.is_none(), "{name}, {step}: {} was not trained", trainer.tensors()[at.unwrap()].name);
         }
     }
 }
