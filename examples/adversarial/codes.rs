@@ -38,12 +38,12 @@ impl Figures {
     /// The titles of the columns of [`Figures::line`].
     pub fn titles() -> String {
         let names = ["MSE", "|mean code|", "least eig.", "largest", "D's loss"];
-        format!("{:<15} {}", "", names.map(|name| format!("{name:>11}")).join(""))
+        format!("{:<15} {}", "", names.map(|name| format!("{name:>11}")).join(" "))
     }
 
     pub fn line(&self) -> String {
         let [mse, rest @ ..] = self.0;
-        format!("{mse:>10.4} {}", rest.map(|v| format!("{v:>10.3}")).join(" "))
+        format!("{mse:>11.4} {}", rest.map(|v| format!("{v:>11.3}")).join(" "))
     }
 
     pub fn json(&self) -> serde_json::Value {

@@ -70,7 +70,7 @@ fn run(options: &Options) -> Outcome {
     println!("{:<15} {}", "deviation", deviation.line());
     println!("{:<15} {}", "reference", codes::REFERENCE.line());
     println!("{:<15} {}", "its deviation", codes::DEVIATION.line());
-    println!("{:<15} {}", "no worse", mean.verdicts().map(|holds| format!("{holds:>10}")).join(" "));
+    println!("{:<15} {}", "no worse", mean.verdicts().map(|holds| format!("{holds:>11}")).join(" "));
 
     if let Some(model) = &first {
         codes::draw(&codes_path, &gpu, model, (&train, &test), epochs, common.seed)?;

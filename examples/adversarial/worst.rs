@@ -32,12 +32,13 @@ pub fn compared(
     let options = Training { batch: 100, epochs, seed, ..Training::default() };
     let hidden = Layer { activation: Activation::Elu, ..Layer::new(128) };
     let adversaries = [
-        ("none", None),
-        ("ascent, 3 steps of .05", Some(Adversary::Ascent(Ascent { bound: BOUND, steps: 3, length: 0.05 }))),
-        ("a network 64-128-64", Some(Adversary::network(BOUND, [hidden]))),
+        ("nothing", None),
+        ("ascents", Some(Adversary::Ascent(Ascent { bound: BOUND, steps: 3, length: 0.05 }))),
+        ("a network", Some(Adversary::network(BOUND, [hidden]))),
     ];
-    println!("64-128-16 ELU, squared error, batch 100, Adam .001, {epochs} epochs; pixels moved by up to .1");
-    println!("{:<26} {:>12} {:>14} {:>14}", "trained against", "test error", "worst, mean", "worst of all");
+    println!("64-128-16 ELU, squared error, batch 100, Adam .001, {epochs} epochs; pixels moved by up to .1:");
+    println!("by ascents of 3 steps of .05, by a network 64-128-64; judged by an ascent of 30 steps of .02");
+    println!("{:<16} {:>12} {:>14} {:>14}", "trained against", "test error", "worst, mean", "worst of all");
     let (mut figures, mut groups) = (vec![], vec![]);
     for (name, adversary) in &adversaries {
         let run = match adversary {
@@ -50,7 +51,7 @@ pub fn compared(
         let clean = mean(&model.score(test.values())?);
         let (rows, errors) = model.worst(test.values(), &JUDGE)?;
         let (worst, most) = (mean(&errors), errors.iter().fold(0.0f32, |most, &e| most.max(e)));
-        println!("{name:<26} {clean:>12.3} {worst:>14.3} {most:>14.3}");
+        println!("{name:<16} {clean:>12.3} {worst:>14.3} {most:>14.3}");
         figures.push(serde_json::json!({
             "against": name, "test_error": clean, "worst_mean": worst, "worst_of_all": most,
         }));
@@ -61,7 +62,7 @@ pub fn compared(
     }
     let digits = test.values()[..SHOWN * 64].chunks(64).map(<[f32]>::to_vec).collect();
     groups.insert(0, Group { title: "digit", ink: Ink::Grey, rows: digits });
-    let title = "The worst input within .1 of a digit, and what models make of it";
-    panel(path, title, "each pair: found by an ascent of 30 steps; its reconstruction", (8, 96), &groups)?;
+    let title = "The worst inputs near six digits";
+    panel(path, title, "pairs: found within .1 of each pixel by 30 steps; its reconstruction", (8, 96), &groups)?;
     Ok(figures)
 }

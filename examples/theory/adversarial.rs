@@ -26,7 +26,7 @@ fn hidden(units: usize) -> Layer {
 /// The prior N(0, 1), and codes of a logistic distribution: rows at its quantiles, whose code they are themselves.
 fn discriminator(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     const ROWS: usize = 2048;
-    const EPOCHS: u64 = 1500;
+    const EPOCHS: u64 = 600;
     let (mean, scale) = (1.0, 0.4);
     let p = |z: f64| (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
     let q = |z: f64| 1.0 / (scale * 4.0 * ((z - mean) / (2.0 * scale)).cosh().powi(2));
@@ -85,7 +85,7 @@ fn ascents(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let bound = Bound::Infinity(0.1);
     let (train, test) = data::digits()?.split_at(1500)?;
     let spec = Spec::symmetric(&[64, 32, 8], Activation::Elu).loss(Loss::SquaredError);
-    let training = Training { batch: 50, epochs: 12, seed, ..Training::default() };
+    let training = Training { batch: 50, epochs: 8, seed, ..Training::default() };
     let judge = |steps: usize| Ascent { bound, steps, length: 0.02 };
     let trained = |run: Run| -> Outcome<strait::Model> {
         let mut trainer = Trainer::new(gpu, run)?;
