@@ -52,14 +52,14 @@ pub enum Adversary {
         /// Its layers but the last, which is as wide as the input.
         layers: Vec<Layer>,
         /// How it is trained; its sets are found.
-        update: Update,
+        update: Box<Update>,
     },
 }
 
 impl Adversary {
     /// A network that is trained by Adam with a rate of .001 and the decays .5 and .999.
     pub fn network(bound: Bound, layers: impl Into<Vec<Layer>>) -> Adversary {
-        Adversary::Network { bound, layers: layers.into(), update: player() }
+        Adversary::Network { bound, layers: layers.into(), update: Box::new(player()) }
     }
 }
 
@@ -185,7 +185,7 @@ impl Run {
                 g.term("error", error);
                 let falls = g.map([error], |[e]| -e)?;
                 part.gradients(&mut g, falls, player.params())?;
-                let update = Update { sets: vec![player.set()], ..update.clone() };
+                let update = Update { sets: vec![player.set()], ..(**update).clone() };
                 let adversary = Step::new("adversary", part.finished(g)?, [update]);
                 let found = |g: &mut Graph, x: NodeId| self::moved(&part, &player, *bound, g, x);
                 let graph = part.training_graph_beside(run.graph(), training.shuffle, found)?;

@@ -311,7 +311,7 @@ fn training_against_an_ascent_by_hand() {
 fn training_against_a_network_by_hand() {
     let (whole, update) = descent();
     for bound in [Bound::Infinity(0.2), Bound::Two(0.3)] {
-        let adversary = Adversary::Network { bound, layers: vec![hidden(5)], update: update.clone() };
+        let adversary = Adversary::Network { bound, layers: vec![hidden(5)], update: Box::new(update.clone()) };
         let run = || Run::against(&spec(), &adversary, &whole).unwrap();
         let x = rows_of(data().values(), WIDTH);
         let moved = |x: &[f64], all: &Tensors| -> Vec<f64> {
