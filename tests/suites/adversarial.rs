@@ -171,8 +171,10 @@ fn differences(tensors: &Tensors, of: impl Iterator<Item = usize>, f: impl Fn(&T
     of.map(|i| (0..tensors[i].len()).map(|j| slope(i, j)).collect()).collect()
 }
 
+type Taken = (Vec<Vec<f32>>, Vec<Vec<f32>>, Vec<(String, f64)>);
+
 /// Takes one step of a run whose phase is left with the step of a name; parameters before and after, and the terms.
-fn taken(mut run: Run, name: &str) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Vec<(String, f64)>) {
+fn taken(mut run: Run, name: &str) -> Taken {
     run.phases[0].steps.retain(|step: &Step| step.name == name);
     let mut trainer = Trainer::new(&gpu(), run).unwrap();
     let before = trainer.parameters().unwrap();
