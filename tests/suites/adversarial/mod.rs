@@ -1,16 +1,16 @@
-//! Adversarial runs: draws of priors, each player's terms and gradients against plain f64, ascents that are monotone and bounded
-//! and come to what brute force finds, going on from a file in the middle of a turn, refusals.
+//! Adversarial runs: each player's terms and gradients against plain f64, going on from a file in the middle of a turn, refusals.
+
+mod ascents;
+mod draws;
 
 use crate::common::{gpu, squared_error, values};
 use crate::phases::report;
-use strait::graph::{Expr, Graph, Set, Shape, Sink};
-use strait::internals::evaluator::Evaluator;
+use strait::graph::{Expr, Set, Shape, Sink};
 use strait::internals::plan::AdapterKind;
-use strait::internals::state::State;
 use strait::model::{Ascent, Bound, Mapping, Method, Mode, Prior, Supervised};
 use strait::train::{Adversarial, Adversary, Run, Step, Trainer, Update};
 use strait::{
-    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Model, Optimizer, Penalty, Ramp, Scaling,
+    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Optimizer, Penalty, Ramp, Scaling,
     Session, Spec, Training,
 };
 
@@ -40,79 +40,6 @@ fn descent() -> (Training, Update) {
     let whole = Training { optimizer: Optimizer::SGD, learning_rate: 1.0, batch: ROWS, epochs: 1, ..training() };
     (whole, update)
 }
-
-// ---- Draws ----
-
-fn drawn(prior: &Prior, code: usize, rows: usize) -> Vec<f32> {
-    let mut g = Graph::new(vec![], vec![]);
-    let z = prior.draw(&mut g, code).unwrap();
-    g.sink(Sink::Output(0), z);
-    let evaluator = Evaluator::new(&gpu(), &g, rows).unwrap();
-    evaluator.run(State::once(rows, 5)).unwrap();
-    evaluator.sink(Sink::Output(0), rows).unwrap()
-}
-
-/// Mean and variance of some values.
-fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let count = values.clone().count() as f64;
-    let mean = values.clone().sum::<f64>() / count;
-    (mean, values.map(|v| (v - mean).powi(2)).sum::<f64>() / count)
-}
-
-/// Within five standard errors; of a variance by the fourth moment of a normal distribution, which is no smaller than the others'.
-fn assert_moments(values: impl Iterator<Item = f64> + Clone, mean: f64, variance: f64, what: &str) {
-    let count = values.clone().count() as f64;
-    let found = moments(values);
-    assert!((found.0 - mean).abs() < 5.0 * (variance / count).sqrt(), "{what}: mean {found:?}, not {mean}");
-    assert!((found.1 - variance).abs() < 5.0 * variance * (2.0 / count).sqrt(), "{what}: {found:?}, not {variance}");
-}
-
-fn column(rows: &[f32], columns: usize, at: usize) -> impl Iterator<Item = f64> + Clone + '_ {
-    rows.iter().skip(at).step_by(columns).map(|&v| f64::from(v))
-}
-
-#[test]
-fn draws_are_those_of_the_prior() {
-    const COUNT: usize = 20_000;
-    let z = drawn(&Prior::Normal, 5, COUNT);
-    for at in 0..5 {
-        assert_moments(column(&z, 5, at), 0.0, 1.0, "normal");
-        let products: Vec<f64> = column(&z, 5, at).zip(column(&z, 5, (at + 1) % 5)).map(|(a, b)| a * b).collect();
-        assert_moments(products.iter().copied().chain([0.0]), 0.0, 1.0, "normal, two units");
-    }
-    let z = drawn(&Prior::Uniform { low: -1.0, high: 3.0 }, 2, COUNT);
-    assert!(z.iter().all(|&v| (-1.0..=3.0).contains(&v)));
-    for at in 0..2 {
-        assert_moments(column(&z, 2, at), 1.0, 16.0 / 12.0, "uniform");
-    }
-    // Far apart, so that each row tells which mode it is of.
-    let modes = [(1.0, [-20.0, 0.0, 5.0], 0.5), (2.0, [0.0, 10.0, -5.0], 1.0), (5.0, [20.0, 20.0, 0.0], 2.0)];
-    let mixture = modes.map(|(weight, mean, deviation)| Mode { weight, mean: mean.to_vec(), deviation });
-    let z = drawn(&Prior::Mixture(mixture.to_vec()), 3, COUNT);
-    for (weight, mean, deviation) in modes {
-        let own: Vec<f32> =
-            z.chunks(3).filter(|row| (f64::from(row[0]) - mean[0]).abs() < 10.0).flatten().copied().collect();
-        let share = weight / 8.0;
-        let error = (share * (1.0 - share) / COUNT as f64).sqrt();
-        let found = own.len() as f64 / (3 * COUNT) as f64;
-        assert!((found - share).abs() < 5.0 * error, "{found} of the rows, not {share}");
-        for (at, mean) in mean.into_iter().enumerate() {
-            assert_moments(column(&own, 3, at), mean, deviation * deviation, "mixture");
-        }
-    }
-    let circle = Prior::own(|g, stream| {
-        let uniform = Expr::random(strait::graph::Distribution::Uniform, stream);
-        let angle = g.map_to(std::f64::consts::TAU * uniform, &[], Shape::batched(&[1]))?;
-        let [across, up] = [g.map([angle], |[a]| a.cos())?, g.map([angle], |[a]| a.sin())?];
-        let [across, up] = [g.pad(across, 0, 2)?, g.pad(up, 1, 2)?];
-        g.map([across, up], |[a, b]| a + b)
-    });
-    let z = drawn(&circle, 2, COUNT);
-    assert!(z.chunks(2).all(|row| (row[0].hypot(row[1]) - 1.0).abs() < 1e-4));
-    assert_moments(column(&z, 2, 0), 0.0, 0.5, "circle");
-}
-
-// ---- Plain f64 ----
 
 type Tensors = Vec<Vec<f64>>;
 
@@ -341,108 +268,6 @@ fn training_against_a_network_by_hand() {
         assert_went(&before, &after, 0..8, &gradient, "model");
     }
 }
-
-// ---- Ascents ----
-
-/// A model of each kind that has an error of rows.
-fn models() -> Vec<(&'static str, Model)> {
-    let mut learned = spec().loss(Loss::Gaussian { sigma: 0.5, learned: true }).variational(0.1);
-    learned.encoder[0].noise = Corruption::Gaussian { sigma: 0.3 };
-    let specs = vec![
-        ("squared", spec()),
-        ("bernoulli", spec().loss(Loss::Bernoulli)),
-        ("variational", learned),
-        ("mixture", spec().loss(Loss::Mixture { components: 2 })),
-        ("corrupted, tied", spec().gaussian_corruption(0.5).tied()),
-        ("standardised", spec().scaling(Scaling::Standardise)),
-    ];
-    let trained = |(name, spec): (&'static str, Spec)| {
-        let mut session = Session::new(&gpu(), &spec, training()).unwrap();
-        session.fit(data()).unwrap();
-        (name, session.model())
-    };
-    specs.into_iter().map(trained).collect()
-}
-
-#[test]
-fn ascents_never_lower_the_error_and_keep_their_bound() {
-    for (name, model) in models() {
-        let rows = data().values().to_vec();
-        let clean = model.score(&rows).unwrap();
-        // Standard deviations, in whose units the bound is where rows are standardised.
-        let scale: Vec<f64> = (0..WIDTH).map(|at| moments(column(&rows, WIDTH, at)).1.sqrt()).collect();
-        for bound in [Bound::Infinity(0.15), Bound::Two(0.15)] {
-            let mut before = clean.clone();
-            // Steps far too long: most would lower it.
-            for (steps, length) in [(1, 0.05), (2, 0.05), (4, 0.05), (8, 0.05), (16, 0.05), (1, 3.0), (20, 3.0)] {
-                let ascent = Ascent { bound, steps, length };
-                let (found, errors) = model.worst(&rows, &ascent).unwrap();
-                let what = format!("{name}, {ascent:?}");
-                let scored = model.score(&found).unwrap();
-                if length > 1.0 {
-                    before.clone_from(&clean);
-                }
-                for (row, &error) in errors.iter().enumerate() {
-                    let least = before[row] - 1e-5 * before[row].abs().max(1.0);
-                    assert!(error >= least, "{what}: row {row} fell from {} to {error}", before[row]);
-                    assert!(
-                        (error - scored[row]).abs() < 1e-4 * error.abs().max(1.0),
-                        "{what}: {error} is {}",
-                        scored[row]
-                    );
-                    let way = (0..WIDTH).map(|c| {
-                        let way = f64::from(found[row * WIDTH + c]) - f64::from(rows[row * WIDTH + c]);
-                        if name == "standardised" { way / scale[c] } else { way }
-                    });
-                    let far = match bound {
-                        Bound::Infinity(_) => way.map(f64::abs).fold(0.0, f64::max),
-                        _ => way.map(|v| v * v).sum::<f64>().sqrt(),
-                    };
-                    assert!(far <= 0.15 * (1.0 + 1e-5), "{what}: row {row} went {far}");
-                }
-                if name == "bernoulli" {
-                    assert!(found.iter().all(|v| (0.0..=1.0).contains(v)), "{what}");
-                }
-                let rise = |e: &[f32]| e.iter().zip(&clean).map(|(e, c)| f64::from(e - c)).sum::<f64>();
-                assert!(length > 1.0 || rise(&errors) > 0.0, "{what}: no error rose");
-                before = errors;
-            }
-        }
-    }
-}
-
-/// The largest error within the bound on a fine grid, in plain f64, of a model with two inputs.
-#[test]
-fn ascents_find_what_brute_force_finds() {
-    let spec = Spec::symmetric(&[2, 3, 1], Activation::Tanh).loss(Loss::SquaredError);
-    let mut session = Session::new(&gpu(), &spec, training()).unwrap();
-    session.fit(Data::from_rows(2, values(213, 40, (-1.0, 1.0))).unwrap()).unwrap();
-    let tensors = wide(&session.parameters().unwrap());
-    let error = |x: &[f64]| {
-        let h = forward(x, &tensors[..4], &[1]);
-        let r = forward(&h, &tensors[4..], &[1]);
-        r.iter().zip(x).map(|(r, x)| (r - x).powi(2)).sum::<f64>()
-    };
-    let rows = values(214, 16, (-1.0, 1.0));
-    for bound in [Bound::Infinity(0.2), Bound::Two(0.2)] {
-        let (_, errors) = session.worst(&rows, &Ascent { bound, steps: 60, length: 0.1 }).unwrap();
-        for (row, &found) in rows.chunks(2).zip(&errors) {
-            let mut most = 0.0f64;
-            for i in -100..=100 {
-                for j in -100..=100 {
-                    let way = [f64::from(i) * 0.002, f64::from(j) * 0.002];
-                    if matches!(bound, Bound::Infinity(_)) || way[0].hypot(way[1]) <= 0.2 {
-                        most = most.max(error(&[f64::from(row[0]) + way[0], f64::from(row[1]) + way[1]]));
-                    }
-                }
-            }
-            let found = f64::from(found);
-            assert!(found <= most * 1.01 && found >= most * 0.97, "{bound:?} at {row:?}: {found}, not {most}");
-        }
-    }
-}
-
-// ---- Runs ----
 
 fn runs() -> Vec<(&'static str, Run)> {
     let mixture = Prior::Mixture(vec![
