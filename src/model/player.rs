@@ -25,11 +25,14 @@ impl Player {
         if layers.is_empty() {
             return Err(Error::spec(name, "empty", "at least one layer"));
         }
+        let within = |field: String, units: usize| match units {
+            1..=WIDEST => Ok(()),
+            _ => Err(Error::spec(field, units, format!("1 to {WIDEST}"))),
+        };
+        within(format!("{name}.input"), input)?;
         let (mut width, mut tensors) = (input, vec![]);
         for (i, layer) in layers.iter().enumerate() {
-            if !(1..=WIDEST).contains(&layer.units) {
-                return Err(Error::spec(format!("{name}[{i}].units"), layer.units, format!("1 to {WIDEST}")));
-            }
+            within(format!("{name}[{i}].units"), layer.units)?;
             if layer.noise != Corruption::None {
                 let allowed = "none: a player's layers draw nothing";
                 return Err(Error::spec(format!("{name}[{i}].noise"), format!("{:?}", layer.noise), allowed));

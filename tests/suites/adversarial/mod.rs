@@ -436,6 +436,11 @@ fn what_cannot_be_is_refused() {
         assert_eq!(said(adversarial(prior, vec![hidden(4)])), text);
     }
     assert_eq!(said(adversarial(Prior::Normal, vec![hidden(0)])), "discriminator[0].units is 0; allowed: 1 to 1048576");
+    let player = |input: usize, layers: &[Layer]| {
+        said(Run::of(&spec(), &[]).unwrap().with_player("other", input, layers).map(|(run, _)| run))
+    };
+    assert_eq!(player(0, &[hidden(4)]), "other.input is 0; allowed: 1 to 1048576");
+    assert_eq!(player(3, &[]), "other is empty; allowed: at least one layer");
     let noisy = Layer { noise: Corruption::Gaussian { sigma: 0.1 }, ..hidden(4) };
     assert_eq!(
         said(adversarial(Prior::Normal, vec![noisy])),
