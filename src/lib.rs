@@ -7,7 +7,8 @@
 //! - [`Model`]: what comes of it: codes, reconstructions, scores and files, without anything for training.
 //!
 //! Beyond them: [`analysis`] looks at data and models, [`graph`] and [`train`] are for losses, penalties, kernels and runs of
-//! one's own, and [`mod@reference`] checks their gradients. [`rbm`] has restricted Boltzmann machines.
+//! one's own, and [`mod@reference`] checks their gradients. [`rbm`] has restricted Boltzmann machines, [`search`] looks
+//! for the best spec and training.
 //!
 #![doc = include_str!("../README.md")]
 

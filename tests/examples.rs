@@ -126,6 +126,9 @@ fn what_cannot_work_is_refused_at_once() {
         ("search", &["--epochs", "0"], &["--epochs", "1 or more"]),
         ("search", &["--table", in_file], &["--table", in_file]),
         ("search", &["--out", file], &["--out", file]),
+        ("adversarial", &["--seeds", "0"], &["--seeds", "1 or more"]),
+        ("adversarial", &["--epochs", "0"], &["--epochs", "1 or more"]),
+        ("adversarial", &["--out", file], &["--out", file]),
         ("vector_field", &["--sigma", "0"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--sigma", "1e9"], &["--sigma", "0.01 to 3"]),
         ("vector_field", &["--epochs", "0"], &["--epochs", "1 or more"]),
@@ -199,7 +202,8 @@ fn what_can_work_is_taken() {
     assert!(["0", "65", "x"].iter().all(|text| arguments::within(text, 1usize..=64).is_err()));
     // As whole programs, with what would otherwise take long: one step, and a code wider than a digit has pixels.
     let folder = tempfile::tempdir().expect("a folder");
-    let taken: [(&str, &[&str]); 7] = [
+    let taken: [(&str, &[&str]); 8] = [
+        ("adversarial", &["--epochs", "1", "--seeds", "2", "--json"]),
         ("pca", &["--codes", "1,64", "--steps", "1"]),
         ("digits", &["--epochs", "1", "--batch", "1500", "--code", "65", "--out", "made/for/it"]),
         ("vector_field", &["--epochs", "1", "--sigma", "3"]),
@@ -218,11 +222,17 @@ fn what_can_work_is_taken() {
         "made/for/it/loss.png",
         "out/vector_field.png",
         "out/embed.png",
+        "out/adversarial_codes.png",
+        "out/adversarial_generated.png",
+        "out/adversarial_worst.png",
         "out/rbm-dreams.png",
         "out/rbm-filters.png",
         "out/pretrain.png",
+        "out/search.png",
+        "out/search.csv",
+        "table.json",
     ];
-    for file in files.into_iter().chain(["out/search.png", "out/search.csv", "table.json"]) {
+    for file in files {
         assert!(folder.path().join(file).exists(), "{file}");
     }
 }

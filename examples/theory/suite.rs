@@ -13,6 +13,7 @@ pub mod forward;
 pub mod jacobians;
 pub mod linear;
 
+pub mod adversarial;
 pub mod contractive;
 pub mod decoders;
 pub mod denoising;
@@ -51,7 +52,7 @@ pub struct Row {
 }
 
 /// Every section's rows, in the order of the list.
-pub const SECTIONS: [&[Row]; 10] = [
+pub const SECTIONS: [&[Row]; 11] = [
     structure::ROWS,
     decoders::ROWS,
     sparse::ROWS,
@@ -62,4 +63,5 @@ pub const SECTIONS: [&[Row]; 10] = [
     schemes::ROWS,
     pretraining::LABELS,
     searched::ROWS,
+    adversarial::ROWS,
 ];

@@ -117,12 +117,15 @@ impl Graph {
     pub fn with_sets(sets: Vec<TensorSet>, constants: Vec<Tensor>) -> Graph {
         let mut graph = Graph::default();
         graph.constants = constants;
-        for TensorSet { name, tensors } in sets {
-            let first = graph.params.len();
-            graph.params.extend(tensors);
-            graph.sets.push((name, first..graph.params.len()));
-        }
-        graph
+        sets.into_iter().fold(graph, Graph::with_set)
+    }
+
+    /// The same with one more set, after those that it has.
+    pub(crate) fn with_set(mut self, TensorSet { name, tensors }: TensorSet) -> Graph {
+        let first = self.params.len();
+        self.params.extend(tensors);
+        self.sets.push((name, first..self.params.len()));
+        self
     }
 
     /// Whether it is over the same tensors, in the same sets, and the same scalars as another.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
 
 /// Streams of random draws; two neighbours are one draw's own.
-mod stream {
+pub(super) mod stream {
     pub const CORRUPTION: u32 = 1;
     pub const LATENT: u32 = 2;
     pub const SAMPLE: u32 = 4;
@@ -17,6 +17,8 @@ mod stream {
     pub const LAYER: u32 = 1 << 16;
     /// Apart for every alternation of a walkback.
     pub const WALKBACK: u32 = 1 << 20;
+    /// Of a second objective in the same graph, beyond any walkback.
+    pub const SECOND: u32 = 1 << 28;
 }
 
 /// What one pass computes in one layer.
@@ -40,8 +42,8 @@ pub(super) struct Pass {
     pub code: NodeId,
     pub log_variance: Option<NodeId>,
     /// The decoder's input.
-    latent: NodeId,
-    decoded: Decoded,
+    pub latent: NodeId,
+    pub decoded: Decoded,
     /// What the decoder expects the input to be, scaled.
     pub mean: NodeId,
 }
@@ -110,6 +112,8 @@ pub(super) struct Builder<'a> {
     pub ramps: Vec<&'a (String, Ramp, f64)>,
     /// How much the rows of the batch count.
     pub weights: RowWeights,
+    /// Keeps its draws apart from those of another objective in the same graph.
+    pub shift: u32,
     /// The terms of the objective, each with about how steep it is.
     pub slopes: Vec<(NodeId, f64)>,
 }
@@ -120,12 +124,16 @@ fn power_for(slope: f64) -> i32 {
 }
 
 impl<'a> Builder<'a> {
-    /// Gradients of the objective by the trainable tensors of these numbers.
-    pub fn gradients(&mut self, total: NodeId, of: &[usize]) -> Result<()> {
+    /// Gradients of the mean of so many objectives, of which `total` is the sum, by the trainable tensors of these numbers.
+    pub fn gradients(&mut self, total: NodeId, objectives: usize, of: &[usize]) -> Result<()> {
         self.g.set_scope("gradient");
         let params: Vec<NodeId> = of.iter().map(|&i| self.params[i]).collect();
         let sinks: Vec<Sink> = of.iter().map(|&i| Sink::Gradient(self.places.param(i))).collect();
         if self.spec.precision == Precision::F32 {
+            let total = match objectives {
+                1 => total,
+                more => self.g.map([total], |[t]| t / more as f64)?,
+            };
             for (sink, gradient) in sinks.into_iter().zip(self.g.gradient(total, &params)?) {
                 self.g.sink(sink, gradient);
             }
@@ -138,7 +146,8 @@ impl<'a> Builder<'a> {
             seeds.push(Seed { of, cotangent, power });
         }
         for (sink, (gradient, power)) in sinks.into_iter().zip(self.g.backward(&seeds, &params, &[])?) {
-            let gradient = self.g.map([gradient], |[g]| g / (Expr::rows() * 2f64.powi(power)))?;
+            let scale = objectives as f64 * 2f64.powi(power);
+            let gradient = self.g.map([gradient], |[g]| g / (Expr::rows() * scale))?;
             self.g.sink(sink, gradient);
         }
         Ok(())
@@ -160,17 +169,28 @@ impl<'a> Builder<'a> {
 
     /// The terms of the objective, reported apart, and their sum.
     pub fn objective(&mut self, shuffled: bool) -> Result<NodeId> {
+        let (x, labels) = self.scaled_batch(shuffled)?;
+        self.objective_of(x, labels)
+    }
+
+    /// The features of the current batch, scaled, and the labels, where there is a classifier.
+    pub fn scaled_batch(&mut self, shuffled: bool) -> Result<(NodeId, Option<NodeId>)> {
         self.g.set_scope("input");
         let Batch { x, labels, weights } = self.batch(shuffled)?;
         self.weights = weights;
-        let mut x = self.scale(x)?;
+        Ok((self.scale(x)?, labels))
+    }
+
+    /// The same for rows that are scaled, with their labels.
+    pub fn objective_of(&mut self, mut x: NodeId, labels: Option<NodeId>) -> Result<NodeId> {
+        let (weights, shift) = (self.weights, self.shift);
         let mut beyond = None;
         if !self.noisy {
             // Rows to train on are checked instead.
             (x, beyond) = self.nearest(x)?;
         }
-        let input = self.corrupted(x, stream::CORRUPTION)?;
-        let pass = self.pass(x, input, 0)?;
+        let input = self.corrupted(x, stream::CORRUPTION + shift)?;
+        let pass = self.pass(x, input, shift)?;
         self.g.set_scope("loss");
         let mut reconstruction = self.reconstruction(&pass, x)?;
         if let Some(beyond) = beyond {
@@ -209,7 +229,7 @@ impl<'a> Builder<'a> {
                 Some((name, value)) => self.coefficient(&penalty_place(i, name), value)?,
                 None => self.g.fill(0.0, Shape::scalar()),
             };
-            let cost = penalty.build(self.g, self.spec, &pass, stream::PENALTY + i as u32, beside)?;
+            let cost = penalty.build(self.g, self.spec, &pass, stream::PENALTY + i as u32 + shift, beside)?;
             total = self.weighted(&name, cost, penalty.weight(), &penalty_place(i, "weight"), total)?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
@@ -266,7 +286,12 @@ impl<'a> Builder<'a> {
 
     /// Reports a term and adds it to the others; `slope` is about how steep it is, for one row.
     fn term(&mut self, name: &str, value: NodeId, slope: f64, others: Option<NodeId>) -> Result<NodeId> {
-        self.g.term(name, value);
+        match others {
+            _ if self.shift == 0 => self.g.term(name, value),
+            // Of a second objective only the loss is told.
+            None => self.g.term("found", value),
+            Some(_) => {}
+        }
         self.slopes.push((value, slope));
         match others {
             None => Ok(value),
@@ -371,7 +396,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Encodes `input` and decodes the result; `x` is the clean input. `shift` keeps the draws of several passes apart.
-    fn pass(&mut self, x: NodeId, input: NodeId, shift: u32) -> Result<Pass> {
+    pub(super) fn pass(&mut self, x: NodeId, input: NodeId, shift: u32) -> Result<Pass> {
         let mut encoder: Vec<LayerPass> = Vec::with_capacity(self.spec.encoder.len());
         let mut last = input;
         let mut before = input;
@@ -497,7 +522,7 @@ impl<'a> Builder<'a> {
         ramp.map(|(path, ..)| self.scalar(path)).transpose()
     }
 
-    fn corrupted(&mut self, x: NodeId, stream: u32) -> Result<NodeId> {
+    pub(super) fn corrupted(&mut self, x: NodeId, stream: u32) -> Result<NodeId> {
         if !self.noisy {
             return Ok(x);
         }
@@ -510,7 +535,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The nearest rows that the loss is made for, and what each row costs for its distance from them.
-    fn nearest(&mut self, x: NodeId) -> Result<(NodeId, Option<NodeId>)> {
+    pub(super) fn nearest(&mut self, x: NodeId) -> Result<(NodeId, Option<NodeId>)> {
         Ok(match self.spec.loss.nearest(self.g, x)? {
             Some((nearest, cost)) => (nearest, Some(cost)),
             None => (x, None),
@@ -518,7 +543,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The loss of each row, and what it costs to lie beyond what the loss is made for.
-    fn loss_of_rows(&mut self, decoded: Decoded, x: NodeId, beyond: Option<NodeId>) -> Result<NodeId> {
+    pub(super) fn loss_of_rows(&mut self, decoded: Decoded, x: NodeId, beyond: Option<NodeId>) -> Result<NodeId> {
         let rows = self.spec.loss.rows(self.g, decoded, x)?;
         match beyond {
             Some(cost) => self.g.map([rows, cost], |[rows, cost]| rows + cost),
@@ -537,7 +562,7 @@ impl<'a> Builder<'a> {
     fn walkback(&mut self, first: &Pass, x: NodeId, loss: NodeId) -> Result<NodeId> {
         let (mut decoded, mut total) = (first.decoded, loss);
         for i in 1..=self.spec.walkback {
-            let shift = stream::WALKBACK * i as u32;
+            let shift = self.shift + stream::WALKBACK * i as u32;
             let drawn = self.spec.loss.sample(self.g, decoded, stream::SAMPLE + shift)?;
             let drawn = self.g.map([drawn], |[x]| Expr::detached(x))?;
             let input = self.corrupted(drawn, stream::CORRUPTION + shift)?;
@@ -586,13 +611,13 @@ impl<'a> Builder<'a> {
     }
 
     /// (x − shift) · scale.
-    pub fn scale(&mut self, x: NodeId) -> Result<NodeId> {
+    pub(super) fn scale(&mut self, x: NodeId) -> Result<NodeId> {
         let Some([shift, scale]) = self.scaling()? else { return Ok(x) };
         self.g.map([x, shift, scale], |[x, shift, scale]| (x - shift) * scale)
     }
 
     /// What [`Builder::scale`] did, undone.
-    fn unscale(&mut self, x: NodeId) -> Result<NodeId> {
+    pub(super) fn unscale(&mut self, x: NodeId) -> Result<NodeId> {
         let Some([shift, scale]) = self.scaling()? else { return Ok(x) };
         self.g.map([x, shift, scale], |[r, shift, scale]| r / scale + shift)
     }

@@ -1,6 +1,7 @@
 //! Models: the user's words for an autoencoder, and the functions that turn them into graphs.
 
 mod activation;
+mod ascent;
 mod build;
 mod check;
 mod corruption;
@@ -13,12 +14,15 @@ mod own;
 mod pairs;
 mod part;
 mod penalty;
+mod player;
+mod prior;
 mod ramp;
 mod recirculation;
 mod spec;
 mod start;
 
 pub use activation::Activation;
+pub use ascent::{Ascent, Bound};
 pub(crate) use check::WIDEST;
 pub use corruption::Corruption;
 pub use init::Init;
@@ -30,6 +34,8 @@ pub use network::Purpose;
 pub use own::{Meanings, Own, RowLoss, RowPenalty};
 pub use part::Part;
 pub use penalty::Penalty;
+pub use player::Player;
+pub use prior::{Mode, OwnPrior, Prior};
 pub use ramp::{Curve, Ramp};
 pub use spec::{Layer, Precision, Scaling, Spec, Supervised};
 pub(crate) use start::{Start, Values};

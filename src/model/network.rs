@@ -1,10 +1,11 @@
 //! From a spec to graphs: one for each purpose, over the same trainable and frozen tensors.
 
+use super::build::stream::SECOND;
 use super::build::{Builder, Places, RowWeights};
 use super::start::{Start, Values};
 use super::{Corruption, Init, Latent, Layer, Loss, Precision, Ramp, Scaling, Spec};
 use crate::error::Result;
-use crate::graph::{Graph, Layout, NodeId, Scalars, Shape, Sink, Tensor, TensorSet};
+use crate::graph::{Expr, Graph, Layout, NodeId, Scalars, Shape, Sink, Tensor, TensorSet};
 
 /// What a graph is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -360,11 +361,32 @@ impl Network {
 
     /// Adds the objective for the current batch of the resident data, its terms and its gradients by all trainable tensors.
     pub(super) fn train(&self, g: &mut Graph, places: Places, shuffled: bool) -> Result<()> {
-        let mut builder = self.builder(g, places, true)?;
-        (builder.spec, builder.ramps) = (&self.unit, self.ramps.iter().collect());
+        let mut builder = self.training_builder(g, places)?;
         let total = builder.objective(shuffled)?;
         let all: Vec<usize> = (0..self.params.len()).collect();
-        builder.gradients(total, &all)
+        builder.gradients(total, 1, &all)
+    }
+
+    /// Adds the mean of the objectives of the current batch and of rows that `found` makes of its features, scaled both; the terms
+    /// of the first, the loss of the second as `found`, and the gradients by all trainable tensors.
+    pub(super) fn train_beside(
+        &self,
+        g: &mut Graph,
+        places: Places,
+        shuffled: bool,
+        found: impl FnOnce(&mut Graph, NodeId) -> Result<NodeId>,
+    ) -> Result<()> {
+        let mut builder = self.training_builder(g, places)?;
+        let (x, labels) = builder.scaled_batch(shuffled)?;
+        let own = builder.objective_of(x, labels)?;
+        builder.g.set_scope("found");
+        let found = found(builder.g, x)?;
+        let found = builder.g.map([found], |[x]| Expr::detached(x))?;
+        builder.shift = SECOND;
+        let other = builder.objective_of(found, labels)?;
+        let total = builder.g.map([own, other], |[a, b]| a + b)?;
+        let all: Vec<usize> = (0..self.params.len()).collect();
+        builder.gradients(total, 2, &all)
     }
 
     /// Adds −log p(label | code), mean over the batch, as the term `classification`, and its gradients by the trainable tensors of
@@ -378,7 +400,7 @@ impl Network {
     ) -> Result<()> {
         let mut builder = self.builder(g, places, false)?;
         let cost = builder.classification(code, labels)?;
-        builder.gradients(cost, trained)
+        builder.gradients(cost, 1, trained)
     }
 
     /// Adds what is inferred of rows for a purpose.
@@ -406,10 +428,16 @@ impl Network {
         Ok(g)
     }
 
+    /// One for training: with noise, and scalars where weights have ramps.
+    pub(super) fn training_builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>) -> Result<Builder<'a>> {
+        let builder = self.builder(g, places, true)?;
+        Ok(Builder { spec: &self.unit, ramps: self.ramps.iter().collect(), ..builder })
+    }
+
     pub(super) fn builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>, noisy: bool) -> Result<Builder<'a>> {
         let params = (0..self.params.len()).map(|i| g.param(places.param(i))).collect::<Result<_>>()?;
         let (spec, weights) = (&self.spec, RowWeights(None));
-        Ok(Builder { network: self, spec, g, places, params, noisy, ramps: vec![], weights, slopes: vec![] })
+        Ok(Builder { network: self, spec, g, places, params, noisy, ramps: vec![], weights, shift: 0, slopes: vec![] })
     }
 
     /// The number of a frozen tensor.

@@ -1,9 +1,9 @@
 //! A spec's network among the tensors of a larger graph: so that one graph holds several, or takes a network in parts.
 
 use super::build::Places;
-use super::{Network, Purpose, Spec, recirculation};
+use super::{Ascent, Network, Precision, Purpose, Spec, recirculation};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Tensor};
+use crate::graph::{Expr, Graph, NodeId, Sink, Tensor};
 
 /// A spec's network whose tensors are some of a graph's.
 #[derive(Clone, Debug)]
@@ -97,6 +97,58 @@ impl Part {
         recirculation::check(self.spec(), lambda)?;
         self.network.recirculate(&mut g, self.places(), lambda, shuffled)?;
         self.finished(g)
+    }
+
+    /// As [`Part::training_graph`], of the mean of two objectives: that of the batch, and that of rows which `found` makes of it;
+    /// their features are scaled. Gradients take these rows for constants.
+    pub(crate) fn training_graph_beside(
+        &self,
+        mut g: Graph,
+        shuffled: bool,
+        found: impl FnOnce(&mut Graph, NodeId) -> Result<NodeId>,
+    ) -> Result<Graph> {
+        self.network.train_beside(&mut g, self.places(), shuffled, found)?;
+        self.finished(g)
+    }
+
+    /// The features of the current batch of the data, scaled.
+    pub(crate) fn rows(&self, g: &mut Graph, shuffled: bool) -> Result<NodeId> {
+        Ok(self.network.builder(g, self.places(), false)?.scaled_batch(shuffled)?.0)
+    }
+
+    /// Codes of scaled rows as the decoder meets them in training: of corrupted rows, with the noise of the encoder's layers,
+    /// drawn where they are drawn. Where training minimises them inside, those that the encoder predicts.
+    pub(crate) fn codes(&self, g: &mut Graph, rows: NodeId) -> Result<NodeId> {
+        self.network.training_builder(g, self.places())?.codes(rows)
+    }
+
+    /// Scaled rows, none of which lies beyond what the loss is made for: the nearest where one does.
+    pub(crate) fn inside(&self, g: &mut Graph, rows: NodeId) -> Result<NodeId> {
+        Ok(self.network.builder(g, self.places(), false)?.nearest(rows)?.0)
+    }
+
+    /// The loss of each of scaled rows that lie where it is made for, without noise, [batch, 1].
+    pub(crate) fn errors(&self, g: &mut Graph, rows: NodeId) -> Result<NodeId> {
+        self.network.builder(g, self.places(), false)?.errors(rows)
+    }
+
+    /// What an ascent makes of scaled rows.
+    pub(crate) fn ascend(&self, g: &mut Graph, rows: NodeId, ascent: &Ascent) -> Result<NodeId> {
+        Ok(self.network.builder(g, self.places(), false)?.ascend(rows, ascent)?.0)
+    }
+
+    /// Adds the gradients of an objective, a mean over the batch, by the trainable tensors of these numbers.
+    pub(crate) fn gradients(&self, g: &mut Graph, objective: NodeId, of: impl Iterator<Item = usize>) -> Result<()> {
+        let numbers: Vec<usize> = of.collect();
+        let params = numbers.iter().map(|&i| g.param(i)).collect::<Result<Vec<_>>>()?;
+        let halved = self.spec().precision == Precision::F16;
+        // In half precision the slopes of single rows of a large batch would be lost.
+        let objective = if halved { g.map([objective], |[o]| o * Expr::rows())? } else { objective };
+        for (i, gradient) in numbers.into_iter().zip(g.gradient(objective, &params)?) {
+            let gradient = if halved { g.map([gradient], |[d]| d / Expr::rows())? } else { gradient };
+            g.sink(Sink::Gradient(i), gradient);
+        }
+        Ok(())
     }
 
     /// A graph in the precision of the spec.

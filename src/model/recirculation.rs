@@ -68,7 +68,7 @@ impl Network {
         let mut builder = self.builder(g, places, true)?;
         let total = builder.recirculation(lambda, shuffled)?;
         let all: Vec<usize> = (0..self.params().len()).collect();
-        builder.gradients(total, &all)
+        builder.gradients(total, 1, &all)
     }
 }
 

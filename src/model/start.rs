@@ -33,6 +33,11 @@ impl Start {
         Start { values, number, later: 0 }
     }
 
+    /// Whether all values are 0.
+    pub fn is_zero(&self) -> bool {
+        matches!(self.values, Values::Zero)
+    }
+
     /// The same by another seed: that of the run and so much more.
     pub fn later(self, by: u64) -> Start {
         Start { later: by, ..self }

@@ -1,5 +1,6 @@
 //! Training a model on the GPU: the session, its optimizers and schedules, its data feed and checkpoints.
 
+mod adversarial;
 mod apart;
 mod averages;
 mod cache;
@@ -36,6 +37,7 @@ mod trainer;
 pub(crate) mod tune;
 mod tuning;
 
+pub use adversarial::{Adversarial, Adversary};
 pub use fit::Reports;
 pub use numbers::UpdateRamps;
 pub use optimizer::Optimizer;

@@ -8,7 +8,7 @@ use super::{Optimizer, Schedule};
 use crate::error::{Error, Result, positive};
 use crate::graph::{Arena, Graph, Kept, Kind, Op, Scalars, Set, Shape, Sink, Tensor, TensorSet};
 use crate::kernel::TERMS;
-use crate::model::{Network, Part, Ramp, Spec, Start, Values};
+use crate::model::{Layer, Network, Part, Player, Ramp, Spec, Start, Values};
 
 /// The most updates of a phase that train one set.
 const PLAYERS: usize = 16;
@@ -455,6 +455,28 @@ impl Run {
         Ok(Run { tensors, network, starts, ramps, phases: vec![], seed: 0, data_budget: 1 << 30 })
     }
 
+    /// The same with a second network beside: dense layers for rows of `input` columns, over a set of this name after those that
+    /// are there, whose tensors start as the layers say and are called `name.0.weight`, `name.0.bias` and so on. It must be there
+    /// before graphs of steps are begun.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] naming the layer that cannot be, or where steps are there.
+    pub fn with_player(mut self, name: &str, input: usize, layers: &[Layer]) -> Result<(Run, Player)> {
+        if let Some(phase) = self.phases.first() {
+            return Err(Error::spec("phases", format!("{:?}", phase.name), "none before the players are there"));
+        }
+        let tensors = Player::tensors(name, input, layers)?;
+        let player = Player::new(Set(self.tensors.sets().count()), self.tensors.params.len(), layers);
+        for layer in layers {
+            for values in [Values::Weights(layer.init), Values::Zero] {
+                // By a number of its own, so that it draws nothing that others do.
+                self.starts.push(Start::new(values, self.starts.len()));
+            }
+        }
+        self.tensors = self.tensors.with_set(TensorSet::new(name, tensors));
+        Ok((self, player))
+    }
+
     /// Of a run over the tensors of a spec: that spec among them, to build graphs with.
     ///
     /// # Errors
@@ -469,6 +491,11 @@ impl Run {
     /// How a trainable tensor starts.
     pub(super) fn set_start(&mut self, i: usize, start: Start) {
         self.starts[i] = start;
+    }
+
+    /// Whether any trainable tensor starts with anything but 0.
+    pub(super) fn has_starts(&self) -> bool {
+        self.starts.iter().any(|start| !start.is_zero())
     }
 
     /// What the trainable tensors start with.

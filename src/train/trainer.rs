@@ -128,7 +128,7 @@ impl Loads for Trainer {
 }
 
 impl Trainer {
-    /// A run before its first step. The tensors of a spec start as its layers say, sets of the caller's own with 0.
+    /// A run before its first step. The tensors of a spec start as its layers say, and so do those of players, sets of the caller's own with 0.
     ///
     /// # Errors
     /// As [`Run::check`]; [`Error::Limit`] where the adapter cannot hold its tensors; [`Error::Spec`] where the spec is in half
@@ -139,7 +139,7 @@ impl Trainer {
         let scalars = tensors.scalars().clone();
         let resident = inference::Resident::new(gpu, tensors)?;
         let model = run.network.clone().map(|network| Model::over(network, &resident)).transpose()?;
-        if model.is_some() {
+        if run.has_starts() {
             resident.write_all(Kept::Values, "parameters", &run.initial())?;
             // What was written is held twice until something is submitted.
             gpu.submit([])?;

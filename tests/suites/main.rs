@@ -5,6 +5,7 @@ mod common;
 
 mod accuracy;
 mod activations;
+mod adversarial;
 mod averages;
 mod beside;
 mod checkpoint;

@@ -59,6 +59,21 @@ fn searched() {
     holds(suite::searched::ROWS);
 }
 
+#[test]
+fn adversarial() {
+    holds(suite::adversarial::ROWS);
+}
+
+#[test]
+fn pairs() {
+    holds(suite::pretraining::PAIRS);
+}
+
+#[test]
+fn labels() {
+    holds(suite::pretraining::LABELS);
+}
+
 /// Rows are numbered as in the list, each once and in order.
 #[test]
 fn the_rows_are_in_order() {
