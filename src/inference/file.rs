@@ -178,14 +178,10 @@ impl ModelFile {
         let fail = failure(&path);
         let mut constants = Vec::new();
         for tensor in self.network.constants() {
-            let mut values = own(&mut self.file, "", tensor)?;
-            if tensor.name == "input.scale" {
-                usable_scale(&tensor.name, &mut values).map_err(|bad| {
-                    fail(&tensor.name, &format!("{bad:?}"), "inverses of spreads: above 0, in the normal range of f32")
-                })?;
-            }
-            constants.push(values);
+            constants.push(own(&mut self.file, "", tensor)?);
         }
+        usable_scales(self.network.constants(), &mut constants)
+            .map_err(|(name, bad)| fail(name, &format!("{bad:?}"), SCALES))?;
         Ok(constants)
     }
 
@@ -206,6 +202,22 @@ impl ModelFile {
         }
         Ok(())
     }
+}
+
+/// What the values of `input.scale` must be.
+pub(crate) const SCALES: &str = "inverses of spreads: above 0, in the normal range of f32";
+
+/// Sees to it that every feature has a spread where these frozen tensors have any, or fails with the tensor and the value that
+/// is none.
+pub(crate) fn usable_scales<'a>(
+    tensors: &'a [Tensor],
+    values: &mut [Vec<f32>],
+) -> std::result::Result<(), (&'a str, f32)> {
+    let scales = tensors.iter().zip(values).filter(|(tensor, _)| tensor.name == "input.scale");
+    for (tensor, values) in scales {
+        usable_scale(&tensor.name, values).map_err(|bad| (tensor.name.as_str(), bad))?;
+    }
+    Ok(())
 }
 
 /// Sees to it that every feature has a spread, or fails with the value that is none. A file may say 0 for a

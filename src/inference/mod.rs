@@ -22,7 +22,7 @@ pub use verbs::Component;
 
 pub(crate) use compiled::{ROWS, halving};
 pub(crate) use contents::{Contents, StateFile};
-pub(crate) use file::{ModelFile, Run, STATE, copy, write};
+pub(crate) use file::{ModelFile, Run, SCALES, STATE, copy, usable_scales, write};
 pub(crate) use foreign::{named_parameters, parameters};
 pub(crate) use model::whole_rows;
 pub(crate) use replace::replace;

@@ -113,10 +113,15 @@ impl Model {
     /// The same from values in the order of the network's tensors.
     pub(crate) fn holding(gpu: &Gpu, network: Network, values: &[Vec<f32>]) -> Result<Model> {
         let model = Model::blank(gpu, network)?;
-        model.resident().write_all(Kept::Values, "parameters", values)?;
-        // What was written is held twice until something is submitted.
-        gpu.submit([])?;
+        model.hold(values)?;
         Ok(model)
+    }
+
+    /// Gives the trainable tensors values, in their order.
+    pub(crate) fn hold(&self, values: &[Vec<f32>]) -> Result<()> {
+        self.resident().write_all(Kept::Values, "parameters", values)?;
+        // What was written is held twice until something is submitted.
+        self.gpu().submit([])
     }
 
     /// The same before anything is written into the parameters, which are 0.
@@ -310,8 +315,13 @@ impl Model {
     /// Replaces the frozen tensors, which are known from then on.
     pub(crate) fn set_constants(&self, values: &[Vec<f32>]) -> Result<()> {
         self.resident().set_constants(values)?;
-        self.0.known.store(true, Ordering::Release);
+        self.know_constants();
         Ok(())
+    }
+
+    /// Whoever has written the frozen tensors says that they are known from now on.
+    pub(crate) fn know_constants(&self) {
+        self.0.known.store(true, Ordering::Release);
     }
 
     /// Takes the model for training; nobody else does before [`Model::end_training`].

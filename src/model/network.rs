@@ -4,7 +4,7 @@ use super::build::stream::SECOND;
 use super::build::{Builder, Places, RowWeights};
 use super::start::{Start, Values};
 use super::{Corruption, Init, Latent, Layer, Loss, Precision, Ramp, Scaling, Spec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Expr, Graph, Layout, NodeId, Scalars, Shape, Sink, Tensor, TensorSet};
 
 /// What a graph is for.
@@ -405,6 +405,14 @@ impl Network {
 
     /// Adds what is inferred of rows for a purpose.
     pub(super) fn infer(&self, g: &mut Graph, places: Places, purpose: Purpose, rows: NodeId) -> Result<NodeId> {
+        let wanted = Shape::batched(&[self.widths(purpose).0]);
+        if *g.shape(rows) != wanted {
+            return Err(Error::shape(
+                format!("{purpose:?} of {}", g.describe(rows)),
+                g.shape(rows),
+                wanted.to_string(),
+            ));
+        }
         let noisy = matches!(purpose, Purpose::Resample | Purpose::Corrupt);
         self.builder(g, places, noisy)?.infer(purpose, rows)
     }

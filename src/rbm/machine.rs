@@ -9,6 +9,9 @@ use crate::model::{Activation, Loss, Network, Spec, WIDEST};
 /// The most Gibbs steps in one step of training: all of them are one graph.
 const LONGEST: usize = 100;
 
+/// The most values of a tensor: what one binding holds.
+const MOST: usize = 1 << 29;
+
 /// A restricted Boltzmann machine: p(v, h) is proportional to exp(−E(v, h)), where E(v, h) = −v W h and what [`Units`] say of
 /// visible and of hidden units, with the weights W `[visible, hidden]`, the hidden biases b and the visible biases a. Given v, the
 /// hidden units get v W + b and are independent of each other, and so are the visible ones, which get W h + a. Rows have the
@@ -152,8 +155,11 @@ impl Rbm {
         };
         within("visible", self.visible, WIDEST)?;
         within("hidden", self.hidden, WIDEST)?;
+        within("hidden (weights)", self.visible.saturating_mul(self.hidden), MOST)?;
         within("gibbs.steps", self.gibbs.steps(), LONGEST)?;
-        self.gibbs.chains().map_or(Ok(()), |chains| within("gibbs.chains", chains, WIDEST))?;
+        let chains = self.gibbs.chains().unwrap_or(1);
+        within("gibbs.chains", chains, WIDEST)?;
+        within("gibbs.chains (values)", chains.saturating_mul(self.visible), MOST)?;
         if [self.visible_units, self.hidden_units] == [Units::Gaussian; 2] {
             let allowed = "bernoulli beside gaussian visible units: with both there is no density for large weights";
             return Err(Error::spec("hidden_units", "gaussian", allowed));

@@ -100,6 +100,8 @@ pub fn pretrain(
 ) -> Result<Model> {
     let network = Network::new(spec)?;
     let stack = Stack::new(spec, options)?;
+    // Whether there can be such a model is known before anything is trained.
+    let model = Model::blank(gpu, network.clone())?;
     let mut trainer = Trainer::new(gpu, stack.run(options)?)?;
     let machines = stack.0.iter().zip(0..);
     let start: Vec<_> =
@@ -119,7 +121,8 @@ pub fn pretrain(
         }
     }
     let values = stack.values(&network, &trainer.parameters()?, options.seed);
-    Model::holding(gpu, network, &values)
+    model.hold(&values)?;
+    Ok(model)
 }
 
 /// The standard deviation of weights at the start.

@@ -136,7 +136,7 @@ impl Run {
         let generate = Step::new("generator", part.finished(g)?, [update]);
 
         let steps = [whole, discriminate, generate];
-        let mut phase = phase("adversarial".into(), steps[0].clone(), None, training);
+        let mut phase = phase("adversarial".into(), steps[0].clone(), None, training, &part);
         phase.steps = steps.into();
         run.phases = vec![phase];
         run.check()?;
@@ -193,7 +193,7 @@ impl Run {
                 (run, vec![adversary, Step::new("model", graph, [update])])
             }
         };
-        let mut phase = phase("against".into(), steps[0].clone(), None, training);
+        let mut phase = phase("against".into(), steps[0].clone(), None, training, &run.part()?);
         phase.steps = steps;
         run.phases = vec![phase];
         run.check()?;

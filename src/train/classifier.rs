@@ -83,7 +83,7 @@ impl Run {
             }
         };
         let step = Step::new("step", g, [training.update([TRAINED].into_iter())]);
-        run.phases = vec![phase("classifier".into(), step, cached, training)];
+        run.phases = vec![phase("classifier".into(), step, cached, training, &part)];
         run.check()?;
         Ok(run)
     }

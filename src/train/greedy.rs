@@ -4,7 +4,7 @@
 use super::{Phase, Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Set, Sink};
-use crate::model::{Part, Purpose, Spec};
+use crate::model::{Corruption, Loss, Part, Purpose, Scaling, Spec};
 
 /// What the names of a deep spec's layers are among the tensors of its i-th pair of so many.
 fn deep_name(name: &str, i: usize, count: usize) -> String {
@@ -62,7 +62,8 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::greedy`]; [`Error::Spec`] where there are more or fewer pairs than the encoder has layers, or where one is not
-    /// of the widths of its layers.
+    /// of the widths of its layers, or wants of codes what is known of the input alone: a scaling, missing features, salt and pepper,
+    /// a loss that is not made for all that its codes may be.
     pub fn greedy_by(spec: &Spec, pairs: &[Spec], training: &Training) -> Result<Run> {
         let count = spec.encoder.len();
         if pairs.len() != count || spec.decoder.len() != count {
@@ -73,10 +74,7 @@ impl Run {
         let mut groups: Vec<(String, Vec<String>)> = vec![];
         for (i, pair) in pairs.iter().enumerate() {
             let of_pair = |error: Error| error.inside(&format!("pairs[{i}]"));
-            if pair.encoder.len() != 1 || pair.decoder.len() != 1 {
-                let found = format!("{} layers and {} back", pair.encoder.len(), pair.decoder.len());
-                return Err(of_pair(Error::spec("layers", found, "one and one")));
-            }
+            check_pair(spec, pair, i).map_err(of_pair)?;
             let own = Run::of(pair, &[]).map_err(of_pair)?;
             let names = own.graph().params.iter().map(|tensor| deep_name(&tensor.name, i, count)).collect();
             groups.push((name(i), names));
@@ -102,7 +100,7 @@ impl Run {
             let update = training.update([Set(i)].into_iter());
             let step = Step::new("pair", part.training_graph(run.graph(), training.shuffle)?, [update]);
             let cached = (i > 0).then(|| codes(run.graph(), &parts[..i])).transpose()?;
-            run.phases.push(phase(name(i), step, cached, training));
+            run.phases.push(phase(name(i), step, cached, training, &parts[0]));
         }
         run.check()?;
         Ok(run)
@@ -119,7 +117,7 @@ impl Run {
         let trained = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));
         let update = training.update(trained);
         let step = Step::new("whole", part.training_graph(self.graph(), training.shuffle)?, [update]);
-        self.phases.push(phase("fine-tune".into(), step, None, training));
+        self.phases.push(phase("fine-tune".into(), step, None, training, &part));
         self.check()?;
         Ok(self)
     }
@@ -134,10 +132,45 @@ pub(super) fn check(training: &Training) -> Result<()> {
     }
 }
 
-/// A phase of one step with these options, whose rows are those of the run's spec.
-pub(super) fn phase(name: String, step: Step, cached: Option<Graph>, training: &Training) -> Phase {
+/// A phase of one step with these options, whose rows are those of a part.
+pub(super) fn phase(name: String, step: Step, cached: Option<Graph>, training: &Training, rows: &Part) -> Phase {
     let &Training { batch, epochs, drop_last, .. } = training;
-    Phase { batch, epochs, drop_last, cached, of_spec: true, ..Phase::new(name, [step]) }
+    let rows_of = Some(rows.network().clone());
+    Phase { batch, epochs, drop_last, cached, rows_of, ..Phase::new(name, [step]) }
+}
+
+/// Fails where a pair cannot be the i-th one of a deep spec: where it wants something of its rows that is known of the input, or
+/// of the spec, alone.
+fn check_pair(spec: &Spec, pair: &Spec, i: usize) -> Result<()> {
+    if pair.encoder.len() != 1 || pair.decoder.len() != 1 {
+        let found = format!("{} layers and {} back", pair.encoder.len(), pair.decoder.len());
+        return Err(Error::spec("layers", found, "one and one"));
+    }
+    let scaling = if i == 0 { spec.scaling } else { Scaling::None };
+    if pair.scaling != scaling {
+        let allowed = format!("{scaling:?}: that of the spec for the outermost pair, none for codes");
+        return Err(Error::spec("scaling", format!("{:?}", pair.scaling), allowed));
+    }
+    match &pair.corruption {
+        Corruption::Missing { .. } | Corruption::SaltAndPepper { .. } if i > 0 => {
+            let allowed = "none, gaussian or masking for codes: their ends are not known, and none of them is missing";
+            return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
+        }
+        Corruption::Missing { .. } if pair.corruption != spec.corruption => {
+            return Err(Error::spec("corruption", "other missing features", "those of the spec"));
+        }
+        _ => {}
+    }
+    let (low, high) = pair.loss.range();
+    if i > 0 && low.is_finite() {
+        let activation = spec.encoder[i - 1].activation;
+        let (least, most) = activation.range();
+        if matches!(pair.loss, Loss::Softmax { .. }) || least < low || most > high {
+            let allowed = format!("one for all that the codes before may be, {least} to {most}");
+            return Err(Error::spec("loss", pair.loss.name(), allowed));
+        }
+    }
+    Ok(())
 }
 
 /// The codes of autoencoders, each of which encodes those of the one before.

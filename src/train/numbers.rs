@@ -164,17 +164,22 @@ impl Reads {
         Reads { prefix: if i == 0 { String::new() } else { format!("updates[{i}].") }, ramps }
     }
 
-    /// A column's name.
+    /// The name of a column that every update has.
     fn name(&self, of: &str) -> String {
         format!("{}{of}", self.prefix)
+    }
+
+    /// That of a number with a ramp: none that a coefficient of a spec has.
+    fn ramp_name(&self, of: &str) -> String {
+        if self.prefix.is_empty() { format!("update.{of}") } else { self.name(of) }
     }
 
     /// Its columns: those of [`Scalars::UPDATE`], then those of its ramps.
     pub fn columns(&self) -> Vec<String> {
         let ramped = self.ramps.all().into_iter().filter(|(_, ramp)| ramp.is_some()).map(|(name, _)| name);
         let ramped = ramped.flat_map(|name| {
-            let rest = is_share(name).then(|| self.name(&format!("{name}.{REST}")));
-            [self.name(name)].into_iter().chain(rest)
+            let rest = is_share(name).then(|| self.ramp_name(&format!("{name}.{REST}")));
+            [self.ramp_name(name)].into_iter().chain(rest)
         });
         Scalars::UPDATE.iter().map(|name| self.name(name)).chain(ramped).collect()
     }
@@ -191,13 +196,13 @@ impl Reads {
 
     /// A number: its value or, where it has a ramp, the scalar.
     pub fn number(&self, g: &mut Graph, name: &str, value: f64) -> Result<NodeId> {
-        if self.has_ramp(name) { g.scalar(&self.name(name)) } else { Ok(g.fill(value, Shape::scalar())) }
+        if self.has_ramp(name) { g.scalar(&self.ramp_name(name)) } else { Ok(g.fill(value, Shape::scalar())) }
     }
 
     /// A share and what is left of 1.
     pub fn share(&self, g: &mut Graph, name: &str, value: f64) -> Result<[NodeId; 2]> {
         let rest = match self.has_ramp(name) {
-            true => g.scalar(&self.name(&format!("{name}.{REST}")))?,
+            true => g.scalar(&self.ramp_name(&format!("{name}.{REST}")))?,
             false => g.fill(1.0 - value, Shape::scalar()),
         };
         Ok([self.number(g, name, value)?, rest])
@@ -207,10 +212,13 @@ impl Reads {
 /// A table that has, beside these columns, what some updates read.
 ///
 /// # Errors
-/// [`Error::Spec`] where these are too many.
+/// [`Error::Spec`] where these are too many, or one is called as something of the table that is no update's.
 pub(super) fn beside(own: &Scalars, updates: impl IntoIterator<Item = Reads>) -> Result<Scalars> {
     let mut names = own.names().to_vec();
     for name in updates.into_iter().flat_map(|reads| reads.columns()) {
+        if own.names().contains(&name) && !Scalars::UPDATE.contains(&name.as_str()) {
+            return Err(Error::spec("scalars", format!("{name:?}"), "names that no update reads"));
+        }
         if !names.contains(&name) {
             names.push(name);
         }

@@ -16,7 +16,7 @@ impl Run {
     /// - the decoder follows ΔV = h1' (x − v2) and Δc = x − v2,
     /// - the encoder follows ΔW = v2' (h1 − h3) and Δb = h1 − h3,
     ///
-    /// as means over the batch, weighted by the rows' weights where they have some. A bias is the weight of a unit that is always
+    /// as means over the batch. A bias is the weight of a unit that is always
     /// 1; tied weights follow ΔW + ΔV'. What optimizers are given as a gradient is −Δ, so plain descent of rate ε takes the step
     /// ε Δ of the paper. All is in units of the scaled input.
     ///
@@ -47,9 +47,11 @@ impl Run {
         check(training)?;
         let mut run = Run::of(spec, &[])?;
         (run.seed, run.data_budget) = (training.seed, training.data_budget);
-        let graph = run.part()?.recirculation_graph(run.graph(), lambda, training.shuffle)?;
+        let part = run.part()?;
+        let graph = part.recirculation_graph(run.graph(), lambda, training.shuffle)?;
         let update = training.update(run.graph().sets());
-        run.phases.push(phase("recirculation".into(), Step::new("recirculation", graph, [update]), None, training));
+        let step = Step::new("recirculation", graph, [update]);
+        run.phases.push(phase("recirculation".into(), step, None, training, &part));
         run.check()?;
         Ok(run)
     }

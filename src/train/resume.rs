@@ -17,7 +17,7 @@ use super::{Run, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::Kept;
-use crate::inference::{self, Contents, STATE, StateFile, failure};
+use crate::inference::{self, Contents, Model, STATE, StateFile, failure};
 
 /// The key of a file's metadata under which it is said where the run stands.
 const KEY: &str = "strait.trainer";
@@ -35,6 +35,10 @@ struct Standing {
     over: bool,
     /// The rows that it trains on, where they are known.
     rows: Option<u64>,
+    /// Whether the frozen tensors are known: the scaling of the input, and what its corruption needs. Files from before it was
+    /// said know them from where rows were loaded on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    known: Option<bool>,
     /// How often each step of the phase's turn is taken, by which the updates of an average are counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     repeats: Vec<u64>,
@@ -121,6 +125,7 @@ impl Trainer {
             step,
             over: total.map_or(self.course.finished, |total| step >= total),
             rows: self.course.rows,
+            known: self.model.as_ref().map(Model::is_known),
             repeats: if averages.len() > 0 { repeats(&self.run, self.phase) } else { vec![] },
             averages: averages.map(|(&set, &average)| (graph.set_name(set).to_string(), average)).collect(),
         };
@@ -193,10 +198,12 @@ impl Trainer {
         file.check(&contents)?;
         let mut trainer = Trainer::new(gpu, run)?;
         contents.fill(&mut file, &mut trainer.course.resident)?;
-        let Standing { phase, step, over, rows, .. } = standing;
-        if let Some(model) = trainer.model.as_ref().filter(|_| rows.is_some()) {
-            // They were learned when rows were loaded.
-            model.set_constants(&trainer.course.resident.constants()?)?;
+        let Standing { phase, step, over, rows, known, .. } = standing;
+        if let Some(model) = trainer.model.as_ref().filter(|_| known.unwrap_or(rows.is_some())) {
+            let mut constants = trainer.course.resident.constants()?;
+            inference::usable_scales(model.network().constants(), &mut constants)
+                .map_err(|(name, bad)| fail(&format!("constants:{name}"), &format!("{bad:?}"), inference::SCALES))?;
+            model.set_constants(&constants)?;
         }
         trainer.phase = phase;
         let course = &mut trainer.course;

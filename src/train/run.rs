@@ -51,10 +51,10 @@ pub struct Phase {
     /// The smallest and the largest value that data may have, give or take 1e-6: where it is given, loading looks at all rows and
     /// refuses others. What is pushed into a [`crate::train::Ring`] later is not looked at.
     pub range: Option<[f32; 2]>,
-    /// Whether the rows are those of the run's spec, the features and then the labels where it has some, so that loading checks
-    /// them as [`crate::Session::load`] does.
+    /// Whose rows these are, where they are a spec's: its features and then its labels where it has some. Loading checks them as
+    /// [`crate::Session::load`] does.
     #[doc(hidden)]
-    pub of_spec: bool,
+    pub rows_of: Option<Network>,
     /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with
     /// the tensors as they are when the phase is loaded. So codes of a part that stays as it is are computed once, and
     /// not in every epoch. Those of rows that exceed the budget are computed again with each chunk.
@@ -254,7 +254,7 @@ impl Phase {
     /// A phase of 10 epochs with 128 rows a turn.
     pub fn new(name: impl Into<String>, steps: impl Into<Vec<Step>>) -> Phase {
         let (name, steps) = (name.into(), steps.into());
-        Phase { name, steps, batch: 128, epochs: 10, drop_last: false, range: None, of_spec: false, cached: None }
+        Phase { name, steps, batch: 128, epochs: 10, drop_last: false, range: None, rows_of: None, cached: None }
     }
 
     /// Columns of a row that it is given.

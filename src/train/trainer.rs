@@ -17,11 +17,12 @@ use super::table::Table;
 use super::{Cancel, Fit, Loading, Progress, Taken, Training};
 #[cfg(doc)]
 use super::{Session, Stop};
-use crate::data::{Fixed, Source};
+use crate::data::{Fixed, Source, without_weights};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait, apart};
 use crate::graph::{Kept, Tensor};
 use crate::inference::{self, Model};
+use crate::model::Corruption;
 use crate::plan::{Role, Target};
 
 /// A run on the GPU: what a [`crate::Session`] is for a spec, this is for graphs of the caller's own, for several that
@@ -209,19 +210,21 @@ impl Trainer {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
         inference::finite(tensors, values)?;
-        match &self.model {
-            Some(model) => model.set_constants(values),
-            None => resident.set_constants(values),
-        }
+        let Some(model) = &self.model else { return resident.set_constants(values) };
+        let mut values = values.to_vec();
+        inference::usable_scales(tensors, &mut values)
+            .map_err(|(name, bad)| Error::data(name, bad, inference::SCALES))?;
+        model.set_constants(&values)
     }
 
     /// Gives the model's tensors the values that those of the same names have in another model, which may be of another spec:
-    /// layers that were trained for something else. The others stay as they are. What scales the input goes with them, where
-    /// both specs scale it.
+    /// layers that were trained for something else. The others stay as they are. What scales the input goes with them where both
+    /// specs scale it, also where rows were loaded before, and so do the ends of its values where both corrupt by them.
     ///
     /// # Errors
     /// [`Error::Spec`] where the run is not over the tensors of a spec; [`Error::Data`] where no tensor has a name that is there,
-    /// or one has another shape; [`Error::Device`] or [`Error::DeviceLost`].
+    /// or one has another shape, or where the other model has the scaling but not the ends of values that this one's corruption
+    /// needs; [`Error::Device`] or [`Error::DeviceLost`]. Nothing is changed then.
     pub fn start_from(&mut self, other: &Model) -> Result<()> {
         let Some(model) = &self.model else {
             return Err(Error::spec("run", "tensors of no spec", "a run over those of one: Run::of"));
@@ -244,10 +247,10 @@ impl Trainer {
             let names = |model: &Model| model.tensors().iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Error::data("parameters", names(other), format!("one of {}", names(model))));
         }
-        if model.network().constants() == other.network().constants() && other.is_known() && !model.is_known() {
-            model.set_constants(&other.resident().constants()?)?;
-        }
-        self.course.set_parameters(&values)
+        let constants = frozen_from(model, other)?;
+        let model = model.clone();
+        self.course.set_parameters(&values)?;
+        constants.map_or(Ok(()), |constants| model.set_constants(&constants))
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
@@ -329,22 +332,33 @@ impl Trainer {
         if let Some(range) = phase.range {
             check_phase_range(&*looked, &phase.name, range, how, told).await?;
         }
-        if let Some(model) = &self.model {
-            let network = model.network();
-            if !model.is_known() {
-                // What scales the input is learned from the first rows.
-                if looked.columns() < network.spec().input {
-                    let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
-                    return Err(Error::data("input scaling", found, allowed));
-                }
-                model.set_constants(&learn_constants(network, &*looked, how, told).await?)?;
+        let learned = match self.model.as_ref().filter(|model| !model.is_known()).map(Model::network) {
+            Some(network) if looked.columns() < network.spec().input => {
+                let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
+                return Err(Error::data("input scaling", found, allowed));
             }
-            if phase.of_spec {
-                if looked.columns() >= network.data_columns() {
-                    check_labels(network, &*looked, how, told).await?;
-                }
-                check_range(network, &*looked, &self.course.resident.constants()?, how, told).await?;
+            Some(network) => Some(learn_constants(network, &*looked, how, told).await?),
+            None => None,
+        };
+        if let Some(network) = &phase.rows_of {
+            without_weights(&*looked)?;
+            if looked.columns() >= network.data_columns() {
+                check_labels(network, &*looked, how, told).await?;
             }
+            if network.spec().loss.range().0.is_finite() {
+                let constants = match &learned {
+                    Some(learned) => learned.clone(),
+                    None => {
+                        let resident = self.course.resident.clone();
+                        apart(how, &mut |()| {}, move |_| resident.constants()).await?
+                    }
+                };
+                check_range(network, &*looked, &constants, how, told).await?;
+            }
+        }
+        if let Some(learned) = &learned {
+            // The model knows them when all is ready; until then another load learns them anew.
+            self.course.resident.set_constants(learned)?;
         }
         let source = match &phase.cached {
             Some(graph) => {
@@ -372,6 +386,7 @@ impl Trainer {
             course.snapshot_at = 0;
         }
         self.phase = number;
+        self.model.iter().for_each(Model::know_constants);
         Ok(())
     }
 
@@ -459,4 +474,26 @@ impl Trainer {
         let ended = |total: u64| course.in_flight() == 0 && course.step >= total;
         course.engine.as_ref().map_or(course.finished, |engine| ended(engine.table.total_steps()))
     }
+}
+
+/// The frozen tensors of a model with those of the same names that another one knows, where that changes any.
+fn frozen_from(model: &Model, other: &Model) -> Result<Option<Vec<Vec<f32>>>> {
+    let (own, there) = (model.network().constants(), other.network().constants());
+    let known = if other.is_known() { other.resident().constants()? } else { vec![] };
+    // Which features are missing is each spec's own.
+    let moved = |tensor: &&Tensor| tensor.name != "input.keep";
+    let find = |tensor: &Tensor| there.iter().zip(&known).find(|(other, _)| *other == tensor).map(|(_, values)| values);
+    if !own.iter().filter(moved).any(|tensor| find(tensor).is_some()) {
+        return Ok(None);
+    }
+    let before = model.resident().constants()?;
+    let each = own.iter().zip(before).map(|(tensor, before)| match (find(tensor), &model.spec().corruption) {
+        _ if model.is_known() && find(tensor).is_none() => Ok(before),
+        (_, Corruption::Missing { keep }) if tensor.name == "input.keep" => {
+            Ok(keep.iter().map(|&keep| f32::from(u8::from(keep))).collect())
+        }
+        (Some(values), _) => Ok(values.clone()),
+        (None, _) => Err(Error::data(&tensor.name, "unknown", "a model that knows it, too: of the same corruption")),
+    });
+    each.collect::<Result<_>>().map(Some)
 }

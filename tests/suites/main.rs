@@ -55,6 +55,7 @@ mod scalars;
 mod search;
 mod sets;
 mod snapshots;
+mod spec_runs;
 mod sums;
 mod systems;
 mod texts;
