@@ -164,7 +164,6 @@ pub fn prepare(gpu: &Gpu, model: &Model) -> Result<Learner> {
         Model::Machine(rbm) => {
             let update = Update::adam([Rbm::PARAMETERS], learning_rate);
             let mut trainer = Trainer::new(gpu, rbm.run(BATCH, epochs, update, 0)?)?;
-            trainer.set_parameters(&rbm.initial(0)?)?;
             trainer.fit_iter(data)?.take(2).try_for_each(|report| report.map(drop))?;
             Ok(Learner::Trainer(Box::new(trainer)))
         }

@@ -52,6 +52,9 @@ pub enum Purpose {
 /// The most bytes of a set: what Vulkan and DX12 bind at most.
 const MOST: u64 = i32::MAX as u64;
 
+/// The deviation of a mixture's first biases, so that its components differ.
+const SPREAD: f64 = 0.1;
+
 /// A spec with its tensors.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -188,7 +191,7 @@ impl Network {
             .unwrap_or_else(|| self.tensor(format!("{name}.weight"), &[width, units], Values::Weights(layer.init)));
         let bias = match components {
             None => self.tensor(format!("{name}.bias"), &[layer.units], Values::Zero),
-            Some(k) => self.tensor(format!("{name}.bias"), &[k, layer.units], Values::Spread),
+            Some(k) => self.tensor(format!("{name}.bias"), &[k, layer.units], Values::Normal(SPREAD)),
         };
         if let Some(k) = components {
             let head = Layer { init: Init::Lecun, ..Layer::new(k) };

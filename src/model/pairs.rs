@@ -16,7 +16,8 @@ impl Spec {
     ///
     /// # Errors
     /// As [`Spec::check`], of the spec and of the pairs; [`Error::Spec`] where the decoder does not mirror the encoder, or where
-    /// codes would be corrupted in a way that is for inputs (missing features, salt and pepper).
+    /// the corruption is salt and pepper and there are several pairs: the ends of codes are not known. Missing features are the
+    /// outermost pair's alone.
     pub fn pairs(&self) -> Result<Vec<Spec>> {
         self.check()?;
         self.check_mirrored("a spec of pairs")?;

@@ -39,7 +39,7 @@ pub struct Mode {
     pub weight: f64,
     /// Its mean, as wide as the code.
     pub mean: Vec<f64>,
-    /// Its standard deviation in each direction.
+    /// Its standard deviation, the same in all directions.
     pub deviation: f64,
 }
 

@@ -4,8 +4,8 @@ use super::Init;
 use crate::graph::Tensor;
 use crate::random::Draw;
 
-/// Keeps the draws of a mixture's first biases apart from those of weights.
-const SPREAD: u32 = 0xc000_0000;
+/// Keeps these draws apart from those of [`Init`] and of training.
+const START: u32 = 0xc000_0000;
 
 /// What values a tensor starts with.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +13,10 @@ pub(crate) enum Values {
     Zero,
     Weights(Init),
     Constant(f64),
-    /// Small normal draws, so that a mixture's components differ.
-    Spread,
+    /// Normal draws of this standard deviation.
+    Normal(f64),
+    /// 0 or 1, by fair coins.
+    Coins,
 }
 
 /// How a tensor starts.
@@ -51,10 +53,16 @@ impl Start {
             Values::Weights(init) => init.weights(rows, columns, self.number, seed),
             Values::Zero => vec![0.0; rows * columns],
             Values::Constant(value) => vec![value as f32; rows * columns],
-            Values::Spread => {
-                let draw = Draw { seed, stream: SPREAD + self.number as u32, step: 0 };
-                (0..rows * columns).map(|at| 0.1 * draw.normal(at / columns, at % columns) as f32).collect()
+            Values::Normal(deviation) => self.drawn(seed, rows, columns, |draw, r, c| deviation * draw.normal(r, c)),
+            Values::Coins => {
+                self.drawn(seed, rows, columns, |draw, r, c| f64::from(u8::from(draw.uniform(r, c) < 0.5)))
             }
         }
+    }
+
+    /// Draws of each place.
+    fn drawn(&self, seed: u64, rows: usize, columns: usize, each: impl Fn(Draw, usize, usize) -> f64) -> Vec<f32> {
+        let draw = Draw { seed, stream: START + self.number as u32, step: 0 };
+        (0..rows * columns).map(|at| each(draw, at / columns, at % columns) as f32).collect()
     }
 }

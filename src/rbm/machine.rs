@@ -33,7 +33,6 @@ const MOST: usize = 1 << 29;
 /// let rbm = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: 100 }, ..Rbm::new(64, 128) };
 /// let update = Update { optimizer: Optimizer::SGD, ..Update::adam([Rbm::PARAMETERS], 0.05) };
 /// let mut trainer = Trainer::new(&gpu, rbm.run(50, 60, update, 0)?)?;
-/// trainer.set_parameters(&rbm.initial(0)?)?;
 /// trainer.fit(data::digits()?)?;
 ///
 /// let parameters = trainer.parameters()?;

@@ -31,10 +31,10 @@ pub struct Pretraining {
     pub optimizer: Optimizer,
     /// How the optimizer's numbers change, over the epochs of each machine.
     pub ramps: UpdateRamps,
-    /// The learning rate of a machine whose units are all binary,
+    /// The learning rate of a machine whose units are all binary: .05.
     pub learning_rate: f64,
-    /// and that of one with normal units, whose values have no bounds: a tenth to a hundredth of the other (Hinton, 2010, section
-    /// 13.2).
+    /// The learning rate of a machine with normal units, whose values have no bounds, .001: a tenth to a hundredth of that of binary
+    /// ones (Hinton, 2010, section 13.2).
     pub normal_learning_rate: f64,
     /// λ of [`Rbm::weight_decay`].
     pub weight_decay: f64,
@@ -71,7 +71,8 @@ impl Default for Pretraining {
 /// penalties, counts from the session on; tensors that no machine has, such as a classifier's, start as in any session.
 ///
 /// `report` is told how far the l-th machine has come, counted from 0, at every report of its run, as
-/// [`Trainer::fit_with`]. Where it breaks off, that machine stays as it is by then, and those above it as they start.
+/// [`Trainer::fit_with`]. Where it breaks off, that machine stays as it is by then, and those above it as they
+/// start. The call blocks until all machines are trained; what an error interrupts is lost.
 ///
 /// ```no_run
 /// use std::ops::ControlFlow;
@@ -103,10 +104,6 @@ pub fn pretrain(
     // Whether there can be such a model is known before anything is trained.
     let model = Model::blank(gpu, network.clone())?;
     let mut trainer = Trainer::new(gpu, stack.run(options)?)?;
-    let machines = stack.0.iter().zip(0..);
-    let start: Vec<_> =
-        machines.map(|(rbm, l)| rbm.start(SPREAD, options.seed.wrapping_add(l))).collect::<Result<_>>()?;
-    trainer.set_parameters(&start.concat())?;
     let data = data.into();
     for l in 0..stack.0.len() {
         // The last report of a machine may break off, too.
@@ -212,6 +209,9 @@ impl Stack {
             };
             let Pretraining { optimizer, ramps, .. } = *options;
             let update = Update { optimizer, ramps, ..Update::adam([set], learning_rate) };
+            // Each as a machine of its phase's seed.
+            let starts = rbm.starts(SPREAD).map(|start| start.later(l as u64));
+            starts.enumerate().for_each(|(i, start)| run.set_start(first + i, start));
             let chains = rbm.gibbs.chains().map(|_| Set(set.0 + 1));
             let step = Step::new(name, rbm.step(run.graph(), first)?, [update]);
             let step = Step { state: chains.into_iter().collect(), ..step };

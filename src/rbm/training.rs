@@ -4,11 +4,11 @@ use super::nodes::Half;
 use super::{Gibbs, Rbm, Units};
 use crate::error::Result;
 use crate::graph::{Graph, Shape, Sink, Tensor, TensorSet};
-use crate::random::Draw;
+use crate::model::{Start, Values};
 use crate::train::{Phase, Run, Step, Update};
 
-/// Keeps the draws of the start apart from those of training.
-const START: u32 = 0xc000_0000;
+/// The deviation of weights at the start.
+const SPREAD: f64 = 0.01;
 
 /// The stream of the draw of h given a row of the batch, and the first one of chains.
 const FROM_ROWS: u32 = 0;
@@ -17,7 +17,7 @@ const FROM_CHAINS: u32 = 1;
 impl Rbm {
     /// A run of one phase, `divergence`, that trains the machine on rows in a drawn order: the set [`Rbm::PARAMETERS`] is W, b
     /// and a, named as [`Rbm::spec`] says; with persistent chains the set [`Rbm::CHAINS`] is `chains` `[chains, visible]`, where
-    /// they are. The update trains [`Rbm::PARAMETERS`] and nothing else. Rows of binary units are 0 to 1 ([`Phase::range`]).
+    /// they are. They start with [`Rbm::initial`] of the seed. The update trains [`Rbm::PARAMETERS`] and nothing else. Rows of binary units are 0 to 1 ([`Phase::range`]).
     ///
     /// Reported is `divergence.reconstruction`: the squared distance of a row from the mean of v given one h that was drawn given
     /// the row, summed over columns, mean over the batch. It is not what is minimised, which no single number tells; it only shows
@@ -28,6 +28,7 @@ impl Rbm {
     pub fn run(&self, batch: usize, epochs: u64, update: Update, seed: u64) -> Result<Run> {
         let mut run = Run::new(self.sets("parameters", "chains")?, vec![])?;
         run.seed = seed;
+        self.starts(SPREAD).enumerate().for_each(|(i, start)| run.set_start(i, start));
         let (name, step) = ("divergence", self.step(run.graph(), 0)?);
         let chains = self.gibbs.chains().map(|_| Rbm::CHAINS);
         let step = Step { state: chains.into_iter().collect(), ..Step::new(name, step, [update]) };
@@ -99,30 +100,24 @@ impl Rbm {
         Ok(g)
     }
 
-    /// Where a run starts, in the order of its tensors: weights normal with deviation .01, biases 0 (Hinton, 2010, section 8);
+    /// What a run starts with, in the order of its tensors: weights normal with deviation .01, biases 0 (Hinton, 2010, section 8);
     /// persistent chains with coins that are fair, or normal with deviation 1. Rows of the data are as good a start for chains:
-    /// replace the last tensor by as many of them.
+    /// replace the last tensor by as many of them ([`crate::train::Trainer::set_parameters`]).
     ///
     /// # Errors
     /// As [`Rbm::check`].
     pub fn initial(&self, seed: u64) -> Result<Vec<Vec<f32>>> {
-        self.start(0.01, seed)
+        let tensors = self.sets("parameters", "chains")?.into_iter().flat_map(|set| set.tensors);
+        Ok(tensors.zip(self.starts(SPREAD)).map(|(tensor, start)| start.values(&tensor, seed)).collect())
     }
 
-    /// The same with another deviation of weights.
-    pub(super) fn start(&self, deviation: f64, seed: u64) -> Result<Vec<Vec<f32>>> {
-        self.check()?;
-        let (visible, hidden) = (self.visible, self.hidden);
-        let [weights, chains] = [0, 1].map(|i| Draw { seed, stream: START + i, step: 0 });
-        let w = (0..visible * hidden).map(|i| (deviation * weights.normal(i / hidden, i % hidden)) as f32).collect();
-        let mut start = vec![w, vec![0.0; hidden], vec![0.0; visible]];
-        if let Some(count) = self.gibbs.chains() {
-            let each = |i: usize| match self.visible_units {
-                Units::Bernoulli => f32::from(u8::from(chains.uniform(i / visible, i % visible) < 0.5)),
-                Units::Gaussian => chains.normal(i / visible, i % visible) as f32,
-            };
-            start.push((0..count * visible).map(each).collect());
-        }
-        Ok(start)
+    /// How its tensors start, with weights of this deviation.
+    pub(super) fn starts(&self, deviation: f64) -> impl Iterator<Item = Start> + use<> {
+        let chains = match self.visible_units {
+            Units::Bernoulli => Values::Coins,
+            Units::Gaussian => Values::Normal(1.0),
+        };
+        let parameters = [Values::Normal(deviation), Values::Zero, Values::Zero].map(|values| Start::new(values, 0));
+        parameters.into_iter().chain(self.gibbs.chains().map(|_| Start::new(chains, 1)))
     }
 }

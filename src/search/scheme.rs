@@ -143,8 +143,9 @@ impl Search {
         Search { score: Score::Loss, ..self }
     }
 
-    /// The same judged by a score of the caller's own, under this name: a function of the trained session and of the numbers of
-    /// the rows. Lower is better. The session's spec is the candidate's with the ramps that a search gives it.
+    /// The same judged by a score of the caller's own, under this name: a function of the trained session and of which rows were
+    /// trained on and which were held out, by their numbers in the data, which it captures itself. Lower is better. An error of it
+    /// stands in the table, and the search goes on. The session's spec is the candidate's with the ramps that a search gives it.
     pub fn score(
         self,
         name: impl Into<String>,
@@ -154,7 +155,8 @@ impl Search {
     }
 
     /// The same with a file that keeps the table, replaced as a whole after every fold. Where it is there, the search goes on from
-    /// it.
+    /// it, as long as axes, candidates, folds, seed and rows are the same, and the score's name: what a score of one's own does is
+    /// not compared, so another score wants another name.
     pub fn kept_at(self, path: impl Into<PathBuf>) -> Search {
         Search { file: Some(path.into()), ..self }
     }

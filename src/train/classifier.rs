@@ -42,7 +42,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Spec`] where the spec has no classifier, where a frozen layer is none of
-    /// the encoder's, or where training stops early: phases look at no validation rows.
+    /// the encoder's, or where [`Training::early_stopping`] is set: phases look at no validation rows.
     pub fn classifier(spec: &Spec, frozen: &[&str], training: &Training) -> Result<Run> {
         check(training)?;
         let Some(supervised) = spec.supervised else {

@@ -25,11 +25,11 @@ impl Run {
     /// Greedy layerwise pretraining of a deep autoencoder: a phase for each of [`Spec::pairs`], from the outermost on, in which
     /// nothing but that pair is trained (Bengio and others, "Greedy layer-wise training of deep networks", 2007). What the pairs
     /// before make of the rows is computed once and kept on the GPU, within the data budget; beyond it again with each chunk.
-    /// [`Run::then_fine_tune`] adds a phase that trains the whole.
+    /// [`Run::then_fine_tune`] adds a phase that trains the whole. Epochs, batch, optimizer and schedule count for each phase. A call of
+    /// [`crate::train::Trainer::fit`] takes one phase; where a classifier belongs to the spec, the rows of pairs come without labels.
     ///
     /// It is what separate models would come to that are trained one after the other on each other's codes and then stacked: each
-    /// phase starts and draws as a [`crate::Session`] of its pair whose seed is that of the run and as much more as there are
-    /// phases before. On software adapters the two agree to the bit; elsewhere tiles may depend on the rows.
+    /// phase i, counted from 0, starts and draws as a [`crate::Session`] of its pair whose seed is that of the run plus i. On software adapters the two agree to the bit; elsewhere tiles may depend on the rows.
     ///
     /// ```no_run
     /// use strait::train::{Run, Trainer};
@@ -52,7 +52,7 @@ impl Run {
     /// ```
     ///
     /// # Errors
-    /// As [`Spec::pairs`] and [`Training::check`]; [`Error::Spec`] where training stops early: phases look at no validation rows.
+    /// As [`Spec::pairs`] and [`Training::check`]; [`Error::Spec`] where [`Training::early_stopping`] is set: phases look at no validation rows.
     pub fn greedy(spec: &Spec, training: &Training) -> Result<Run> {
         Run::greedy_by(spec, &spec.pairs()?, training)
     }
@@ -106,7 +106,8 @@ impl Run {
         Ok(run)
     }
 
-    /// The same and, after its phases, one more, `fine-tune`, which trains all layers by the objective of the spec.
+    /// Adds a phase after the others, `fine-tune`, which trains all layers by the objective of the spec. The seed and the data budget
+    /// stay those of the run.
     ///
     /// # Errors
     /// As [`Run::greedy`]; [`Error::Spec`] where the run is over the tensors of no spec, or has such a phase.

@@ -40,7 +40,8 @@ impl Run {
     /// ```
     ///
     /// # Errors
-    /// As [`Spec::check`] and [`Training::check`]; [`crate::Error::Spec`] where λ is not in [0, 1), where training stops early, and
+    /// As [`Spec::check`] and [`Training::check`]; [`crate::Error::Spec`] where λ is not in [0, 1), where [`Training::early_stopping`] is
+    /// set, and
     /// naming what of the spec the rule has no place for: more layers, other activations or losses, noise, penalties, weight decay,
     /// unit norms, other latent codes, a classifier, half precision.
     pub fn recirculation(spec: &Spec, lambda: f64, training: &Training) -> Result<Run> {

@@ -489,7 +489,7 @@ impl Run {
     }
 
     /// How a trainable tensor starts.
-    pub(super) fn set_start(&mut self, i: usize, start: Start) {
+    pub(crate) fn set_start(&mut self, i: usize, start: Start) {
         self.starts[i] = start;
     }
 
