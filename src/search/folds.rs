@@ -27,6 +27,9 @@ pub(super) enum Splits {
     Given(Vec<Fold>),
 }
 
+/// Rows that all folds together may have: each knows its own by their numbers.
+const MOST: usize = 1 << 28;
+
 impl Splits {
     /// The splits of so many rows. Rows are drawn, and stand in their own order within a part.
     ///
@@ -46,6 +49,10 @@ impl Splits {
             Splits::Folds(count) if *count < 2 => Err(Error::spec("folds", count, "2 or more")),
             Splits::Folds(count) if *count > rows => {
                 Err(Error::data("rows to split into folds", rows, format!("{count} or more, one for each fold")))
+            }
+            Splits::Folds(count) if rows.saturating_mul(*count) > MOST => {
+                let allowed = format!("at most {MOST} rows in all folds together");
+                Err(Error::data("rows to split into folds", format!("{rows} in each of {count}"), allowed))
             }
             &Splits::Folds(count) => {
                 let end = |fold: usize| (rows as u128 * fold as u128 / count as u128) as usize;

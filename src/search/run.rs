@@ -13,7 +13,7 @@ use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::model::{Network, Purpose};
-use crate::train::{Progress, Session, Training};
+use crate::train::{Progress, Session, Stop, Training};
 
 /// How far a search has come.
 #[derive(Clone, Copy, Debug)]
@@ -218,10 +218,11 @@ impl Running<'_> {
                 break;
             }
             let entry = &mut table.entries[at];
-            match scored {
-                Ok(score) => entry.scores.push(score),
-                Err(error) if is_of_candidate(&error) => entry.error = Some(format!("fold {number}: {error}")),
-                Err(error) => return Err(error),
+            match scored.transpose() {
+                None => break,
+                Some(Ok(score)) => entry.scores.push(score),
+                Some(Err(error)) if is_of_candidate(&error) => entry.error = Some(format!("fold {number}: {error}")),
+                Some(Err(error)) => return Err(error),
             }
             self.keep(table)?;
             told.done += 1;
@@ -230,18 +231,20 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Trains a candidate on a fold and judges it.
+    /// Trains a candidate on a fold and judges it; none where training was broken off.
     fn train(
         &self,
         candidate: &Candidate,
         number: usize,
         fold: &Fold,
         report: impl FnMut(&Progress) -> ControlFlow<()> + Send,
-    ) -> Result<f64> {
+    ) -> Result<Option<f64>> {
         let seed = candidate.training.seed.wrapping_add(number as u64);
         let mut session = Session::new(self.gpu, &candidate.spec, Training { seed, ..candidate.training })?;
         let [train, held] = fold.split(&self.source);
-        session.fit_with(train, report)?;
+        if session.fit_with(train, report)?.stop == Stop::Cancelled {
+            return Ok(None);
+        }
         let score = match &self.search.score {
             Score::Own(_, score) => score(&mut session, fold)?,
             Score::Loss => session.evaluate(held)?.loss,
@@ -251,7 +254,7 @@ impl Running<'_> {
             }
         };
         match score.is_finite() {
-            true => Ok(score),
+            true => Ok(Some(score)),
             false => Err(Error::spec(format!("score {:?}", self.search.score.name()), score, "a finite number")),
         }
     }

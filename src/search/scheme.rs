@@ -145,7 +145,7 @@ impl Search {
 
     /// The same judged by a score of the caller's own, under this name: a function of the trained session and of which rows were
     /// trained on and which were held out, by their numbers in the data, which it captures itself. Lower is better. An error of it
-    /// stands in the table, and the search goes on. The session's spec is the candidate's with the ramps that a search gives it.
+    /// stands in the table, and the search goes on; one of a file or of the device ends the search. The session's spec is the candidate's with the ramps that a search gives it.
     pub fn score(
         self,
         name: impl Into<String>,

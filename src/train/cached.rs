@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::resident::Resident;
 use crate::data::Source;
-use crate::error::Result;
+use crate::error::{Result, finite_rows};
 use crate::gpu::{Buffer, Gpu, Program, Work, lock};
 use crate::graph::Graph;
 use crate::plan::{Recording, Role, Target};
@@ -72,7 +72,9 @@ impl Source for Cached {
         for (i, made) in out.chunks_mut(self.most * self.columns).enumerate() {
             let count = made.len() / self.columns;
             let rows = &mut rows[..count * self.source.columns()];
-            self.source.read(first_row + i * self.most, rows)?;
+            let first = first_row + i * self.most;
+            self.source.read(first, rows)?;
+            finite_rows(self.source.name(), self.source.columns(), first, rows)?;
             gpu.write(data, 0, bytemuck::cast_slice(rows))?;
             gpu.write(state, 0, bytemuck::bytes_of(&State::once(count, 0)))?;
             gpu.submit([Work::Run(program)])?;

@@ -4,7 +4,7 @@
 use super::{Phase, Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Set, Sink};
-use crate::model::{Corruption, Loss, Part, Purpose, Scaling, Spec};
+use crate::model::{Activation, Corruption, Loss, Part, Purpose, Scaling, Spec};
 
 /// What the names of a deep spec's layers are among the tensors of its i-th pair of so many.
 fn deep_name(name: &str, i: usize, count: usize) -> String {
@@ -58,7 +58,7 @@ impl Run {
     }
 
     /// The same with pairs of one's own, which [`Spec::pairs`] may have begun: each of the layers of the spec, with a loss, a
-    /// corruption and penalties as they are to be.
+    /// corruption, noise and penalties as they are to be.
     ///
     /// # Errors
     /// As [`Run::greedy`]; [`Error::Spec`] where there are more or fewer pairs than the encoder has layers, or where one is not
@@ -74,7 +74,7 @@ impl Run {
         let mut groups: Vec<(String, Vec<String>)> = vec![];
         for (i, pair) in pairs.iter().enumerate() {
             let of_pair = |error: Error| error.inside(&format!("pairs[{i}]"));
-            check_pair(spec, pair, i).map_err(of_pair)?;
+            check_pair(spec, pairs, i).map_err(of_pair)?;
             let own = Run::of(pair, &[]).map_err(of_pair)?;
             let names = own.graph().params.iter().map(|tensor| deep_name(&tensor.name, i, count)).collect();
             groups.push((name(i), names));
@@ -142,10 +142,31 @@ pub(super) fn phase(name: String, step: Step, cached: Option<Graph>, training: &
 
 /// Fails where a pair cannot be the i-th one of a deep spec: where it wants something of its rows that is known of the input, or
 /// of the spec, alone.
-fn check_pair(spec: &Spec, pair: &Spec, i: usize) -> Result<()> {
+fn check_pair(spec: &Spec, pairs: &[Spec], i: usize) -> Result<()> {
+    let (pair, last) = (&pairs[i], pairs.len() - 1);
     if pair.encoder.len() != 1 || pair.decoder.len() != 1 {
         let found = format!("{} layers and {} back", pair.encoder.len(), pair.decoder.len());
         return Err(Error::spec("layers", found, "one and one"));
+    }
+    let (own, deep) = (pair.encoder[0].activation, spec.encoder[i].activation);
+    if own != deep {
+        return Err(Error::spec("encoder[0].activation", own.name(), format!("{}, as the layer has it", deep.name())));
+    }
+    let (own, deep) = (pair.decoder[0].activation, spec.decoder[last - i].activation);
+    // A likelihood that takes logits has the sigmoid in itself.
+    let inside = pair.loss == Loss::Bernoulli && own == Activation::Identity && deep == Activation::Sigmoid;
+    if own != deep && !inside {
+        return Err(Error::spec("decoder[0].activation", own.name(), format!("{}, as the layer has it", deep.name())));
+    }
+    if pair.tied != spec.tied {
+        return Err(Error::spec("tied", pair.tied, format!("{}, as the spec", spec.tied)));
+    }
+    let unit_norm = spec.unit_norm && i == last;
+    if pair.unit_norm != unit_norm {
+        return Err(Error::spec("unit_norm", pair.unit_norm, format!("{unit_norm}: norms are the innermost pair's")));
+    }
+    if pair.precision != spec.precision {
+        return Err(Error::spec("precision", format!("{:?}", pair.precision), format!("{:?}", spec.precision)));
     }
     let scaling = if i == 0 { spec.scaling } else { Scaling::None };
     if pair.scaling != scaling {

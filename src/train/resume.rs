@@ -39,6 +39,9 @@ struct Standing {
     /// said know them from where rows were loaded on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     known: Option<bool>,
+    /// The names of the phase's steps, in whose order sets have their moments; none in older files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<String>,
     /// How often each step of the phase's turn is taken, by which the updates of an average are counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     repeats: Vec<u64>,
@@ -126,6 +129,7 @@ impl Trainer {
             over: total.map_or(self.course.finished, |total| step >= total),
             rows: self.course.rows,
             known: self.model.as_ref().map(Model::is_known),
+            steps: steps(&self.run, self.phase),
             repeats: if averages.len() > 0 { repeats(&self.run, self.phase) } else { vec![] },
             averages: averages.map(|(&set, &average)| (graph.set_name(set).to_string(), average)).collect(),
         };
@@ -147,7 +151,7 @@ impl Trainer {
     /// Goes on with a run from a checkpoint of it: on the same data, adapter and driver the parameters end up the same to
     /// the bit. The run is given as it was when it was begun. Where it has other options, such as another learning rate,
     /// it goes on with those, as long as its tensors, the names of its phases and the moments of the current one are the
-    /// same; averages with another decay, or that the file has not, begin with the next step.
+    /// same, and of its steps; averages with another decay, or that the file has not, begin with the next step.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`Error::Checkpoint`] where the file is not one of this run; [`Error::Io`].
@@ -177,6 +181,11 @@ impl Trainer {
         }
         if standing.phase >= phases.len() {
             return Err(fail(KEY, &format!("phase {}", standing.phase), &format!("below {}", phases.len())));
+        }
+        let names = steps(&run, standing.phase);
+        if !standing.steps.is_empty() && standing.steps != names {
+            let [found, allowed] = [format!("steps {:?}", standing.steps), format!("those of the phase, {names:?}")];
+            return Err(fail(KEY, &found, &allowed));
         }
         if standing.step > 0 && standing.rows.is_none_or(|rows| rows == 0) {
             let found = format!("step {} over {:?} rows", standing.step, standing.rows.unwrap_or(0));
@@ -223,6 +232,11 @@ fn prefix(kept: Kept) -> String {
     let prefix = STATE.into_iter().find(|(other, _)| *other == first).map_or("", |(_, prefix)| prefix);
     let prefix = prefix.trim_end_matches('.');
     if update == 0 { prefix.into() } else { format!("{prefix}.{update}") }
+}
+
+/// The names of a phase's steps.
+fn steps(run: &Run, phase: usize) -> Vec<String> {
+    run.phases.get(phase).map_or(vec![], |phase| phase.steps.iter().map(|step| step.name.clone()).collect())
 }
 
 /// How often each step of a phase is taken in a turn.

@@ -196,7 +196,18 @@ impl Trainer {
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        self.course.set_parameters(values)
+        self.course.set_parameters(values)?;
+        self.forget_cached(false)
+    }
+
+    /// Forgets rows that were computed with other tensors, or checked with another scaling: they are to be loaded again.
+    fn forget_cached(&mut self, scaled: bool) -> Result<()> {
+        let cached = self.run.phases.get(self.phase).is_some_and(|phase| phase.cached.is_some());
+        if (cached || scaled) && self.course.engine.is_some() {
+            pollster::block_on(self.course.settle(Wait::Block))?;
+            (self.course.finished, self.course.engine) = (self.is_over(), None);
+        }
+        Ok(())
     }
 
     /// Replaces the frozen tensors, row-major, in the order that the run names them.
@@ -210,16 +221,21 @@ impl Trainer {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
         inference::finite(tensors, values)?;
-        let Some(model) = &self.model else { return resident.set_constants(values) };
+        let Some(model) = self.model.clone() else {
+            resident.set_constants(values)?;
+            return self.forget_cached(false);
+        };
         let mut values = values.to_vec();
         inference::usable_scales(tensors, &mut values)
             .map_err(|(name, bad)| Error::data(name, bad, inference::SCALES))?;
-        model.set_constants(&values)
+        model.set_constants(&values)?;
+        self.forget_cached(true)
     }
 
     /// Gives the model's tensors the values that those of the same names have in another model, which may be of another spec:
     /// layers that were trained for something else. The others stay as they are. What scales the input goes with them where both
-    /// specs scale it, also where rows were loaded before, and so do the ends of its values where both corrupt by them.
+    /// specs scale it, also where rows were loaded before (they are then to be loaded again), and so do the ends of its values
+    /// where both corrupt by them.
     ///
     /// # Errors
     /// [`Error::Spec`] where the run is not over the tensors of a spec; [`Error::Data`] where no tensor has a name that is there,
@@ -250,7 +266,10 @@ impl Trainer {
         let constants = frozen_from(model, other)?;
         let model = model.clone();
         self.course.set_parameters(&values)?;
-        constants.map_or(Ok(()), |constants| model.set_constants(&constants))
+        if let Some(constants) = &constants {
+            model.set_constants(constants)?;
+        }
+        self.forget_cached(constants.is_some())
     }
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
@@ -299,6 +318,9 @@ impl Trainer {
             let found = format!("{:?} is over", self.run.phases.last().map_or("", |phase| &phase.name));
             return Err(Error::spec("phases", found, "another phase after it"));
         };
+        if phase.rows_of.is_some() {
+            without_weights(&*source)?;
+        }
         let columns = phase.columns();
         if source.columns() != columns {
             let allowed = format!("{columns}, what the graphs of the phase {:?} gather", phase.name);
@@ -341,7 +363,6 @@ impl Trainer {
             None => None,
         };
         if let Some(network) = &phase.rows_of {
-            without_weights(&*looked)?;
             if looked.columns() >= network.data_columns() {
                 check_labels(network, &*looked, how, told).await?;
             }
@@ -480,20 +501,20 @@ impl Trainer {
 fn frozen_from(model: &Model, other: &Model) -> Result<Option<Vec<Vec<f32>>>> {
     let (own, there) = (model.network().constants(), other.network().constants());
     let known = if other.is_known() { other.resident().constants()? } else { vec![] };
-    // Which features are missing is each spec's own.
-    let moved = |tensor: &&Tensor| tensor.name != "input.keep";
-    let find = |tensor: &Tensor| there.iter().zip(&known).find(|(other, _)| *other == tensor).map(|(_, values)| values);
-    if !own.iter().filter(moved).any(|tensor| find(tensor).is_some()) {
+    let find = |name: &str| there.iter().zip(&known).find(|(other, _)| other.name == name).map(|(_, values)| values);
+    // All of them are of one scaling, or of none.
+    let scales = |tensors: &[Tensor]| tensors.iter().any(|tensor| tensor.name == "input.scale");
+    let mut moved = own.iter().filter(|tensor| tensor.name != "input.keep");
+    if known.is_empty() || scales(own) != scales(there) || !moved.any(|tensor| find(&tensor.name).is_some()) {
         return Ok(None);
     }
-    let before = model.resident().constants()?;
-    let each = own.iter().zip(before).map(|(tensor, before)| match (find(tensor), &model.spec().corruption) {
-        _ if model.is_known() && find(tensor).is_none() => Ok(before),
-        (_, Corruption::Missing { keep }) if tensor.name == "input.keep" => {
-            Ok(keep.iter().map(|&keep| f32::from(u8::from(keep))).collect())
-        }
-        (Some(values), _) => Ok(values.clone()),
-        (None, _) => Err(Error::data(&tensor.name, "unknown", "a model that knows it, too: of the same corruption")),
+    let each = own.iter().map(|tensor| match (tensor.name.as_str(), &model.spec().corruption) {
+        // Which features are missing is each spec's own.
+        ("input.keep", Corruption::Missing { keep }) => Ok(keep.iter().map(|&k| f32::from(u8::from(k))).collect()),
+        (name, _) => match find(name) {
+            Some(values) => tensor.check_count(values.len()).map(|()| values.clone()),
+            None => Err(Error::data(name, "unknown", "a model that knows it, too: of the same corruption")),
+        },
     });
     each.collect::<Result<_>>().map(Some)
 }

@@ -109,6 +109,21 @@ fn they_go_on_from_a_file() {
     }
 }
 
+/// Moments go by the order of steps: a run with another order is another run.
+#[test]
+fn another_order_is_another_run() {
+    let mut trainer = begun();
+    trainer.load(data()).unwrap();
+    trainer.step(4).unwrap();
+    let snapshot = trainer.snapshot().unwrap();
+    let mut other = run();
+    other.phases[0].steps.reverse();
+    match Trainer::restore(&gpu(), other, &snapshot) {
+        Err(Error::Checkpoint { .. }) => {}
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
 /// What cannot be two players is refused by name.
 #[test]
 fn what_is_no_players_is_refused() {

@@ -67,13 +67,15 @@ fn scaling_comes_with_the_layers_and_stays() {
     assert!(codes(&trainer).unwrap() == due);
     // What one corrupts by and the other does not know is not made up.
     let plain = pretrained(&spec(), 4.0);
-    let mut trainer = classifier(&ends);
-    let before = trainer.parameters().unwrap();
-    match trainer.start_from(&plain) {
-        Err(Error::Data { place, .. }) => assert_eq!(place, "input.low"),
-        other => panic!("{other:?}"),
+    for known in [false, true] {
+        let mut trainer = classifier(&ends);
+        if known {
+            trainer.fit(data(0.5)).unwrap();
+        }
+        let before = trainer.parameters().unwrap();
+        assert_eq!(place(trainer.start_from(&plain)), "input.low");
+        assert!(trainer.parameters().unwrap() == before);
     }
-    assert!(trainer.parameters().unwrap() == before);
 }
 
 /// Which features are missing is each spec's own.
@@ -140,12 +142,16 @@ fn rows_are_checked_as_a_session_does() {
     let mut trainer = Trainer::new(&gpu(), Run::greedy(&deep, &training()).unwrap()).unwrap();
     let message = trainer.load(weighted).unwrap_err().to_string();
     assert!(message.contains("weight"), "{message}");
+    let ring = strait::train::Ring::uniform(&gpu(), INPUT, 8).and_then(strait::train::Ring::weighted);
+    let message = ring.and_then(|ring| trainer.load(ring)).unwrap_err().to_string();
+    assert!(message.contains("weight"), "{message}");
 }
 
 /// What is known of the input alone is nothing that pairs of codes can have.
 #[test]
 fn pairs_of_codes_know_nothing_of_the_input() {
-    let deep = Spec { supervised: None, ..spec() };
+    let mut deep = Spec { supervised: None, ..spec() };
+    deep.decoder[0].activation = Activation::Sigmoid;
     let refused = |i: usize, change: &dyn Fn(&mut Spec)| {
         let mut pairs = deep.pairs().unwrap();
         change(&mut pairs[i]);
@@ -220,4 +226,70 @@ fn machines_that_nothing_holds_are_refused() {
     assert_eq!(place(Rbm::new(1 << 20, 1 << 20).initial(0)), "hidden (weights)");
     let gibbs = Gibbs::Persistent { steps: 1, chains: 1 << 20 };
     assert_eq!(place(Rbm { gibbs, ..Rbm::new(1 << 20, 2) }.initial(0)), "gibbs.chains (values)");
+}
+
+/// A pair has the layer that the deep spec has, or a run would train one thing and use another.
+#[test]
+fn pairs_are_layers_of_the_spec() {
+    let deep = Spec { supervised: None, ..spec() };
+    let refused = |i: usize, change: &dyn Fn(&mut Spec)| {
+        let mut pairs = deep.pairs().unwrap();
+        change(&mut pairs[i]);
+        place(Run::greedy_by(&deep, &pairs, &training()))
+    };
+    let tanh = |pair: &mut Spec| pair.encoder[0].activation = Activation::Tanh;
+    assert_eq!(refused(0, &tanh), "pairs[0].encoder[0].activation");
+    assert_eq!(refused(1, &|pair| pair.decoder[0].activation = Activation::Relu), "pairs[1].decoder[0].activation");
+    assert_eq!(refused(1, &|pair| pair.tied = true), "pairs[1].tied");
+    assert_eq!(refused(0, &|pair| pair.unit_norm = true), "pairs[0].unit_norm");
+}
+
+/// Codes that were computed before other tensors came are not trained on: rows are to be loaded again.
+#[test]
+fn cached_codes_go_with_their_tensors() {
+    let plain = spec().scaling(Scaling::None);
+    let session = pretrained(&plain, 1.0);
+    let learned = |late: bool| {
+        let mut trainer = classifier(&plain);
+        if late {
+            trainer.load(data(1.0)).unwrap();
+        }
+        trainer.start_from(&session).unwrap();
+        if late {
+            assert_eq!(place(trainer.step(1)), "training data");
+        }
+        trainer.fit(data(1.0)).unwrap();
+        trainer.parameters().unwrap()
+    };
+    assert!(learned(true) == learned(false));
+}
+
+/// Rows that a frozen part is computed of are looked at, too.
+#[test]
+fn rows_beneath_cached_codes_are_numbers() {
+    struct Bad(Data);
+    impl strait::Source for Bad {
+        fn rows(&self) -> usize {
+            self.0.rows()
+        }
+        fn columns(&self) -> usize {
+            self.0.columns()
+        }
+        fn read(&self, first: usize, out: &mut [f32]) -> Result<()> {
+            strait::Source::read(&self.0, first, out)?;
+            if first == 0 {
+                out[INPUT + 2] = f32::INFINITY;
+            }
+            Ok(())
+        }
+        fn name(&self) -> &str {
+            "bad"
+        }
+    }
+    let deep = Spec { supervised: None, ..Spec::symmetric(&[INPUT, 4, 3], Activation::Sigmoid) };
+    let rows = || Data::from_rows(INPUT, values(197, ROWS * INPUT, (0.0, 1.0))).unwrap();
+    let mut trainer = Trainer::new(&gpu(), Run::greedy(&deep, &training()).unwrap()).unwrap();
+    trainer.fit(rows()).unwrap();
+    let bad: std::sync::Arc<dyn strait::Source> = std::sync::Arc::new(Bad(rows()));
+    assert_eq!(place(trainer.load(bad)), "bad: row 1, column 2");
 }
