@@ -8,6 +8,7 @@ use strait::train::{Adversarial, Run};
 use strait::{Activation, Data, Draw, Gpu, Layer, Loss, Model, Session, Spec, Training};
 
 use super::chart::scatter;
+use super::figures::moments;
 use super::outcome::Outcome;
 use super::{mse, training};
 
@@ -58,11 +59,8 @@ impl Figures {
 
     /// Mean and standard deviation of several.
     pub fn statistics(all: &[Figures]) -> (Figures, Figures) {
-        let count = all.len() as f64;
-        let mean: [f64; 5] = std::array::from_fn(|i| all.iter().map(|f| f.0[i]).sum::<f64>() / count);
-        let square = |i: usize| all.iter().map(|f| (f.0[i] - mean[i]).powi(2)).sum::<f64>();
-        let deviation = std::array::from_fn(|i| (square(i) / (count - 1.0).max(1.0)).sqrt());
-        (Figures(mean), Figures(deviation))
+        let each: [[f64; 2]; 5] = std::array::from_fn(|i| moments(&all.iter().map(|f| f.0[i]).collect::<Vec<_>>()));
+        (Figures(each.map(|[mean, _]| mean)), Figures(each.map(|[_, deviation]| deviation)))
     }
 
     /// Whether each is no worse than the reference by more than one of its deviations.

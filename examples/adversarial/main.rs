@@ -7,6 +7,8 @@ mod arguments;
 #[path = "../common/chart.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
 mod chart;
+#[path = "../common/figures.rs"]
+mod figures;
 #[path = "../common/options.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
 mod options;

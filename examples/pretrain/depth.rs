@@ -4,7 +4,7 @@ use strait::train::{Run, Trainer};
 use strait::{Activation, Data, Gpu, Session, Spec, Training};
 
 use super::bar::Progress;
-use super::moments;
+use super::figures::moments;
 use super::outcome::Outcome;
 use super::training::mean_square;
 

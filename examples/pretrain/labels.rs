@@ -8,7 +8,7 @@ use strait::{Activation, Corruption, Data, Draw, Gpu, Loss, Model, Spec, Trainin
 
 use super::bar::Progress;
 use super::chart::{COLOURS, Points, points};
-use super::moments;
+use super::figures::moments;
 use super::outcome::Outcome;
 
 const CLASSES: usize = 10;

@@ -10,6 +10,8 @@ mod bar;
 #[allow(dead_code, reason = "other examples use the rest")]
 mod chart;
 mod depth;
+#[path = "../common/figures.rs"]
+mod figures;
 mod labels;
 #[path = "../common/options.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
@@ -88,12 +90,4 @@ fn run(options: Options) -> Outcome {
         println!("{figures}");
     }
     Ok(())
-}
-
-/// The mean of some figures and their standard deviation; of one figure that is 0.
-fn moments(figures: &[f64]) -> [f64; 2] {
-    let count = figures.len() as f64;
-    let mean = figures.iter().sum::<f64>() / count;
-    let squares = figures.iter().map(|figure| (figure - mean).powi(2)).sum::<f64>();
-    [mean, (squares / (count - 1.0).max(1.0)).sqrt()]
 }

@@ -14,6 +14,8 @@ mod digits;
 #[path = "../common/features.rs"]
 #[allow(dead_code, reason = "other examples use the rest")]
 mod features;
+#[path = "../common/figures.rs"]
+mod figures;
 #[path = "../common/outcome.rs"]
 mod outcome;
 #[path = "../common/panel.rs"]
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 
 use bar::Progress;
 use clap::Parser;
+use figures::moments;
 use outcome::Outcome;
 use strait::{Gpu, data};
 
@@ -163,12 +166,4 @@ fn autoencoders(
         }
     }
     Ok(serde_json::json!({ "mean": of_means, "components": of_components, "stack": stacked, "errors": figures }))
-}
-
-/// The mean of some figures and their standard deviation; of one figure that is 0.
-fn moments(figures: &[f64]) -> [f64; 2] {
-    let count = figures.len() as f64;
-    let mean = figures.iter().sum::<f64>() / count;
-    let squares = figures.iter().map(|figure| (figure - mean).powi(2)).sum::<f64>();
-    [mean, (squares / (count - 1.0).max(1.0)).sqrt()]
 }

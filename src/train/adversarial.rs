@@ -1,7 +1,7 @@
 //! Adversarial runs: a discriminator that pulls codes to a prior, and an adversary that looks for inputs which the model
 //! reconstructs badly.
 
-use super::greedy::{check, phase};
+use super::of_spec::{begun, phase, whole};
 use super::{Optimizer, Run, Step, Training, Update};
 #[cfg(doc)]
 use crate::error::Error;
@@ -94,7 +94,6 @@ impl Run {
     /// As [`Spec::check`], [`Training::check`] and [`Prior::draw`]; [`Error::Spec`] naming the layer of the discriminator or the
     /// number of an update that cannot be, or where training stops early: phases look at no validation rows.
     pub fn adversarial(spec: &Spec, adversarial: &Adversarial, training: &Training) -> Result<Run> {
-        check(training)?;
         let encoder: &[&str] = match spec.latent {
             Latent::Gaussian { .. } => &["encoder", "log_variance"],
             _ => &["encoder"],
@@ -104,7 +103,7 @@ impl Run {
         layers.push(Layer::new(1));
         let (mut run, discriminator) = run.with_player("discriminator", spec.code(), &layers)?;
         let part = run.part()?;
-        let whole = whole(&run, &part, training)?;
+        let whole = whole("reconstruction", &run, &part, training)?;
 
         // −log σ(±D), mean over the batch.
         let cost = |g: &mut Graph, codes: NodeId, sign: f64| -> Result<NodeId> {
@@ -135,10 +134,7 @@ impl Run {
         let update = Update { sets: vec![encoder], ..adversarial.generates.clone() };
         let generate = Step::new("generator", part.finished(g)?, [update]);
 
-        let steps = [whole, discriminate, generate];
-        let mut phase = phase("adversarial".into(), steps[0].clone(), None, training, &part);
-        phase.steps = steps.into();
-        run.phases = vec![phase];
+        run.phases = vec![phase("adversarial", [whole, discriminate, generate], None, training, &part)];
         run.check()?;
         Ok(run)
     }
@@ -159,7 +155,6 @@ impl Run {
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Spec`] naming the bound, the length, the layer or the number of an
     /// update that cannot be, where the loss is of distributions ([`crate::Loss::Softmax`]), or where training stops early.
     pub fn against(spec: &Spec, adversary: &Adversary, training: &Training) -> Result<Run> {
-        check(training)?;
         let run = begun(spec, &[], training)?;
         let (mut run, steps) = match adversary {
             Adversary::Ascent(ascent) => {
@@ -193,27 +188,10 @@ impl Run {
                 (run, vec![adversary, Step::new("model", graph, [update])])
             }
         };
-        let mut phase = phase("against".into(), steps[0].clone(), None, training, &run.part()?);
-        phase.steps = steps;
-        run.phases = vec![phase];
+        run.phases = vec![phase("against", steps, None, training, &run.part()?)];
         run.check()?;
         Ok(run)
     }
-}
-
-/// A run over the tensors of a spec with these options, without phases yet.
-fn begun(spec: &Spec, sets: &[(&str, &[&str])], training: &Training) -> Result<Run> {
-    let mut run = Run::of(spec, sets)?;
-    (run.seed, run.data_budget) = (training.seed, training.data_budget);
-    Ok(run)
-}
-
-/// The step that trains all of the model by its own objective.
-fn whole(run: &Run, part: &Part, training: &Training) -> Result<Step> {
-    let tensors = run.graph();
-    let own = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));
-    let graph = part.training_graph(run.graph(), training.shuffle)?;
-    Ok(Step::new("reconstruction", graph, [training.update(own)]))
 }
 
 /// Codes of the current batch as training makes them.

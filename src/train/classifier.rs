@@ -1,6 +1,6 @@
 //! A classifier on a pretrained encoder as a run: which layers it changes, and what it need not compute again in every epoch.
 
-use super::greedy::{check, phase};
+use super::of_spec::{begun, phase};
 use super::{Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Set, Sink};
@@ -44,7 +44,6 @@ impl Run {
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Spec`] where the spec has no classifier, where a frozen layer is none of
     /// the encoder's, or where [`Training::early_stopping`] is set: phases look at no validation rows.
     pub fn classifier(spec: &Spec, frozen: &[&str], training: &Training) -> Result<Run> {
-        check(training)?;
         let Some(supervised) = spec.supervised else {
             return Err(Error::spec("supervised", "none", "a spec with a classifier"));
         };
@@ -58,8 +57,7 @@ impl Run {
         let mut trained: Vec<&str> = layers.iter().filter(follows).map(String::as_str).collect();
         let whole = trained.is_empty();
         trained.push("classifier");
-        let mut run = Run::of(spec, &[("trained", &trained)])?;
-        (run.seed, run.data_budget) = (training.seed, training.data_budget);
+        let mut run = begun(spec, &[("trained", &trained)], training)?;
         let (part, mut g) = (run.part()?, run.graph());
         let (classes, members) = (supervised.classes, g.members(TRAINED));
         let width = if whole { spec.code() } else { spec.input };
@@ -83,7 +81,7 @@ impl Run {
             }
         };
         let step = Step::new("step", g, [training.update([TRAINED].into_iter())]);
-        run.phases = vec![phase("classifier".into(), step, cached, training, &part)];
+        run.phases = vec![phase("classifier", [step], cached, training, &part)];
         run.check()?;
         Ok(run)
     }

@@ -1,10 +1,11 @@
 //! Greedy layerwise pretraining as a run: a phase for each pair of layers, each on the codes of those before it, and one for the
 //! whole.
 
-use super::{Phase, Run, Step, Training};
+use super::of_spec::{begun, check, phase, whole};
+use super::{Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Set, Sink};
-use crate::model::{Activation, Corruption, Loss, Part, Purpose, Scaling, Spec};
+use crate::model::{Activation, Corruption, Loss, Network, Part, Purpose, Scaling, Spec};
 
 /// What the names of a deep spec's layers are among the tensors of its i-th pair of so many.
 fn deep_name(name: &str, i: usize, count: usize) -> String {
@@ -70,21 +71,19 @@ impl Run {
             let found = format!("{} for {count} layers and {} back", pairs.len(), spec.decoder.len());
             return Err(Error::spec("pairs", found, "one for each layer of the encoder and the one that mirrors it"));
         }
-        check(training)?;
         let mut groups: Vec<(String, Vec<String>)> = vec![];
         for (i, pair) in pairs.iter().enumerate() {
             let of_pair = |error: Error| error.inside(&format!("pairs[{i}]"));
             check_pair(spec, pairs, i).map_err(of_pair)?;
-            let own = Run::of(pair, &[]).map_err(of_pair)?;
-            let names = own.graph().params.iter().map(|tensor| deep_name(&tensor.name, i, count)).collect();
+            let own = Network::new(pair).map_err(of_pair)?;
+            let names = own.params().iter().map(|tensor| deep_name(&tensor.name, i, count)).collect();
             groups.push((name(i), names));
         }
         let lists: Vec<Vec<&str>> =
             groups.iter().map(|(_, names)| names.iter().map(String::as_str).collect()).collect();
         let sets: Vec<(&str, &[&str])> =
             groups.iter().zip(&lists).map(|((name, _), list)| (name.as_str(), list.as_slice())).collect();
-        let mut run = Run::of(spec, &sets)?;
-        (run.seed, run.data_budget) = (training.seed, training.data_budget);
+        let mut run = begun(spec, &sets, training)?;
         for (i, pair) in pairs.iter().enumerate() {
             for (path, ramp, to) in pair.ramped() {
                 run = run.scalar(&format!("{}/{path}", name(i)), to, ramp)?;
@@ -100,7 +99,7 @@ impl Run {
             let update = training.update([Set(i)].into_iter());
             let step = Step::new("pair", part.training_graph(run.graph(), training.shuffle)?, [update]);
             let cached = (i > 0).then(|| codes(run.graph(), &parts[..i])).transpose()?;
-            run.phases.push(phase(name(i), step, cached, training, &parts[0]));
+            run.phases.push(phase(name(i), [step], cached, training, &parts[0]));
         }
         run.check()?;
         Ok(run)
@@ -114,30 +113,11 @@ impl Run {
     pub fn then_fine_tune(mut self, training: &Training) -> Result<Run> {
         check(training)?;
         let part = self.part()?;
-        let tensors = self.graph();
-        let trained = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));
-        let update = training.update(trained);
-        let step = Step::new("whole", part.training_graph(self.graph(), training.shuffle)?, [update]);
-        self.phases.push(phase("fine-tune".into(), step, None, training, &part));
+        let step = whole("whole", &self, &part, training)?;
+        self.phases.push(phase("fine-tune", [step], None, training, &part));
         self.check()?;
         Ok(self)
     }
-}
-
-/// Fails where these options cannot be those of a phase.
-pub(super) fn check(training: &Training) -> Result<()> {
-    training.check()?;
-    match training.early_stopping {
-        None => Ok(()),
-        Some(_) => Err(Error::spec("early_stopping", "some", "none: phases look at no validation rows")),
-    }
-}
-
-/// A phase of one step with these options, whose rows are those of a part.
-pub(super) fn phase(name: String, step: Step, cached: Option<Graph>, training: &Training, rows: &Part) -> Phase {
-    let &Training { batch, epochs, drop_last, .. } = training;
-    let rows_of = Some(rows.network().clone());
-    Phase { batch, epochs, drop_last, cached, rows_of, ..Phase::new(name, [step]) }
 }
 
 /// Fails where a pair cannot be the i-th one of a deep spec: where it wants something of its rows that is known of the input, or

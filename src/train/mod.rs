@@ -17,6 +17,7 @@ mod greedy;
 mod live;
 mod memory;
 mod numbers;
+mod of_spec;
 mod optimizer;
 mod options;
 mod profile;

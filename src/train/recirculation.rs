@@ -1,6 +1,6 @@
 //! Recirculation as a run: one phase whose steps follow a direction that is nobody's gradient.
 
-use super::greedy::{check, phase};
+use super::of_spec::{begun, phase};
 use super::{Run, Step, Training};
 use crate::error::Result;
 use crate::model::Spec;
@@ -41,18 +41,15 @@ impl Run {
     ///
     /// # Errors
     /// As [`Spec::check`] and [`Training::check`]; [`crate::Error::Spec`] where λ is not in [0, 1), where [`Training::early_stopping`] is
-    /// set, and
-    /// naming what of the spec the rule has no place for: more layers, other activations or losses, noise, penalties, weight decay,
+    /// set, and naming what of the spec the rule has no place for: more layers, other activations or losses, noise, penalties, weight decay,
     /// unit norms, other latent codes, a classifier, half precision.
     pub fn recirculation(spec: &Spec, lambda: f64, training: &Training) -> Result<Run> {
-        check(training)?;
-        let mut run = Run::of(spec, &[])?;
-        (run.seed, run.data_budget) = (training.seed, training.data_budget);
+        let mut run = begun(spec, &[], training)?;
         let part = run.part()?;
         let graph = part.recirculation_graph(run.graph(), lambda, training.shuffle)?;
         let update = training.update(run.graph().sets());
         let step = Step::new("recirculation", graph, [update]);
-        run.phases.push(phase("recirculation".into(), step, None, training, &part));
+        run.phases.push(phase("recirculation", [step], None, training, &part));
         run.check()?;
         Ok(run)
     }

@@ -346,15 +346,17 @@ impl Trainer {
             let allowed = format!("{begun}, with which the phase {:?} began", phase.name);
             return Err(Error::data(format!("{}: rows", source.name()), rows, allowed));
         }
+        let unknown = self.model.as_ref().filter(|model| !model.is_known()).map(Model::network);
         // What is looked at of a ring is what is there of it now.
-        let looked: Arc<dyn Source> = match ring.clone() {
+        let looks = phase.range.is_some() || phase.rows_of.is_some() || unknown.is_some();
+        let looked: Arc<dyn Source> = match ring.clone().filter(|_| looks) {
             Some(ring) => Arc::new(apart(how, &mut |()| {}, move |_| ring.copy()).await?),
             None => source.clone(),
         };
         if let Some(range) = phase.range {
             check_phase_range(&*looked, &phase.name, range, how, told).await?;
         }
-        let learned = match self.model.as_ref().filter(|model| !model.is_known()).map(Model::network) {
+        let learned = match unknown {
             Some(network) if looked.columns() < network.spec().input => {
                 let (found, allowed) = ("unknown", "one that an earlier phase or another model learned from rows");
                 return Err(Error::data("input scaling", found, allowed));
