@@ -1,6 +1,7 @@
-//! Two players that take turns, beside the same two alone: an autoencoder's step and its discriminator's, against a session of
-//! that autoencoder and a classifier of the discriminator's size on as many rows, which shares nothing with it. Rounds of all
-//! three, so that what else the machine does falls on all alike: `cargo bench --bench players`.
+//! Two players beside the same two alone: the step `players` of an adversarial autoencoder, which trains the autoencoder and its
+//! discriminator, against a trainer of that autoencoder and one of a classifier of the discriminator's size on as many rows, which
+//! shares nothing with it. Beside them a whole turn, with the generator's step, which neither of the two alone has. Rounds of all
+//! four, so that what else the machine does falls on all alike: `cargo bench --bench players`.
 
 #[path = "common/statistics.rs"]
 #[allow(dead_code, reason = "others use the rest")]
@@ -11,7 +12,7 @@ use std::time::Instant;
 use statistics::median;
 use strait::graph::Sink;
 use strait::model::Prior;
-use strait::train::{Adversarial, Phase, Run, Step, Trainer, Update};
+use strait::train::{Discriminator, Phase, Run, Step, Trainer, Update};
 use strait::{Activation, Data, Draw, Gpu, Layer, Loss, Result, Spec, Training};
 
 const BATCH: usize = 128;
@@ -25,12 +26,16 @@ const WIDTHS: [[usize; 3]; 2] = [[64, 256, 8], [784, 1000, 32]];
 fn main() -> Result<()> {
     let gpu = Gpu::new()?;
     println!("{}, batch {BATCH}, medians of {ROUNDS} rounds of {TURNS}", gpu.adapter().name);
-    println!("{:<16} {:>12} {:>14} {:>12} {:>8}", "model", "two players", "autoencoder", "classifier", "ratio");
+    println!(
+        "{:<16} {:>12} {:>14} {:>12} {:>8} {:>12}",
+        "model", "two players", "autoencoder", "classifier", "ratio", "whole turn"
+    );
     for widths in WIDTHS {
-        let mut trainers = [players(&gpu, widths)?, alone(&gpu, widths)?, classifier(&gpu, widths[2])?];
-        let (mut times, mut ratios) = ([vec![], vec![], vec![]], vec![]);
+        let mut trainers =
+            [players(&gpu, widths, 1)?, alone(&gpu, widths)?, classifier(&gpu, widths[2])?, players(&gpu, widths, 2)?];
+        let (mut times, mut ratios) = ([const { vec![] }; 4], vec![]);
         for _ in 0..ROUNDS {
-            let mut seconds = [0.0; 3];
+            let mut seconds = [0.0; 4];
             for (trainer, seconds) in trainers.iter_mut().zip(&mut seconds) {
                 take(trainer, 1)?;
                 let begun = Instant::now();
@@ -40,9 +45,9 @@ fn main() -> Result<()> {
             times.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(seconds * 1e3));
             ratios.push(seconds[0] / (seconds[1] + seconds[2]));
         }
-        let [both, first, second] = times.map(|times| median(&times));
+        let [both, first, second, turn] = times.map(|times| median(&times));
         let name = widths.map(|width| width.to_string()).join("-");
-        println!("{name:<16} {both:>9.2} ms {first:>11.2} ms {second:>9.2} ms {:>8.3}", median(&ratios));
+        println!("{name:<16} {both:>9.2} ms {first:>11.2} ms {second:>9.2} ms {:>8.3} {turn:>9.2} ms", median(&ratios));
     }
     Ok(())
 }
@@ -73,10 +78,11 @@ fn begun(gpu: &Gpu, run: Run, data: Data) -> Result<Trainer> {
     Ok(trainer)
 }
 
-fn players(gpu: &Gpu, widths: [usize; 3]) -> Result<Trainer> {
-    let adversarial = Adversarial::new(Prior::Normal, [hidden(), hidden()]);
-    let mut run = Run::adversarial(&spec(widths), &adversarial, &training())?;
-    run.phases[0].steps.retain(|step| step.name != "generator");
+/// The first steps of an adversarial autoencoder's turn.
+fn players(gpu: &Gpu, widths: [usize; 3], steps: usize) -> Result<Trainer> {
+    let discriminator = Discriminator::new(Prior::Normal, [hidden(), hidden()]);
+    let mut run = Run::adversarial(&spec(widths), &discriminator, &training())?;
+    run.phases[0].steps.truncate(steps);
     begun(gpu, run, rows(widths[0], BATCH)?)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nalgebra::{DMatrix, SymmetricEigen};
 use strait::model::Prior;
-use strait::train::{Adversarial, Run};
+use strait::train::{Discriminator, Run};
 use strait::{Activation, Data, Draw, Gpu, Layer, Loss, Model, Session, Spec, Training};
 
 use super::chart::scatter;
@@ -22,6 +22,9 @@ const BATCH: usize = 100;
 /// and without rates that fall along a cosine or a generator's rate of .0005: the reference has a leaky ReLU of slope .2.
 pub const HYPERPARAMETERS: &str = "64-256-8 ELU, Bernoulli, prior N(0, I), batch 100; discriminator 8-128-128-1 ELU (the reference's: \
      leaky ReLU, slope .2); Adam .001, discriminator and generator with betas .5 and .999";
+
+/// The terms of the discriminator's loss.
+const DISCRIMINATOR: [&str; 2] = ["players.discriminator.prior", "players.discriminator.codes"];
 
 /// What is told of a trained model.
 #[derive(Clone, Copy)]
@@ -80,10 +83,10 @@ fn spec() -> Spec {
 /// An adversarial autoencoder and its figures on test digits.
 pub fn trained(gpu: &Gpu, (train, test): (&Data, &Data), epochs: u64, seed: u64) -> Outcome<(Model, Figures)> {
     let hidden = Layer { activation: Activation::Elu, ..Layer::new(128) };
-    let adversarial = Adversarial::new(Prior::Normal, [hidden.clone(), hidden]);
+    let discriminator = Discriminator::new(Prior::Normal, [hidden.clone(), hidden]);
     let options = Training { batch: BATCH.min(train.rows()), epochs, seed, ..Training::default() };
     let (trainer, fit) =
-        training::fit(gpu, Run::adversarial(&spec(), &adversarial, &options)?, train, &format!("seed {seed}"))?;
+        training::fit(gpu, Run::adversarial(&spec(), &discriminator, &options)?, train, &format!("seed {seed}"))?;
     let model = trainer.model().ok_or("no model")?;
     let codes = model.encode(test.values())?;
     let codes = DMatrix::from_row_iterator(test.rows(), CODE, codes.into_iter().map(f64::from));
@@ -94,7 +97,12 @@ pub fn trained(gpu: &Gpu, (train, test): (&Data, &Data), epochs: u64, seed: u64)
     // The discriminator's two terms, over the last reports.
     let last = &fit.history[fit.history.len().saturating_sub(10)..];
     let discriminator = last.iter().map(|report| {
-        report.terms.iter().filter(|(name, _)| name.starts_with("discriminator.")).map(|(_, value)| value).sum::<f64>()
+        report
+            .terms
+            .iter()
+            .filter(|(name, _)| DISCRIMINATOR.contains(&name.as_str()))
+            .map(|(_, value)| value)
+            .sum::<f64>()
     });
     let loss = discriminator.sum::<f64>() / last.len() as f64;
     Ok((model.clone(), Figures([mse(&model, test)?, mean.norm(), eigenvalues.min(), eigenvalues.max(), loss])))

@@ -1,7 +1,7 @@
 //! Row 43: a discriminator of codes, and adversaries of inputs.
 
 use strait::model::{Ascent, Bound, Prior};
-use strait::train::{Adversarial, Adversary, Run, Trainer};
+use strait::train::{Adversary, Discriminator, Run, Trainer};
 use strait::{Activation, Data, Gpu, Layer, Loss, Optimizer, Schedule, Spec, Training, data};
 
 use super::Row;
@@ -36,15 +36,16 @@ fn discriminator(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     };
     let rows = Data::from_rows(1, narrow(&(0..ROWS).map(quantile).collect::<Vec<_>>()))?;
     let spec = Spec::symmetric(&[1, 1], Activation::Identity).loss(Loss::SquaredError);
-    let mut adversarial = Adversarial::new(Prior::Normal, [hidden(16), hidden(16)]);
-    adversarial.discriminates.optimizer = Optimizer::ADAM;
-    adversarial.discriminates.learning_rate = 0.01;
+    let mut discriminator = Discriminator::new(Prior::Normal, [hidden(16), hidden(16)]);
+    discriminator.update.optimizer = Optimizer::ADAM;
+    discriminator.update.learning_rate = 0.01;
     let decay = strait::Decay::Cosine { steps: None };
-    adversarial.discriminates.schedule = Schedule { decay, ..Schedule::default() };
+    discriminator.update.schedule = Schedule { decay, ..Schedule::default() };
     let training = Training { batch: ROWS, epochs: EPOCHS, seed, ..Training::default() };
-    let mut run = Run::adversarial(&spec, &adversarial, &training)?;
+    let mut run = Run::adversarial(&spec, &discriminator, &training)?;
     // The discriminator alone: codes stay where they are.
-    run.phases[0].steps.retain(|step| step.name == "discriminator");
+    run.phases[0].steps.retain(|step| step.name == "players");
+    run.phases[0].steps[0].updates.remove(0);
     let mut trainer = Trainer::new(gpu, run)?;
     let mut start = trainer.parameters()?;
     (start[0], start[1]) = (vec![1.0], vec![0.0]);

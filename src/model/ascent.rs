@@ -10,22 +10,24 @@ use crate::graph::{Compare, Expr, Graph, NodeId, Over, Reduction, Shape, Sink};
 /// The most steps: all of them are one graph.
 const LONGEST: usize = 100;
 
-/// How far a row may be moved at most, in units of the scaled input.
+/// How far a row may be moved at most. Distances are in units of the scaled input: .1 is a tenth of a feature's range under a
+/// min-max scaling, and a tenth of its deviation under a standardized one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Bound {
-    /// Each feature by so much.
+    /// Each feature by at most this.
     Infinity(f64),
-    /// The row by this length.
+    /// The row as a whole by at most this length, √(Σ over features of the squares).
     Two(f64),
 }
 
 /// Projected gradient ascent of the error of single rows (Madry and others, "Towards deep learning models resistant to adversarial
-/// attacks", 2018): x' moves by `length` along the sign of the error's gradient, or along the gradient where the bound is of the
-/// length of the whole, and comes back into the bound around x. The error is the loss of x' itself, without noise: what
-/// [`crate::Model::score`] says of it. A step that would lower it is not taken, and half as long from then on, so that the error
-/// never falls. Where the loss is made for values from 0 to 1, x' keeps to these.
+/// attacks", 2018). A step moves x' by `length`, then takes it to the nearest row within the bound around x. Under
+/// [`Bound::Infinity`] each feature moves by `length` in the direction of its gradient's sign; under [`Bound::Two`] the row moves
+/// by `length` along its gradient. The gradient is that of the error of x' itself, without noise: of what
+/// [`crate::Model::score`] gives. A step that would lower the error is not taken; that row's steps are half as long from then on.
+/// So the error never falls. Where the loss is made for values from 0 to 1, x' keeps to these.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ascent {

@@ -68,10 +68,14 @@ impl Part {
         self.network.infer(g, self.places(), purpose, rows)
     }
 
-    /// A graph of its objective: `g` with the terms for the current batch of the data and the gradients by all trainable tensors
-    /// of the part.
+    /// Adds its objective: the terms for the current batch of the data and the gradients by all trainable tensors of the part.
+    pub(crate) fn train(&self, g: &mut Graph, shuffled: bool) -> Result<()> {
+        self.network.train(g, self.places(), shuffled)
+    }
+
+    /// A graph of its objective: `g` with what [`Part::train`] adds.
     pub(crate) fn training_graph(&self, mut g: Graph, shuffled: bool) -> Result<Graph> {
-        self.network.train(&mut g, self.places(), shuffled)?;
+        self.train(&mut g, shuffled)?;
         self.finished(g)
     }
 

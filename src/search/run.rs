@@ -64,7 +64,8 @@ struct Running<'a> {
 
 impl Search {
     /// Searches, or goes on where a table is kept. A candidate that cannot be trained, or whose training diverges, has an error in
-    /// the table; the others still run.
+    /// the table; the others still run. Models are not kept: a [`crate::Session`] of the best candidate's spec and training trains
+    /// it on all rows.
     ///
     /// # Errors
     /// [`Error::Spec`] where there is nothing to search, or an axis, the folds or the ratio of halving cannot be;

@@ -105,10 +105,11 @@ impl Search {
     }
 
     /// The same by successive halving (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
-    /// optimization", 2016): all candidates are trained for few epochs, and of each rung one in `ratio` goes on to the next, where
-    /// it is trained anew for `ratio` times as many, on the last one for all epochs of its training.
-    /// There are as many rungs as leave a candidate and an epoch. Runs begin anew, so that schedules and ramps are whole on every
-    /// rung.
+    /// optimization", 2016). All candidates are trained for few epochs; the best 1 in `ratio` of them go on to the next rung, where
+    /// they are trained for `ratio` times as many epochs, and so on. On the last rung they have all epochs of their training. There
+    /// are as many rungs as leave at least one candidate and one epoch; counts and epochs are rounded down. 16 candidates of 40
+    /// epochs with a ratio of 2 have five rungs: 16 candidates for 2 epochs, 8 for 5, 4 for 10, 2 for 20, 1 for 40. Models of one
+    /// rung are not trained on: each rung begins anew, so that schedules and ramps are whole.
     pub fn halving(self, ratio: usize) -> Search {
         Search { halving: Some(ratio), ..self }
     }
@@ -145,7 +146,8 @@ impl Search {
 
     /// The same judged by a score of the caller's own, under this name: a function of the trained session and of which rows were
     /// trained on and which were held out, by their numbers in the data, which it captures itself. Lower is better. An error of it
-    /// stands in the table, and the search goes on; one of a file or of the device ends the search. The session's spec is the candidate's with the ramps that a search gives it.
+    /// stands in the table, and the search goes on; one of a file or of the device ends the search. The session's spec is the
+    /// candidate's with the ramps that a search gives it.
     pub fn score(
         self,
         name: impl Into<String>,

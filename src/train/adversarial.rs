@@ -1,7 +1,7 @@
 //! Adversarial runs: a discriminator that pulls codes to a prior, and an adversary that looks for inputs which the model
 //! reconstructs badly.
 
-use super::of_spec::{begun, phase, whole};
+use super::of_spec::{begun, phase, update_of_all};
 use super::{Optimizer, Run, Step, Training, Update};
 #[cfg(doc)]
 use crate::error::Error;
@@ -12,22 +12,21 @@ use crate::model::{Ascent, Bound, Latent, Layer, Part, Player, Prior, Spec};
 /// A discriminator that tells codes from draws of a prior, and how both sides are trained (Makhzani and others, "Adversarial
 /// autoencoders", 2015): see [`Run::adversarial`].
 #[derive(Clone, Debug)]
-pub struct Adversarial {
+pub struct Discriminator {
     /// What codes are to be distributed like.
     pub prior: Prior,
-    /// The layers of the discriminator but the last, which is one unit: the logit D that a code is a draw of the prior.
-    pub discriminator: Vec<Layer>,
-    /// How the discriminator is trained; its sets are found.
-    pub discriminates: Update,
-    /// How the encoder is trained to deceive it; its sets are found.
-    pub generates: Update,
+    /// Its layers but the last, which is one unit: the logit D that a code is a draw of the prior.
+    pub layers: Vec<Layer>,
+    /// How it is trained. The run puts its tensors in the place of `sets`.
+    pub update: Update,
+    /// How the encoder is trained to deceive it. The run puts the encoder's tensors in the place of `sets`.
+    pub generator: Update,
 }
 
-impl Adversarial {
-    /// Adam with a rate of .001 and the decays .5 and .999 for both.
-    pub fn new(prior: Prior, discriminator: impl Into<Vec<Layer>>) -> Adversarial {
-        let (discriminates, generates) = (player(), player());
-        Adversarial { prior, discriminator: discriminator.into(), discriminates, generates }
+impl Discriminator {
+    /// Adam with a rate of .001 and the decays .5 and .999 for both sides.
+    pub fn new(prior: Prior, layers: impl Into<Vec<Layer>>) -> Discriminator {
+        Discriminator { prior, layers: layers.into(), update: player(), generator: player() }
     }
 }
 
@@ -51,7 +50,7 @@ pub enum Adversary {
         bound: Bound,
         /// Its layers but the last, which is as wide as the input.
         layers: Vec<Layer>,
-        /// How it is trained; its sets are found.
+        /// How it is trained. The run puts its tensors in the place of `sets`.
         update: Box<Update>,
     },
 }
@@ -64,65 +63,68 @@ impl Adversary {
 }
 
 impl Run {
-    /// An adversarial autoencoder: a run of one phase, `adversarial`, whose turns have three steps on the same rows.
+    /// An adversarial autoencoder: a run of one phase, `adversarial`, whose turns have two steps on the same rows.
     ///
-    /// 1. `reconstruction` trains the whole model by the objective of the spec, as `training` says.
-    /// 2. `discriminator` trains the discriminator to tell draws z of the prior from codes h: it descends the mean of
-    ///    −log σ(D(z)), reported as `prior`, plus the mean of −log(1 − σ(D(h))), `codes`. At its optimum σ(D) is p/(p + q), with p
-    ///    the prior's density and q that of codes, and the sum is 2 log 2 − 2 JSD(p, q).
-    /// 3. `generator` trains the encoder to have its codes taken for draws: it descends the mean of −log σ(D(h)), `codes`.
+    /// 1. `players` trains the whole model by the objective of the spec, as `training` says, and the discriminator to tell draws z
+    ///    of the prior from codes h: it descends the mean of −log σ(D(z)), reported as `discriminator.prior`, plus the mean of
+    ///    −log(1 − σ(D(h))), `discriminator.codes`. At its optimum σ(D) is p/(p + q), with p the prior's density and q that of
+    ///    codes, and the sum is 2 log 2 − 2 JSD(p, q). Codes are computed once for both, so the step comes to the same as one of
+    ///    the discriminator's and then one of the model's: neither's gradient depends on the other's update.
+    /// 2. `generator` trains the encoder to have its codes taken for draws: it descends the mean of −log σ(D(h)), `codes`.
     ///
     /// Codes are those that the decoder meets in training: of corrupted rows where the spec corrupts, draws of q(z|x) where it is
-    /// variational (β may be 0 then). Each step has its optimizer and its moments. The sets of the run are `encoder`, `rest` and
+    /// variational (β may be 0 then). Each update has its optimizer and its moments. The sets of the run are `encoder`, `rest` and
     /// `discriminator`; where weights are tied, the decoder's go with the encoder's.
     ///
     /// ```no_run
     /// use strait::model::Prior;
-    /// use strait::train::{Adversarial, Run, Trainer};
+    /// use strait::train::{Discriminator, Run, Trainer};
     /// use strait::{Activation, Gpu, Layer, Loss, Spec, Training, data};
     ///
     /// let spec = Spec::symmetric(&[64, 256, 8], Activation::Elu).loss(Loss::Bernoulli);
     /// let hidden = Layer { activation: Activation::LeakyRelu, ..Layer::new(128) };
-    /// let adversarial = Adversarial::new(Prior::Normal, [hidden.clone(), hidden]);
+    /// let discriminator = Discriminator::new(Prior::Normal, [hidden.clone(), hidden]);
     /// let training = Training { batch: 100, epochs: 200, ..Training::default() };
-    /// let mut trainer = Trainer::new(&Gpu::new()?, Run::adversarial(&spec, &adversarial, &training)?)?;
+    /// let mut trainer = Trainer::new(&Gpu::new()?, Run::adversarial(&spec, &discriminator, &training)?)?;
     /// trainer.fit(data::digits()?)?;
     /// # Ok::<(), strait::Error>(())
     /// ```
     ///
     /// # Errors
     /// As [`Spec::check`], [`Training::check`] and [`Prior::draw`]; [`Error::Spec`] naming the layer of the discriminator or the
-    /// number of an update that cannot be, or where training stops early: phases look at no validation rows.
-    pub fn adversarial(spec: &Spec, adversarial: &Adversarial, training: &Training) -> Result<Run> {
+    /// number of an update that cannot be, where `training` has early stopping (phases look at no validation rows), or where the terms of
+    /// `players` are more than 12: the spec may have 10.
+    pub fn adversarial(spec: &Spec, discriminator: &Discriminator, training: &Training) -> Result<Run> {
         let encoder: &[&str] = match spec.latent {
             Latent::Gaussian { .. } => &["encoder", "log_variance"],
             _ => &["encoder"],
         };
         let run = begun(spec, &[("encoder", encoder)], training)?;
-        let mut layers = adversarial.discriminator.clone();
+        let mut layers = discriminator.layers.clone();
         layers.push(Layer::new(1));
-        let (mut run, discriminator) = run.with_player("discriminator", spec.code(), &layers)?;
+        let (mut run, player) = run.with_player("discriminator", spec.code(), &layers)?;
         let part = run.part()?;
-        let whole = whole("reconstruction", &run, &part, training)?;
 
         // −log σ(±D), mean over the batch.
         let cost = |g: &mut Graph, codes: NodeId, sign: f64| -> Result<NodeId> {
-            let logits = discriminator.forward(g, codes)?;
+            let logits = player.forward(g, codes)?;
             let each = g.map([logits], |[d]| (-sign * d).softplus())?;
             g.batch_mean(each)
         };
+        // Nodes of rows and codes are those of the objective: the graph has them once.
         let mut g = run.graph();
+        part.train(&mut g, training.shuffle)?;
         let codes = codes(&part, &mut g, training)?;
         g.set_scope("prior");
-        let drawn = adversarial.prior.draw(&mut g, spec.code())?;
+        let drawn = discriminator.prior.draw(&mut g, spec.code())?;
         g.set_scope("discriminator");
         let (real, made) = (cost(&mut g, drawn, 1.0)?, cost(&mut g, codes, -1.0)?);
-        g.term("prior", real);
-        g.term("codes", made);
+        g.term("discriminator.prior", real);
+        g.term("discriminator.codes", made);
         let both = g.map([real, made], |[a, b]| a + b)?;
-        part.gradients(&mut g, both, discriminator.params())?;
-        let update = Update { sets: vec![discriminator.set()], ..adversarial.discriminates.clone() };
-        let discriminate = Step::new("discriminator", part.finished(g)?, [update]);
+        part.gradients(&mut g, both, player.params())?;
+        let discriminate = Update { sets: vec![player.set()], ..discriminator.update.clone() };
+        let players = Step::new("players", part.finished(g)?, [update_of_all(&run, &part, training), discriminate]);
 
         let mut g = run.graph();
         let codes = self::codes(&part, &mut g, training)?;
@@ -131,10 +133,10 @@ impl Run {
         g.term("codes", deceived);
         let encoder = Set::FIRST;
         part.gradients(&mut g, deceived, run.graph().members(encoder))?;
-        let update = Update { sets: vec![encoder], ..adversarial.generates.clone() };
+        let update = Update { sets: vec![encoder], ..discriminator.generator.clone() };
         let generate = Step::new("generator", part.finished(g)?, [update]);
 
-        run.phases = vec![phase("adversarial", [whole, discriminate, generate], None, training, &part)];
+        run.phases = vec![phase("adversarial", [players, generate], None, training, &part)];
         run.check()?;
         Ok(run)
     }
@@ -153,7 +155,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Spec`] naming the bound, the length, the layer or the number of an
-    /// update that cannot be, where the loss is of distributions ([`crate::Loss::Softmax`]), or where training stops early.
+    /// update that cannot be, where the loss is of distributions ([`crate::Loss::Softmax`]), or where `training` has early stopping.
     pub fn against(spec: &Spec, adversary: &Adversary, training: &Training) -> Result<Run> {
         let run = begun(spec, &[], training)?;
         let (mut run, steps) = match adversary {

@@ -1,7 +1,7 @@
 //! Greedy layerwise pretraining as a run: a phase for each pair of layers, each on the codes of those before it, and one for the
 //! whole.
 
-use super::of_spec::{begun, check, phase, whole};
+use super::of_spec::{begun, check, phase, update_of_all};
 use super::{Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Set, Sink};
@@ -113,7 +113,8 @@ impl Run {
     pub fn then_fine_tune(mut self, training: &Training) -> Result<Run> {
         check(training)?;
         let part = self.part()?;
-        let step = whole("whole", &self, &part, training)?;
+        let graph = part.training_graph(self.graph(), training.shuffle)?;
+        let step = Step::new("whole", graph, [update_of_all(&self, &part, training)]);
         self.phases.push(phase("fine-tune", [step], None, training, &part));
         self.check()?;
         Ok(self)

@@ -38,7 +38,7 @@ mod trainer;
 pub(crate) mod tune;
 mod tuning;
 
-pub use adversarial::{Adversarial, Adversary};
+pub use adversarial::{Adversary, Discriminator};
 pub use fit::Reports;
 pub use numbers::UpdateRamps;
 pub use optimizer::Optimizer;

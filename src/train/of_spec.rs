@@ -1,9 +1,9 @@
-//! What all runs over the tensors of a spec are made of: how they begin with the options of a training, the step of the whole
-//! objective, and phases whose rows are the spec's.
+//! What all runs over the tensors of a spec are made of: how they begin with the options of a training, the update of all of
+//! them, and phases whose rows are the spec's.
 
-use super::{Phase, Run, Step, Training};
+use super::{Phase, Run, Step, Training, Update};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Set};
+use crate::graph::Graph;
 use crate::model::{Part, Spec};
 
 /// A run over the tensors of a spec in these sets, as [`Run::of`], with these options, without phases yet.
@@ -26,13 +26,11 @@ pub(super) fn check(training: &Training) -> Result<()> {
     }
 }
 
-/// A step that trains all of a run's spec by its own objective.
-pub(super) fn whole(name: &str, run: &Run, part: &Part, training: &Training) -> Result<Step> {
+/// The update of all tensors of a run's spec.
+pub(super) fn update_of_all(run: &Run, part: &Part, training: &Training) -> Update {
     let tensors = run.graph();
-    let own: Vec<Set> =
-        tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i))).collect();
-    let graph = part.training_graph(tensors, training.shuffle)?;
-    Ok(Step::new(name, graph, [training.update(own.into_iter())]))
+    let own = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));
+    training.update(own)
 }
 
 /// A phase of these steps with these options, whose rows are those of a part.

@@ -5,10 +5,10 @@ mod draws;
 
 use crate::common::{gpu, squared_error, values};
 use crate::phases::report;
-use strait::graph::{Expr, Set, Shape, Sink};
+use strait::graph::{Expr, Graph, NodeId, Over, Set, Shape, Sink};
 use strait::internals::plan::AdapterKind;
-use strait::model::{Ascent, Bound, Mapping, Method, Mode, Prior, Supervised};
-use strait::train::{Adversarial, Adversary, Run, Step, Trainer, Update};
+use strait::model::{Ascent, Bound, Mapping, Method, Mode, Prior, RowPenalty, Supervised};
+use strait::train::{Adversary, Discriminator, Run, Step, Trainer, Update};
 use strait::{
     Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Optimizer, Penalty, Ramp, Scaling,
     Session, Spec, Training,
@@ -142,33 +142,36 @@ const KNOWN: [f64; CODE] = [-0.2, 0.5];
 #[test]
 fn the_discriminator_and_the_generator_by_hand() {
     let (whole, update) = descent();
-    let adversarial = Adversarial {
-        discriminates: update.clone(),
-        generates: update,
-        ..Adversarial::new(known(), [hidden(6), hidden(3)])
+    let discriminator = Discriminator {
+        update: update.clone(),
+        generator: update,
+        ..Discriminator::new(known(), [hidden(6), hidden(3)])
     };
-    let run = || Run::adversarial(&spec(), &adversarial, &whole).unwrap();
+    let run = || Run::adversarial(&spec(), &discriminator, &whole).unwrap();
     let x = rows_of(data().values(), WIDTH);
     // The model's tensors lie in the order of the spec, those of the discriminator after them.
     let logit = |z: &[f64], all: &Tensors| forward(z, &all[8..], &[2])[0];
     let prior = |all: &Tensors| softplus(-logit(&KNOWN, all));
     let codes = |all: &Tensors, sign: f64| mean(x.iter().map(|x| softplus(sign * logit(&code(x, all), all))));
 
-    let (before, after, terms) = taken(run(), "discriminator");
+    let loss = |all: &Tensors| mean(x.iter().map(|x| error(x, all)));
+    let (before, after, terms) = taken(run(), "players");
     let all = wide(&before);
-    assert_terms(&terms, &[("discriminator.prior", prior(&all)), ("discriminator.codes", codes(&all, 1.0))]);
-    let gradient = differences(&all, 8..14, |all| prior(all) + codes(all, 1.0));
-    assert_went(&before, &after, 8..14, &gradient, "discriminator");
+    let expected = [
+        ("players.reconstruction", loss(&all)),
+        ("players.discriminator.prior", prior(&all)),
+        ("players.discriminator.codes", codes(&all, 1.0)),
+    ];
+    assert_terms(&terms, &expected);
+    // Each by its own, and the discriminator sees codes of before the model's update.
+    let mut gradient = differences(&all, 0..8, loss);
+    gradient.extend(differences(&all, 8..14, |all| prior(all) + codes(all, 1.0)));
+    assert_went(&before, &after, 0..14, &gradient, "players");
 
     let (before, after, terms) = taken(run(), "generator");
     assert_terms(&terms, &[("generator.codes", codes(&all, -1.0))]);
     let gradient = differences(&all, 0..4, |all| codes(all, -1.0));
     assert_went(&before, &after, 0..4, &gradient, "generator");
-
-    let (before, after, terms) = taken(run(), "reconstruction");
-    let loss = |all: &Tensors| mean(x.iter().map(|x| error(x, all)));
-    assert_terms(&terms, &[("reconstruction.reconstruction", loss(&all))]);
-    assert_went(&before, &after, 0..8, &differences(&all, 0..8, loss), "reconstruction");
 }
 
 /// Codes of a variational model are draws whose moments are those that the encoder says; of a corrupted one they are of corrupted
@@ -200,15 +203,18 @@ fn codes_are_those_that_the_decoder_meets() {
         ),
     ] {
         let training = Training { batch: count, epochs: 1, ..training() };
-        let mut run = Run::adversarial(&spec, &Adversarial::new(Prior::Normal, []), &training).unwrap();
-        run.phases[0].steps.remove(0);
+        let mut run = Run::adversarial(&spec, &Discriminator::new(Prior::Normal, []), &training).unwrap();
+        run.phases[0].steps.truncate(1);
         let mut trainer = Trainer::new(&gpu(), run).unwrap();
         let names: Vec<&str> = trainer.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
         assert_eq!(names[0..2], ["encoder.0.weight", "encoder.0.bias"], "{names:?}");
         trainer.set_parameters(&tensors).unwrap();
         trainer.load(rows.clone()).unwrap();
         trainer.step(1).unwrap();
-        let terms = report(&mut trainer).unwrap().terms;
+        let mut terms = report(&mut trainer).unwrap().terms;
+        terms.retain(|(name, _)| {
+            ["players.discriminator.prior", "players.discriminator.codes"].contains(&name.as_str())
+        });
         for (value, mean, deviation) in [(terms[0].1, 0.0, 1.0), (terms[1].1, 1.1, deviation)] {
             // Five standard errors: softplus has a slope below 1.
             let due = expected(mean, deviation);
@@ -277,7 +283,7 @@ fn runs() -> Vec<(&'static str, Run)> {
     let denoising = spec().gaussian_corruption(0.2);
     let ascent = Adversary::Ascent(Ascent { bound: Bound::Infinity(0.1), steps: 2, length: 0.1 });
     let network = Adversary::network(Bound::Two(0.2), [hidden(4)]);
-    let discriminator = |prior| Adversarial::new(prior, [hidden(4)]);
+    let discriminator = |prior| Discriminator::new(prior, [hidden(4)]);
     vec![
         ("codes", Run::adversarial(&denoising, &discriminator(mixture), &training()).unwrap()),
         ("draws", Run::adversarial(&spec().variational(0.1), &discriminator(Prior::Normal), &training()).unwrap()),
@@ -349,9 +355,9 @@ fn any_spec_has_adversaries() {
         let mut session = Session::new(&gpu(), &spec, training()).unwrap();
         let own: Vec<String> =
             session.fit(rows()).unwrap().history[0].terms.iter().map(|(name, _)| name.clone()).collect();
-        let discriminator = Adversarial::new(Prior::Normal, [hidden(4)]);
+        let discriminator = Discriminator::new(Prior::Normal, [hidden(4)]);
         for (step, more, run) in [
-            ("reconstruction", 3, Run::adversarial(&spec, &discriminator, &training())),
+            ("players", 3, Run::adversarial(&spec, &discriminator, &training())),
             ("model", 1, Run::against(&spec, &ascent, &training())),
             ("model", 2, Run::against(&spec, &network, &training())),
         ] {
@@ -401,6 +407,15 @@ fn players_start_as_their_layers_say() {
     }
 }
 
+/// A penalty that is a term and no more.
+struct Sum;
+
+impl RowPenalty for Sum {
+    fn rows(&self, g: &mut Graph, h: NodeId, _: &[f64]) -> Result<NodeId, Error> {
+        Ok(g.sum(Over::Columns, h))
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let said = |result: Result<Run, Error>| match result.map(drop) {
@@ -408,7 +423,7 @@ fn what_cannot_be_is_refused() {
         other => panic!("{other:?}"),
     };
     let adversarial =
-        |prior: Prior, layers: Vec<Layer>| Run::adversarial(&spec(), &Adversarial::new(prior, layers), &training());
+        |prior: Prior, layers: Vec<Layer>| Run::adversarial(&spec(), &Discriminator::new(prior, layers), &training());
     let mode = |weight: f64, mean: Vec<f64>, deviation: f64| Prior::Mixture(vec![Mode { weight, mean, deviation }]);
     let positive = "allowed: a number above 0 in the normal range of f32";
     let cases = [
@@ -446,15 +461,20 @@ fn what_cannot_be_is_refused() {
         said(adversarial(Prior::Normal, vec![noisy])),
         "discriminator[0].noise is Gaussian { sigma: 0.1 }; allowed: none: a player's layers draw nothing"
     );
-    let rate = Adversarial { generates: Update::adam([], 0.0), ..Adversarial::new(Prior::Normal, []) };
+    let rate = Discriminator { generator: Update::adam([], 0.0), ..Discriminator::new(Prior::Normal, []) };
     assert_eq!(
         said(Run::adversarial(&spec(), &rate, &training())),
         format!("phases[\"adversarial\"].steps[\"generator\"].updates[0].learning_rate is 0; {positive}")
     );
+    let wordy = (0..10).fold(spec(), |spec, i| spec.penalty(Penalty::own(format!("own {i}"), 1.0, [], Sum)));
+    assert_eq!(
+        said(Run::adversarial(&wordy, &Discriminator::new(Prior::Normal, []), &training())),
+        "phases[\"adversarial\"].steps[\"players\"].graph: terms is 13; allowed: at most 12"
+    );
     let early =
         Training { early_stopping: Some(EarlyStopping { validation: 0.2, patience: 1, min_delta: 0.0 }), ..training() };
     assert_eq!(
-        said(Run::adversarial(&spec(), &Adversarial::new(Prior::Normal, []), &early)),
+        said(Run::adversarial(&spec(), &Discriminator::new(Prior::Normal, []), &early)),
         "early_stopping is some; allowed: none: phases look at no validation rows"
     );
 
