@@ -1,10 +1,10 @@
-//! What the numbers of a command line may be: clap refuses the others by name, before anything starts.
+//! What the numbers of a command line may be, and where files can be written: others are refused by name, before anything starts.
 
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A number of things, 1 or more.
@@ -41,4 +41,11 @@ pub fn writable(path: &Path) -> io::Result<()> {
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Without a name, so that nothing stays behind.
     tempfile::tempfile_in(folder).map(drop)
+}
+
+/// A file in the folder of `--out`. Asked for before anything starts, it tells in time where none can be written.
+pub fn file(out: &Path, name: &str) -> Result<PathBuf, String> {
+    let path = out.join(name);
+    writable(&path).map_err(|e| format!("--out {}: {name} cannot be written there: {e}", out.display()))?;
+    Ok(path)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use strait::{Data, Decay, Schedule, Training, data};
 
-use super::arguments::{count, writable};
+use super::arguments::{count, file};
 use super::outcome::Outcome;
 
 /// How an example runs, and where it writes.
@@ -26,11 +26,9 @@ pub struct Common {
 }
 
 impl Common {
-    /// A file in the folder for the pictures. Asked for before training, it tells in time where none can be written.
+    /// A file in the folder for the pictures, as [`file`] says.
     pub fn file(&self, name: &str) -> Outcome<PathBuf> {
-        let path = self.out.join(name);
-        writable(&path).map_err(|e| format!("--out {}: {name} cannot be written there: {e}", self.out.display()))?;
-        Ok(path)
+        Ok(file(&self.out, name)?)
     }
 
     /// Training with a rate that falls to 0 along a cosine, for so many epochs where --epochs does not say.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use arguments::{count, within, writable};
+use arguments::{count, file, within};
 use clap::Parser;
 use frames::{Calls, Frames};
 use host::{Host, SHOWN, SIDE};
@@ -80,8 +80,7 @@ enum Beside<'a> {
 }
 
 fn run(options: Options) -> Outcome {
-    let path = options.out.join("embed.png");
-    writable(&path).map_err(|e| format!("--out {}: embed.png cannot be written there: {e}", options.out.display()))?;
+    let path = file(&options.out, "embed.png")?;
 
     // The application's device, shared with strait: cloning wgpu's handles is all there is to it.
     let host = Host::new()?;

@@ -69,13 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Outcome {
-    let file = |name: &str| -> Outcome<PathBuf> {
-        let path = options.out.join(name);
-        arguments::writable(&path)
-            .map_err(|e| format!("--out {}: {name} cannot be written there: {e}", options.out.display()))?;
-        Ok(path)
-    };
-    let (dreams, filters) = (file("rbm-dreams.png")?, file("rbm-filters.png")?);
+    let [dreams, filters] = ["rbm-dreams.png", "rbm-filters.png"].map(|name| arguments::file(&options.out, name));
+    let (dreams, filters) = (dreams?, filters?);
     let (train, test) = data::digits()?.split_at(1500)?;
     let gpu = Gpu::new()?;
     let progress = Progress::new();

@@ -1,12 +1,12 @@
-//! From a spec to nodes: one pass through the model, the objective of training, and what is inferred.
+//! From a spec to nodes: one pass through the model, and what is inferred.
 
 use super::latent::{self, Dictionary};
 use super::loss::Decoded;
 use super::network::{Dense, Network, Purpose};
-use super::ramp::{CORRUPTION, SIGMA, layer_noise, penalty_place};
-use super::{Corruption, Latent, Layer, Loss, Precision, Ramp, Spec};
+use super::ramp::{CORRUPTION, SIGMA, layer_noise};
+use super::{Corruption, Latent, Layer, Loss, Ramp, Spec};
 use crate::error::{Error, Result};
-use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Seed, Shape, Sink};
+use crate::graph::{Distribution, Expr, Graph, NodeId, Over, Reduction, Shape};
 
 /// Streams of random draws; two neighbours are one draw's own.
 pub(super) mod stream {
@@ -118,61 +118,7 @@ pub(super) struct Builder<'a> {
     pub slopes: Vec<(NodeId, f64)>,
 }
 
-/// The power of two that brings slopes of about this size near 1, where 16 bits hold what is much smaller or larger, too.
-fn power_for(slope: f64) -> i32 {
-    if slope > 0.0 { (-slope.log2().ceil()).clamp(-60.0, 60.0) as i32 } else { 0 }
-}
-
 impl<'a> Builder<'a> {
-    /// Gradients of the mean of so many objectives, of which `total` is the sum, by the trainable tensors of these numbers.
-    pub fn gradients(&mut self, total: NodeId, objectives: usize, of: &[usize]) -> Result<()> {
-        self.g.set_scope("gradient");
-        let params: Vec<NodeId> = of.iter().map(|&i| self.params[i]).collect();
-        let sinks: Vec<Sink> = of.iter().map(|&i| Sink::Gradient(self.places.param(i))).collect();
-        if self.spec.precision == Precision::F32 {
-            let total = match objectives {
-                1 => total,
-                more => self.g.map([total], |[t]| t / more as f64)?,
-            };
-            for (sink, gradient) in sinks.into_iter().zip(self.g.gradient(total, &params)?) {
-                self.g.sink(sink, gradient);
-            }
-            return Ok(());
-        }
-        let mut seeds = Vec::with_capacity(self.slopes.len());
-        for (of, slope) in self.slopes.clone() {
-            let power = power_for(slope);
-            let cotangent = self.g.map_to(Expr::rows() * 2f64.powi(power), &[], Shape::scalar())?;
-            seeds.push(Seed { of, cotangent, power });
-        }
-        for (sink, (gradient, power)) in sinks.into_iter().zip(self.g.backward(&seeds, &params, &[])?) {
-            let scale = objectives as f64 * 2f64.powi(power);
-            let gradient = self.g.map([gradient], |[g]| g / (Expr::rows() * scale))?;
-            self.g.sink(sink, gradient);
-        }
-        Ok(())
-    }
-
-    /// How steep the loss of a row is in each output, for an output that is off by about 1.
-    fn steepness(&self) -> f64 {
-        let pass = match self.spec.loss {
-            Loss::Mse => 1.0 / self.spec.input as f64,
-            Loss::Gaussian { sigma, .. } => {
-                let ramp = self.network.ramps().iter().find(|(path, ..)| path == SIGMA);
-                ramp.map_or(sigma, |(_, ramp, to)| ramp.least(*to)).powi(-2)
-            }
-            // Of the caller's own nothing is known.
-            Loss::SquaredError | Loss::Bernoulli | Loss::Softmax { .. } | Loss::Mixture { .. } | Loss::Own(_) => 1.0,
-        };
-        pass / (1.0 + self.spec.walkback as f64)
-    }
-
-    /// The terms of the objective, reported apart, and their sum.
-    pub fn objective(&mut self, shuffled: bool) -> Result<NodeId> {
-        let (x, labels) = self.scaled_batch(shuffled)?;
-        self.objective_of(x, labels)
-    }
-
     /// The features of the current batch, scaled, and the labels, where there is a classifier.
     pub fn scaled_batch(&mut self, shuffled: bool) -> Result<(NodeId, Option<NodeId>)> {
         self.g.set_scope("input");
@@ -181,88 +127,13 @@ impl<'a> Builder<'a> {
         Ok((self.scale(x)?, labels))
     }
 
-    /// The same for rows that are scaled, with their labels.
-    pub fn objective_of(&mut self, mut x: NodeId, labels: Option<NodeId>) -> Result<NodeId> {
-        let (weights, shift) = (self.weights, self.shift);
-        let mut beyond = None;
-        if !self.noisy {
-            // Rows to train on are checked instead.
-            (x, beyond) = self.nearest(x)?;
-        }
-        let input = self.corrupted(x, stream::CORRUPTION + shift)?;
-        let pass = self.pass(x, input, shift)?;
-        self.g.set_scope("loss");
-        let mut reconstruction = self.reconstruction(&pass, x)?;
-        if let Some(beyond) = beyond {
-            let mean = weights.mean(self.g, beyond)?;
-            reconstruction = self.g.map([reconstruction, mean], |[a, b]| a + b)?;
-        }
-        if self.noisy && self.spec.walkback > 0 {
-            reconstruction = self.walkback(&pass, x, reconstruction)?;
-        }
-        let mut total = self.term("reconstruction", reconstruction, self.steepness(), None)?;
-        self.g.set_scope("code");
-        match (self.spec.latent, pass.log_variance) {
-            (Latent::Gaussian { beta }, Some(gamma)) => {
-                let rows = latent::divergence(self.g, pass.code, gamma)?;
-                let mean = weights.mean(self.g, rows)?;
-                let kl = self.g.map([mean], |[kl]| beta * kl)?;
-                total = self.weighted("kl", kl, beta, "latent.beta", total)?;
-            }
-            (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
-                let [by, towards] = self.predictive(weight, gamma)?;
-                let each = self.g.map([pass.latent, by], |[h, weight]| weight * h.abs())?;
-                let sparsity = weights.mean(self.g, each)?;
-                total = self.term("sparsity", sparsity, self.most("latent.weight", weight), Some(total))?;
-                let each = self.g.map([pass.latent, pass.code, towards], |[h, f, gamma]| gamma * (h - f).square())?;
-                let prediction = weights.mean(self.g, each)?;
-                total = self.term("prediction", prediction, self.most("latent.gamma", gamma), Some(total))?;
-            }
-            _ => {}
-        }
-        for (i, penalty) in self.spec.penalties.iter().enumerate() {
-            // Two of a kind, on different layers, are reported apart.
-            let alike = self.spec.penalties.iter().filter(|other| other.name() == penalty.name()).count();
-            let name = if alike > 1 { format!("{} (penalties[{i}])", penalty.name()) } else { penalty.name().into() };
-            self.g.set_scope(&name);
-            let beside = match penalty.beside() {
-                Some((name, value)) => self.coefficient(&penalty_place(i, name), value)?,
-                None => self.g.fill(0.0, Shape::scalar()),
-            };
-            let cost = penalty.build(self.g, self.spec, &pass, stream::PENALTY + i as u32 + shift, beside)?;
-            total = self.weighted(&name, cost, penalty.weight(), &penalty_place(i, "weight"), total)?;
-        }
-        if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
-            self.g.set_scope("supervised");
-            let mean = self.mistaken(pass.code, labels)?;
-            let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
-            total = self.weighted("supervised", cost, supervised.weight, "supervised.weight", total)?;
-        }
-        if self.spec.weight_decay > 0.0 || self.spec.ramps.contains_key("weight_decay") {
-            self.g.set_scope("weight_decay");
-            let decay = self.weight_decay()?;
-            total = self.weighted("weight_decay", decay, self.spec.weight_decay, "weight_decay", total)?;
-        }
-        Ok(total)
-    }
-
     /// What there is of a coefficient in the table.
-    fn ramp(&self, path: &str) -> Option<&'a (String, Ramp, f64)> {
+    pub(super) fn ramp(&self, path: &str) -> Option<&'a (String, Ramp, f64)> {
         self.ramps.iter().find(|(of, ..)| of == path).copied()
     }
 
-    /// A term with a weight, which may be read from the table: the term is that of weight 1 then.
-    fn weighted(&mut self, name: &str, value: NodeId, weight: f64, path: &str, others: NodeId) -> Result<NodeId> {
-        let Some((_, ramp, to)) = self.ramp(path) else {
-            return self.term(name, value, weight, Some(others));
-        };
-        let scalar = self.scalar(path)?;
-        let value = self.g.map([value, scalar], |[v, w]| v * w)?;
-        self.term(name, value, ramp.most(*to), Some(others))
-    }
-
     /// A coefficient of the spec: its value, or the scalar of the table.
-    fn coefficient(&mut self, path: &str, value: f64) -> Result<NodeId> {
+    pub(super) fn coefficient(&mut self, path: &str, value: f64) -> Result<NodeId> {
         match self.ramp(path) {
             Some(_) => self.scalar(path),
             None => Ok(self.g.fill(value, Shape::scalar())),
@@ -270,33 +141,13 @@ impl<'a> Builder<'a> {
     }
 
     /// The scalar of a coefficient that has a ramp.
-    fn scalar(&mut self, path: &str) -> Result<NodeId> {
+    pub(super) fn scalar(&mut self, path: &str) -> Result<NodeId> {
         self.g.scalar(&format!("{}{path}", self.places.prefix))
     }
 
-    /// The largest value of a coefficient.
-    fn most(&self, path: &str, value: f64) -> f64 {
-        self.ramp(path).map_or(value, |(_, ramp, to)| ramp.most(*to))
-    }
-
     /// λ and γ of predictive sparse decomposition.
-    fn predictive(&mut self, weight: f64, gamma: f64) -> Result<[NodeId; 2]> {
+    pub(super) fn predictive(&mut self, weight: f64, gamma: f64) -> Result<[NodeId; 2]> {
         Ok([self.coefficient("latent.weight", weight)?, self.coefficient("latent.gamma", gamma)?])
-    }
-
-    /// Reports a term and adds it to the others; `slope` is about how steep it is, for one row.
-    fn term(&mut self, name: &str, value: NodeId, slope: f64, others: Option<NodeId>) -> Result<NodeId> {
-        match others {
-            _ if self.shift == 0 => self.g.term(name, value),
-            // Of a second objective only the loss is told.
-            None => self.g.term("found", value),
-            Some(_) => {}
-        }
-        self.slopes.push((value, slope));
-        match others {
-            None => Ok(value),
-            Some(others) => self.g.map([others, value], |[a, b]| a + b),
-        }
     }
 
     /// The current batch.
@@ -551,63 +402,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The loss of a pass, mean over the batch.
-    fn reconstruction(&mut self, pass: &Pass, x: NodeId) -> Result<NodeId> {
-        let rows = self.spec.loss.rows(self.g, pass.decoded, x)?;
-        pass.weights.mean(self.g, rows)
-    }
-
-    /// The mean of the losses along a walkback (Bengio, Yao, Alain and Vincent, 2013): each pass starts from a corrupted
-    /// draw of the pass before, and all are to come back to x.
-    fn walkback(&mut self, first: &Pass, x: NodeId, loss: NodeId) -> Result<NodeId> {
-        let (mut decoded, mut total) = (first.decoded, loss);
-        for i in 1..=self.spec.walkback {
-            let shift = self.shift + stream::WALKBACK * i as u32;
-            let drawn = self.spec.loss.sample(self.g, decoded, stream::SAMPLE + shift)?;
-            let drawn = self.g.map([drawn], |[x]| Expr::detached(x))?;
-            let input = self.corrupted(drawn, stream::CORRUPTION + shift)?;
-            let pass = self.pass(x, input, shift)?;
-            let loss = self.reconstruction(&pass, x)?;
-            total = self.g.map([total, loss], |[a, b]| a + b)?;
-            decoded = pass.decoded;
-        }
-        let passes = 1.0 + self.spec.walkback as f64;
-        self.g.map([total], |[t]| t / passes)
-    }
-
     /// Logits of the classes.
-    fn classifier(&mut self, code: NodeId) -> Result<NodeId> {
+    pub(super) fn classifier(&mut self, code: NodeId) -> Result<NodeId> {
         let Some(dense) = self.network.classifier else {
             return Err(Error::spec("supervised", "none", "a spec with a classifier"));
         };
         self.linear(code, dense)
-    }
-
-    /// −log p(label | code), mean over the batch.
-    fn mistaken(&mut self, code: NodeId, labels: NodeId) -> Result<NodeId> {
-        let logits = self.classifier(code)?;
-        let classes = self.g.shape(labels).columns();
-        let rows = Loss::Softmax { classes }.rows(self.g, Decoded::from(logits), labels)?;
-        self.weights.mean(self.g, rows)
-    }
-
-    /// The same as a term that is all of an objective.
-    pub fn classification(&mut self, code: NodeId, labels: NodeId) -> Result<NodeId> {
-        let mean = self.mistaken(code, labels)?;
-        self.term("classification", mean, 1.0, None)
-    }
-
-    /// ½ λ Σ ||W||².
-    fn weight_decay(&mut self) -> Result<NodeId> {
-        let mut total = self.g.fill(0.0, Shape::scalar());
-        let heads = self.network.log_variance.iter().chain(self.network.mixture.iter().flatten());
-        let layers = self.network.layers.iter().chain(heads).chain(&self.network.classifier);
-        for dense in layers.filter(|dense| !dense.transposed) {
-            let square = self.g.map([self.params[dense.weight]], |[w]| w.square())?;
-            let sum = self.g.sum_all(square);
-            total = self.g.map([total, sum], |[a, b]| a + 0.5 * self.spec.weight_decay * b)?;
-        }
-        Ok(total)
     }
 
     /// (x − shift) · scale.

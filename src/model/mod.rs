@@ -10,6 +10,7 @@ mod jacobian;
 mod latent;
 mod loss;
 pub(crate) mod network;
+mod objective;
 mod own;
 mod pairs;
 mod part;

@@ -1,9 +1,9 @@
 //! A spec's network among the tensors of a larger graph: so that one graph holds several, or takes a network in parts.
 
 use super::build::Places;
-use super::{Ascent, Network, Precision, Purpose, Spec, recirculation};
+use super::{Ascent, Network, Purpose, Spec, objective, recirculation};
 use crate::error::{Error, Result};
-use crate::graph::{Expr, Graph, NodeId, Sink, Tensor};
+use crate::graph::{Graph, NodeId, Tensor};
 
 /// A spec's network whose tensors are some of a graph's.
 #[derive(Clone, Debug)]
@@ -142,17 +142,10 @@ impl Part {
     }
 
     /// Adds the gradients of an objective, a mean over the batch, by the trainable tensors of these numbers.
-    pub(crate) fn gradients(&self, g: &mut Graph, objective: NodeId, of: impl Iterator<Item = usize>) -> Result<()> {
-        let numbers: Vec<usize> = of.collect();
-        let params = numbers.iter().map(|&i| g.param(i)).collect::<Result<Vec<_>>>()?;
-        let halved = self.spec().precision == Precision::F16;
-        // In half precision the slopes of single rows of a large batch would be lost.
-        let objective = if halved { g.map([objective], |[o]| o * Expr::rows())? } else { objective };
-        for (i, gradient) in numbers.into_iter().zip(g.gradient(objective, &params)?) {
-            let gradient = if halved { g.map([gradient], |[d]| d / Expr::rows())? } else { gradient };
-            g.sink(Sink::Gradient(i), gradient);
-        }
-        Ok(())
+    pub(crate) fn gradients(&self, g: &mut Graph, total: NodeId, of: impl Iterator<Item = usize>) -> Result<()> {
+        let params = of.map(|i| Ok((i, g.param(i)?))).collect::<Result<Vec<_>>>()?;
+        // Of what players descend nothing is known: single rows count about 1.
+        objective::gradients(g, self.spec().precision, total, &[(total, 1.0)], 1, &params)
     }
 
     /// A graph in the precision of the spec.

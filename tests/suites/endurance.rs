@@ -7,25 +7,18 @@ mod trials;
 use std::path::Path;
 use std::process::Command;
 
+use crate::own_process::{command, job};
 use trials::{awaited, dropped, losses, restored, saves};
 
-/// What a process of its own has to save: the path and how often.
-const JOB: &str = "STRAIT_TEST_SAVE";
-
-/// Starts this test again, in a process that saves.
+/// Starts this test again, in a process that saves: to this path, so many times.
 fn start(test: &'static str) -> impl Fn(&Path, u32) -> std::io::Result<Command> {
-    move |path, times| {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([test, "--exact", "--nocapture"]).env(JOB, format!("{times}\n{}", path.display()));
-        Ok(command)
-    }
+    move |path, times| command(test, &[&times.to_string(), path.to_str().expect("a path in UTF-8")])
 }
 
 /// Does what such a process is for, if this is one.
 fn saved() -> bool {
-    let Ok(job) = std::env::var(JOB) else { return false };
-    let (times, path) = job.split_once('\n').unwrap();
-    saves::save(Path::new(path), times.parse().unwrap()).unwrap();
+    let Some(job) = job() else { return false };
+    saves::save(Path::new(&job[1]), job[0].parse().unwrap()).unwrap();
     true
 }
 

@@ -466,7 +466,13 @@ fn what_cannot_be_is_refused() {
         said(Run::adversarial(&spec(), &rate, &training())),
         format!("phases[\"adversarial\"].steps[\"generator\"].updates[0].learning_rate is 0; {positive}")
     );
-    let wordy = (0..10).fold(spec(), |spec, i| spec.penalty(Penalty::own(format!("own {i}"), 1.0, [], Sum)));
+    // As many terms as a spec can have.
+    let predictive = Spec {
+        latent: Latent::PredictiveSparse { weight: 0.1, gamma: 1.0, steps: 3 },
+        supervised: Some(Supervised { classes: 2, weight: 1.0 }),
+        ..Spec::symmetric(&[WIDTH, CODE], Activation::Identity).loss(Loss::SquaredError).weight_decay(0.01)
+    };
+    let wordy = (0..6).fold(predictive, |spec, i| spec.penalty(Penalty::own(format!("own {i}"), 1.0, [], Sum)));
     assert_eq!(
         said(Run::adversarial(&wordy, &Discriminator::new(Prior::Normal, []), &training())),
         "phases[\"adversarial\"].steps[\"players\"].graph: terms is 13; allowed: at most 12"

@@ -2,14 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::Command;
 
 use super::*;
+use crate::own_process::{command, job};
 use strait::internals::plan::AdapterKind;
 use strait::search::Table;
-
-/// The name of the variable that holds a new process's job.
-const JOB: &str = "STRAIT_SEARCH_JOB";
 
 /// Draws, two rungs, candidates that are refused and some that diverge.
 fn varied() -> Search {
@@ -85,7 +82,7 @@ fn lost_devices() {
 }
 
 /// Goes on with the search in this process, which ends without a word at a report; the table as CSV where it comes to its end.
-fn job(path: &str, most: usize) {
+fn go_on(path: &str, most: usize) {
     let mut reports = 0;
     let table = varied().kept_at(path).run_with(&gpu(), rows(20), |_| {
         reports += 1;
@@ -103,17 +100,15 @@ fn job(path: &str, most: usize) {
 
 /// Whether a process that goes on with the search lived to its end.
 fn start(path: &Path, most: usize) -> bool {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["search::resumed::killed_and_resumed_in_new_processes", "--exact"]);
-    let output = command.env(JOB, format!("{}\n{most}", path.display())).output().unwrap();
-    output.status.success()
+    let job = [path.to_str().unwrap(), &most.to_string()];
+    let mut command = command("search::resumed::killed_and_resumed_in_new_processes", &job).unwrap();
+    command.output().unwrap().status.success()
 }
 
 #[test]
 fn killed_and_resumed_in_new_processes() {
-    if let Ok(text) = std::env::var(JOB) {
-        let (path, most) = text.split_once('\n').unwrap();
-        return job(path, most.parse().unwrap());
+    if let Some(job) = job() {
+        return go_on(&job[0], job[1].parse().unwrap());
     }
     let folder = tempfile::tempdir().unwrap();
     let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));

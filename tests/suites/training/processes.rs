@@ -1,10 +1,9 @@
-//! The same bits in processes of their own. Such a test starts its own binary again for itself alone; in the new
-//! process `job` tells what to do and where to leave the parameters.
+//! The same bits in processes of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::*;
+use crate::own_process::{job, start};
 use strait::graph::Sink;
 use strait::internals::evaluator::Evaluator;
 use strait::internals::model::Network;
@@ -12,23 +11,6 @@ use strait::internals::plan::{AdapterKind, Target};
 use strait::internals::state::State;
 use strait::model::Purpose;
 use strait::{Corruption, Decay, Schedule};
-
-/// The name of the variable that holds a new process's job.
-const JOB: &str = "STRAIT_TEST_JOB";
-
-/// What this process was started for.
-fn job() -> Option<Vec<String>> {
-    let job = std::env::var(JOB).ok()?;
-    Some(job.split('\n').map(String::from).collect())
-}
-
-/// Runs `test` in a process of its own with a job.
-fn start(test: &str, job: &[&str]) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args([test, "--exact", "--nocapture"]).env(JOB, job.join("\n")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
-}
 
 fn leave(session: &Session, path: &str) {
     let bits = bits(session).concat();
