@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::course::Course;
-use super::run::{Step, taken, turn};
+use super::phase::{Step, taken, turn};
 use super::{Session, Trainer};
 use crate::error::{Error, Result};
 use crate::gpu::Wait;

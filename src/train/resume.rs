@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Session;
 use super::averages::Average;
 use super::fit::Reading;
-use super::run::moments;
+use super::phase::moments;
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Run, Trainer};
 use crate::error::{Error, Result};

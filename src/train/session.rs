@@ -9,10 +9,10 @@ use super::feed::Part;
 use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
 use super::numbers::{Reads, beside};
+use super::phase::Step;
 use super::progress::{Best, Plateau, Told};
 use super::resident::Resident;
 use super::ring::Ring;
-use super::run::Step;
 use super::scaling::{check_labels, check_range, check_weights, learn_constants};
 use super::table::Table;
 

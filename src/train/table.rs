@@ -1,6 +1,6 @@
 //! The table of scalars: for each step to come a row with what its updates and the coefficients with ramps are then.
 
-use super::run::{Step, Update, taken, turn};
+use super::phase::{Step, Update, taken, turn};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
 use crate::graph::Scalars;

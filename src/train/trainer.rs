@@ -11,10 +11,9 @@ use super::live::Rows;
 use super::progress::Told;
 use super::resident::Resident;
 use super::ring::Ring;
-use super::run::{Phase, Run};
 use super::scaling::{check_labels, check_phase_range, check_range, learn_constants};
 use super::table::Table;
-use super::{Cancel, Fit, Loading, Progress, Taken, Training};
+use super::{Cancel, Fit, Loading, Phase, Progress, Run, Taken, Training};
 #[cfg(doc)]
 use super::{Session, Stop};
 use crate::data::{Fixed, Source, without_weights};
