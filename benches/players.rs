@@ -28,12 +28,12 @@ fn main() -> Result<()> {
     println!("{}, batch {BATCH}, medians of {ROUNDS} rounds of {TURNS}", gpu.adapter().name);
     println!(
         "{:<16} {:>12} {:>14} {:>12} {:>8} {:>12}",
-        "model", "two players", "autoencoder", "classifier", "ratio", "whole turn"
+        "model", "players", "autoencoder", "classifier", "ratio", "whole turn"
     );
     for widths in WIDTHS {
         let mut trainers =
             [players(&gpu, widths, 1)?, alone(&gpu, widths)?, classifier(&gpu, widths[2])?, players(&gpu, widths, 2)?];
-        let (mut times, mut ratios) = ([const { vec![] }; 4], vec![]);
+        let (mut times, mut ratios, mut turns) = ([const { vec![] }; 4], vec![], vec![]);
         for _ in 0..ROUNDS {
             let mut seconds = [0.0; 4];
             for (trainer, seconds) in trainers.iter_mut().zip(&mut seconds) {
@@ -44,10 +44,15 @@ fn main() -> Result<()> {
             }
             times.iter_mut().zip(seconds).for_each(|(times, seconds)| times.push(seconds * 1e3));
             ratios.push(seconds[0] / (seconds[1] + seconds[2]));
+            turns.push(seconds[3] / (seconds[1] + seconds[2]));
         }
-        let [both, first, second, turn] = times.map(|times| median(&times));
+        let [both, first, second, _] = times.map(|times| median(&times));
         let name = widths.map(|width| width.to_string()).join("-");
-        println!("{name:<16} {both:>9.2} ms {first:>11.2} ms {second:>9.2} ms {:>8.3} {turn:>9.2} ms", median(&ratios));
+        println!(
+            "{name:<16} {both:>9.2} ms {first:>11.2} ms {second:>9.2} ms {:>8.3} {:>12.3}",
+            median(&ratios),
+            median(&turns)
+        );
     }
     Ok(())
 }
@@ -78,7 +83,7 @@ fn begun(gpu: &Gpu, run: Run, data: Data) -> Result<Trainer> {
     Ok(trainer)
 }
 
-/// The first steps of an adversarial autoencoder's turn.
+/// So many of the first steps of an adversarial autoencoder's turn.
 fn players(gpu: &Gpu, widths: [usize; 3], steps: usize) -> Result<Trainer> {
     let discriminator = Discriminator::new(Prior::Normal, [hidden(), hidden()]);
     let mut run = Run::adversarial(&spec(widths), &discriminator, &training())?;

@@ -3,7 +3,7 @@
 // An evaluation, which changes nothing, sets flags[2]: it goes on, so that every batch reports its terms.
 
 const RING: u32 = 1024u;
-const TERMS: u32 = 12u;
+const TERMS: u32 = 16u;
 
 @group(0) @binding(0) var<storage, read_write> state: State;
 @group(0) @binding(1) var<storage, read> terms: array<vec4<f32>>;

@@ -96,15 +96,11 @@ pub fn trained(gpu: &Gpu, (train, test): (&Data, &Data), epochs: u64, seed: u64)
     let eigenvalues = SymmetricEigen::new(covariance).eigenvalues;
     // The discriminator's two terms, over the last reports.
     let last = &fit.history[fit.history.len().saturating_sub(10)..];
-    let discriminator = last.iter().map(|report| {
-        report
-            .terms
-            .iter()
-            .filter(|(name, _)| DISCRIMINATOR.contains(&name.as_str()))
-            .map(|(_, value)| value)
-            .sum::<f64>()
-    });
-    let loss = discriminator.sum::<f64>() / last.len() as f64;
+    let mut loss = 0.0;
+    for (report, term) in last.iter().flat_map(|report| DISCRIMINATOR.map(|term| (report, term))) {
+        let found = report.terms.iter().find(|(name, _)| name == term);
+        loss += found.ok_or_else(|| format!("no report tells of {term}"))?.1 / last.len() as f64;
+    }
     Ok((model.clone(), Figures([mse(&model, test)?, mean.norm(), eigenvalues.min(), eigenvalues.max(), loss])))
 }
 

@@ -34,7 +34,7 @@ const FINISH: &str = include_str!("../../shaders/finish.wgsl");
 /// Rows of the ring of reported terms (the constant of finish.wgsl).
 pub const RING: usize = 1024;
 /// Terms a row of the ring holds (the constant of finish.wgsl).
-pub const TERMS: usize = 12;
+pub const TERMS: usize = 16;
 
 /// How the threads of a kernel share its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

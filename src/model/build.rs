@@ -114,8 +114,8 @@ pub(super) struct Builder<'a> {
     pub weights: RowWeights,
     /// Keeps its draws apart from those of another objective in the same graph.
     pub shift: u32,
-    /// The terms of the objective, each with about how steep it is.
-    pub slopes: Vec<(NodeId, f64)>,
+    /// The terms of the objective, each with about how steep it is for one row.
+    pub terms: Vec<(NodeId, f64)>,
 }
 
 impl<'a> Builder<'a> {

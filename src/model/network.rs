@@ -365,9 +365,9 @@ impl Network {
     /// Adds the objective for the current batch of the resident data, its terms and its gradients by all trainable tensors.
     pub(super) fn train(&self, g: &mut Graph, places: Places, shuffled: bool) -> Result<()> {
         let mut builder = self.training_builder(g, places)?;
-        let total = builder.objective(shuffled)?;
+        builder.objective(shuffled)?;
         let all: Vec<usize> = (0..self.params.len()).collect();
-        builder.gradients(total, 1, &all)
+        builder.gradients(1, &all)
     }
 
     /// Adds the mean of the objectives of the current batch and of rows that `found` makes of its features, scaled both; the terms
@@ -381,15 +381,14 @@ impl Network {
     ) -> Result<()> {
         let mut builder = self.training_builder(g, places)?;
         let (x, labels) = builder.scaled_batch(shuffled)?;
-        let own = builder.objective_of(x, labels)?;
+        builder.objective_of(x, labels)?;
         builder.g.set_scope("found");
         let found = found(builder.g, x)?;
         let found = builder.g.map([found], |[x]| Expr::detached(x))?;
         builder.shift = SECOND;
-        let other = builder.objective_of(found, labels)?;
-        let total = builder.g.map([own, other], |[a, b]| a + b)?;
+        builder.objective_of(found, labels)?;
         let all: Vec<usize> = (0..self.params.len()).collect();
-        builder.gradients(total, 2, &all)
+        builder.gradients(2, &all)
     }
 
     /// Adds −log p(label | code), mean over the batch, as the term `classification`, and its gradients by the trainable tensors of
@@ -402,8 +401,8 @@ impl Network {
         trained: &[usize],
     ) -> Result<()> {
         let mut builder = self.builder(g, places, false)?;
-        let cost = builder.classification(code, labels)?;
-        builder.gradients(cost, 1, trained)
+        builder.classification(code, labels)?;
+        builder.gradients(1, trained)
     }
 
     /// Adds what is inferred of rows for a purpose.
@@ -448,7 +447,7 @@ impl Network {
     pub(super) fn builder<'a>(&'a self, g: &'a mut Graph, places: Places<'a>, noisy: bool) -> Result<Builder<'a>> {
         let params = (0..self.params.len()).map(|i| g.param(places.param(i))).collect::<Result<_>>()?;
         let (spec, weights) = (&self.spec, RowWeights(None));
-        Ok(Builder { network: self, spec, g, places, params, noisy, ramps: vec![], weights, shift: 0, slopes: vec![] })
+        Ok(Builder { network: self, spec, g, places, params, noisy, ramps: vec![], weights, shift: 0, terms: vec![] })
     }
 
     /// The number of a frozen tensor.

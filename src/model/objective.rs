@@ -13,24 +13,26 @@ fn power_for(slope: f64) -> i32 {
     if slope > 0.0 { (-slope.log2().ceil()).clamp(-60.0, 60.0) as i32 } else { 0 }
 }
 
-/// Adds the gradients, by tensors of these numbers, of the mean of so many objectives, each a mean over the batch. `total` is their
-/// sum, and the sum of `terms`, each with about how steep it is for one row: in half precision each goes backward by itself, for all
-/// rows and brought near 1, since the slopes of single rows of a large batch would be lost.
+/// Adds the gradients, by tensors of these numbers, of the sum of some terms divided by the number of `objectives` that they are
+/// of. Terms are means over the batch; beside each stands about how steep it is for one row. In half precision each goes backward
+/// by itself, for all rows and brought near 1, since the slopes of single rows of a large batch would be lost.
 pub(super) fn gradients(
     g: &mut Graph,
     precision: Precision,
-    total: NodeId,
     terms: &[(NodeId, f64)],
     objectives: usize,
     of: &[(usize, NodeId)],
 ) -> Result<()> {
     let (numbers, params): (Vec<usize>, Vec<NodeId>) = of.iter().copied().unzip();
     if precision == Precision::F32 {
-        let mean = match objectives {
-            1 => total,
-            more => g.map([total], |[t]| t / more as f64)?,
-        };
-        for (i, gradient) in numbers.into_iter().zip(g.gradient(mean, &params)?) {
+        let mut total = g.fill(0.0, Shape::scalar());
+        for (at, &(term, _)) in terms.iter().enumerate() {
+            total = if at == 0 { term } else { g.map([total, term], |[a, b]| a + b)? };
+        }
+        if objectives > 1 {
+            total = g.map([total], |[t]| t / objectives as f64)?;
+        }
+        for (i, gradient) in numbers.into_iter().zip(g.gradient(total, &params)?) {
             g.sink(Sink::Gradient(i), gradient);
         }
         return Ok(());
@@ -50,11 +52,11 @@ pub(super) fn gradients(
 }
 
 impl Builder<'_> {
-    /// Gradients of the mean of so many objectives, of which `total` is the sum, by the trainable tensors of these numbers.
-    pub fn gradients(&mut self, total: NodeId, objectives: usize, of: &[usize]) -> Result<()> {
+    /// Gradients of the mean of so many objectives, whose terms these are, by the trainable tensors of these numbers.
+    pub fn gradients(&mut self, objectives: usize, of: &[usize]) -> Result<()> {
         self.g.set_scope("gradient");
         let params: Vec<(usize, NodeId)> = of.iter().map(|&i| (self.places.param(i), self.params[i])).collect();
-        gradients(self.g, self.spec.precision, total, &self.slopes, objectives, &params)
+        gradients(self.g, self.spec.precision, &self.terms, objectives, &params)
     }
 
     /// How steep the loss of a row is in each output, for an output that is off by about 1.
@@ -71,14 +73,14 @@ impl Builder<'_> {
         pass / (1.0 + self.spec.walkback as f64)
     }
 
-    /// The terms of the objective, reported apart, and their sum.
-    pub fn objective(&mut self, shuffled: bool) -> Result<NodeId> {
+    /// The terms of the objective, each reported apart.
+    pub fn objective(&mut self, shuffled: bool) -> Result<()> {
         let (x, labels) = self.scaled_batch(shuffled)?;
         self.objective_of(x, labels)
     }
 
     /// The same for rows that are scaled, with their labels.
-    pub fn objective_of(&mut self, mut x: NodeId, labels: Option<NodeId>) -> Result<NodeId> {
+    pub fn objective_of(&mut self, mut x: NodeId, labels: Option<NodeId>) -> Result<()> {
         let (weights, shift) = (self.weights, self.shift);
         let mut beyond = None;
         if !self.noisy {
@@ -96,23 +98,26 @@ impl Builder<'_> {
         if self.noisy && self.spec.walkback > 0 {
             reconstruction = self.walkback(&pass, x, reconstruction)?;
         }
-        let mut total = self.term("reconstruction", reconstruction, self.steepness(), None)?;
+        // Of a second objective only the loss is told.
+        let name = if shift == 0 { "reconstruction" } else { "found" };
+        self.g.term(name, reconstruction);
+        self.terms.push((reconstruction, self.steepness()));
         self.g.set_scope("code");
         match (self.spec.latent, pass.log_variance) {
             (Latent::Gaussian { beta }, Some(gamma)) => {
                 let rows = latent::divergence(self.g, pass.code, gamma)?;
                 let mean = weights.mean(self.g, rows)?;
                 let kl = self.g.map([mean], |[kl]| beta * kl)?;
-                total = self.weighted("kl", kl, beta, "latent.beta", total)?;
+                self.weighted("kl", kl, beta, "latent.beta")?;
             }
             (Latent::PredictiveSparse { weight, gamma, .. }, _) => {
                 let [by, towards] = self.predictive(weight, gamma)?;
                 let each = self.g.map([pass.latent, by], |[h, weight]| weight * h.abs())?;
                 let sparsity = weights.mean(self.g, each)?;
-                total = self.term("sparsity", sparsity, self.most("latent.weight", weight), Some(total))?;
+                self.term("sparsity", sparsity, self.most("latent.weight", weight));
                 let each = self.g.map([pass.latent, pass.code, towards], |[h, f, gamma]| gamma * (h - f).square())?;
                 let prediction = weights.mean(self.g, each)?;
-                total = self.term("prediction", prediction, self.most("latent.gamma", gamma), Some(total))?;
+                self.term("prediction", prediction, self.most("latent.gamma", gamma));
             }
             _ => {}
         }
@@ -126,30 +131,32 @@ impl Builder<'_> {
                 None => self.g.fill(0.0, Shape::scalar()),
             };
             let cost = penalty.build(self.g, self.spec, &pass, stream::PENALTY + i as u32 + shift, beside)?;
-            total = self.weighted(&name, cost, penalty.weight(), &penalty_place(i, "weight"), total)?;
+            self.weighted(&name, cost, penalty.weight(), &penalty_place(i, "weight"))?;
         }
         if let (Some(supervised), Some(labels)) = (self.spec.supervised, labels) {
             self.g.set_scope("supervised");
             let mean = self.mistaken(pass.code, labels)?;
             let cost = self.g.map([mean], |[c]| supervised.weight * c)?;
-            total = self.weighted("supervised", cost, supervised.weight, "supervised.weight", total)?;
+            self.weighted("supervised", cost, supervised.weight, "supervised.weight")?;
         }
         if self.spec.weight_decay > 0.0 || self.spec.ramps.contains_key("weight_decay") {
             self.g.set_scope("weight_decay");
             let decay = self.weight_decay()?;
-            total = self.weighted("weight_decay", decay, self.spec.weight_decay, "weight_decay", total)?;
+            self.weighted("weight_decay", decay, self.spec.weight_decay, "weight_decay")?;
         }
-        Ok(total)
+        Ok(())
     }
 
     /// A term with a weight, which may be read from the table: the term is that of weight 1 then.
-    fn weighted(&mut self, name: &str, value: NodeId, weight: f64, path: &str, others: NodeId) -> Result<NodeId> {
+    fn weighted(&mut self, name: &str, value: NodeId, weight: f64, path: &str) -> Result<()> {
         let Some((_, ramp, to)) = self.ramp(path) else {
-            return self.term(name, value, weight, Some(others));
+            self.term(name, value, weight);
+            return Ok(());
         };
         let scalar = self.scalar(path)?;
         let value = self.g.map([value, scalar], |[v, w]| v * w)?;
-        self.term(name, value, ramp.most(*to), Some(others))
+        self.term(name, value, ramp.most(*to));
+        Ok(())
     }
 
     /// The largest value of a coefficient.
@@ -157,19 +164,12 @@ impl Builder<'_> {
         self.ramp(path).map_or(value, |(_, ramp, to)| ramp.most(*to))
     }
 
-    /// Reports a term and adds it to the others; `slope` is about how steep it is, for one row.
-    fn term(&mut self, name: &str, value: NodeId, slope: f64, others: Option<NodeId>) -> Result<NodeId> {
-        match others {
-            _ if self.shift == 0 => self.g.term(name, value),
-            // Of a second objective only the loss is told.
-            None => self.g.term("found", value),
-            Some(_) => {}
+    /// Adds a term that is about so steep for one row, and reports it; of a second objective only the loss is told.
+    fn term(&mut self, name: &str, value: NodeId, slope: f64) {
+        if self.shift == 0 {
+            self.g.term(name, value);
         }
-        self.slopes.push((value, slope));
-        match others {
-            None => Ok(value),
-            Some(others) => self.g.map([others, value], |[a, b]| a + b),
-        }
+        self.terms.push((value, slope));
     }
 
     /// The loss of a pass, mean over the batch.
@@ -205,9 +205,10 @@ impl Builder<'_> {
     }
 
     /// The same as a term that is all of an objective.
-    pub fn classification(&mut self, code: NodeId, labels: NodeId) -> Result<NodeId> {
+    pub fn classification(&mut self, code: NodeId, labels: NodeId) -> Result<()> {
         let mean = self.mistaken(code, labels)?;
-        self.term("classification", mean, 1.0, None)
+        self.term("classification", mean, 1.0);
+        Ok(())
     }
 
     /// ½ λ Σ ||W||².

@@ -145,7 +145,7 @@ impl Part {
     pub(crate) fn gradients(&self, g: &mut Graph, total: NodeId, of: impl Iterator<Item = usize>) -> Result<()> {
         let params = of.map(|i| Ok((i, g.param(i)?))).collect::<Result<Vec<_>>>()?;
         // Of what players descend nothing is known: single rows count about 1.
-        objective::gradients(g, self.spec().precision, total, &[(total, 1.0)], 1, &params)
+        objective::gradients(g, self.spec().precision, &[(total, 1.0)], 1, &params)
     }
 
     /// A graph in the precision of the spec.

@@ -66,9 +66,10 @@ impl Network {
     /// the reconstruction as a term.
     pub(super) fn recirculate(&self, g: &mut Graph, places: Places, lambda: f64, shuffled: bool) -> Result<()> {
         let mut builder = self.builder(g, places, true)?;
-        let total = builder.recirculation(lambda, shuffled)?;
+        let direction = builder.recirculation(lambda, shuffled)?;
+        builder.terms.push((direction, 1.0));
         let all: Vec<usize> = (0..self.params().len()).collect();
-        builder.gradients(total, 1, &all)
+        builder.gradients(1, &all)
     }
 }
 

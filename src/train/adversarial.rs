@@ -17,9 +17,9 @@ pub struct Discriminator {
     pub prior: Prior,
     /// Its layers but the last, which is one unit: the logit D that a code is a draw of the prior.
     pub layers: Vec<Layer>,
-    /// How it is trained. The run puts its tensors in the place of `sets`.
+    /// How it is trained; `sets` is replaced by the discriminator's.
     pub update: Update,
-    /// How the encoder is trained to deceive it. The run puts the encoder's tensors in the place of `sets`.
+    /// How the encoder is trained to deceive it; `sets` is replaced by the encoder's.
     pub generator: Update,
 }
 
@@ -50,7 +50,7 @@ pub enum Adversary {
         bound: Bound,
         /// Its layers but the last, which is as wide as the input.
         layers: Vec<Layer>,
-        /// How it is trained. The run puts its tensors in the place of `sets`.
+        /// How it is trained; `sets` is replaced by the network's.
         update: Box<Update>,
     },
 }
@@ -68,12 +68,13 @@ impl Run {
     /// 1. `players` trains the whole model by the objective of the spec, as `training` says, and the discriminator to tell draws z
     ///    of the prior from codes h: it descends the mean of −log σ(D(z)), reported as `discriminator.prior`, plus the mean of
     ///    −log(1 − σ(D(h))), `discriminator.codes`. At its optimum σ(D) is p/(p + q), with p the prior's density and q that of
-    ///    codes, and the sum is 2 log 2 − 2 JSD(p, q). Codes are computed once for both, so the step comes to the same as one of
-    ///    the discriminator's and then one of the model's: neither's gradient depends on the other's update.
+    ///    codes, and the sum is 2 log 2 − 2 JSD(p, q). Codes are computed once for both: the objective does not contain the
+    ///    discriminator, and the discriminator sees codes of before the model's update.
     /// 2. `generator` trains the encoder to have its codes taken for draws: it descends the mean of −log σ(D(h)), `codes`.
     ///
     /// Codes are those that the decoder meets in training: of corrupted rows where the spec corrupts, draws of q(z|x) where it is
-    /// variational (β may be 0 then). Each update has its optimizer and its moments. The sets of the run are `encoder`, `rest` and
+    /// variational (β may be 0 then), those of the first pass of a walkback. Only where training minimises them inside
+    /// ([`Latent::PredictiveSparse`]), they are those that the encoder predicts. Each update has its optimizer and its moments. The sets of the run are `encoder`, `rest` and
     /// `discriminator`; where weights are tied, the decoder's go with the encoder's.
     ///
     /// ```no_run
@@ -92,8 +93,8 @@ impl Run {
     ///
     /// # Errors
     /// As [`Spec::check`], [`Training::check`] and [`Prior::draw`]; [`Error::Spec`] naming the layer of the discriminator or the
-    /// number of an update that cannot be, where `training` has early stopping (phases look at no validation rows), or where the terms of
-    /// `players` are more than 12: the spec may have 10.
+    /// number of an update that cannot be, where `training` has early stopping (phases look at no validation rows), or where a
+    /// penalty of the spec has the name of another term of `players`.
     pub fn adversarial(spec: &Spec, discriminator: &Discriminator, training: &Training) -> Result<Run> {
         let encoder: &[&str] = match spec.latent {
             Latent::Gaussian { .. } => &["encoder", "log_variance"],
@@ -111,9 +112,9 @@ impl Run {
             let each = g.map([logits], |[d]| (-sign * d).softplus())?;
             g.batch_mean(each)
         };
-        // Nodes of rows and codes are those of the objective: the graph has them once.
         let mut g = run.graph();
         part.train(&mut g, training.shuffle)?;
+        // The nodes that the objective has already: a graph has equal ones once.
         let codes = codes(&part, &mut g, training)?;
         g.set_scope("prior");
         let drawn = discriminator.prior.draw(&mut g, spec.code())?;
@@ -155,7 +156,8 @@ impl Run {
     ///
     /// # Errors
     /// As [`Spec::check`] and [`Training::check`]; [`Error::Spec`] naming the bound, the length, the layer or the number of an
-    /// update that cannot be, where the loss is of distributions ([`crate::Loss::Softmax`]), or where `training` has early stopping.
+    /// update that cannot be, where the loss is of distributions ([`crate::Loss::Softmax`]), where `training` has early stopping, or
+    /// where a penalty of the spec is called `found`.
     pub fn against(spec: &Spec, adversary: &Adversary, training: &Training) -> Result<Run> {
         let run = begun(spec, &[], training)?;
         let (mut run, steps) = match adversary {
@@ -164,8 +166,8 @@ impl Run {
                 let part = run.part()?;
                 let found = |g: &mut Graph, x: NodeId| part.ascend(g, x, ascent);
                 let graph = part.training_graph_beside(run.graph(), training.shuffle, found)?;
-                let update = training.update([Set::FIRST].into_iter());
-                (run, vec![Step::new("model", graph, [update])])
+                let model = Step::new("model", graph, [update_of_all(&run, &part, training)]);
+                (run, vec![model])
             }
             Adversary::Network { bound, layers, update } => {
                 bound.check("adversary.bound", spec)?;
@@ -186,8 +188,8 @@ impl Run {
                 let adversary = Step::new("adversary", part.finished(g)?, [update]);
                 let found = |g: &mut Graph, x: NodeId| self::moved(&part, &player, *bound, g, x);
                 let graph = part.training_graph_beside(run.graph(), training.shuffle, found)?;
-                let update = training.update([Set::FIRST].into_iter());
-                (run, vec![adversary, Step::new("model", graph, [update])])
+                let model = Step::new("model", graph, [update_of_all(&run, &part, training)]);
+                (run, vec![adversary, model])
             }
         };
         run.phases = vec![phase("against", steps, None, training, &run.part()?)];

@@ -26,7 +26,7 @@ pub(super) fn check(training: &Training) -> Result<()> {
     }
 }
 
-/// The update of all tensors of a run's spec.
+/// The update of all tensors of the spec that this part of a run is.
 pub(super) fn update_of_all(run: &Run, part: &Part, training: &Training) -> Update {
     let tensors = run.graph();
     let own = tensors.sets().filter(|&set| tensors.members(set).any(|i| part.params().contains(&i)));

@@ -188,8 +188,13 @@ impl Step {
             };
             return Err(Error::spec(format!("{place}.graph"), found, allowed));
         }
-        if graph.terms().len() > TERMS {
-            return Err(Error::spec(format!("{place}.graph: terms"), graph.terms().len(), format!("at most {TERMS}")));
+        let terms = graph.terms();
+        if terms.len() > TERMS {
+            return Err(Error::spec(format!("{place}.graph: terms"), terms.len(), format!("at most {TERMS}")));
+        }
+        if let Some((_, name)) = terms.iter().enumerate().find(|(at, name)| terms[..*at].contains(name)) {
+            let found = format!("{name:?} twice");
+            return Err(Error::spec(format!("{place}.graph: terms"), found, "names that differ"));
         }
         if let Some((Sink::Update(arena), _)) = graph.sinks().iter().find(|(sink, _)| matches!(sink, Sink::Update(_))) {
             let found = format!("an update of {:?}", run.tensors.set_name(arena.set));

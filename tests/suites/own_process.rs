@@ -1,5 +1,5 @@
-//! Processes of their own for tests that need one. Such a test starts its own binary again, for itself alone; in the new process
-//! [`job`] tells it what to do.
+//! No suite, but what several share: processes of their own for tests that need one. Such a test starts its own binary again, for
+//! itself alone; in the new process [`job`] tells it what to do.
 
 use std::process::{Command, Output};
 
@@ -19,7 +19,7 @@ pub fn command(test: &str, job: &[&str]) -> std::io::Result<Command> {
     Ok(command)
 }
 
-/// Runs `test` with a job, which must pass.
+/// Runs `test` with a job; it must pass.
 pub fn start(test: &str, job: &[&str]) {
     let Output { status, stdout, stderr } = command(test, job).unwrap().output().unwrap();
     let said = String::from_utf8_lossy(&stdout);

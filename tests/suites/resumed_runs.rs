@@ -1,5 +1,5 @@
-//! Runs of phases, machines and players that are broken off in the middle of each and go on in processes of their own, to the
-//! bits of a run that nobody stopped.
+//! Runs of phases, machines and players that are broken off within phases, within turns and between them, and go on in processes of
+//! their own, to the bits of a run that nobody stopped.
 
 use crate::common::{gpu, squared_error, values};
 use crate::own_process::{job, start};

@@ -6,12 +6,14 @@ mod draws;
 use crate::common::{gpu, squared_error, values};
 use crate::phases::report;
 use strait::graph::{Expr, Graph, NodeId, Over, Set, Shape, Sink};
+use strait::internals::graph::Op;
+use strait::internals::model::Network;
 use strait::internals::plan::AdapterKind;
-use strait::model::{Ascent, Bound, Mapping, Method, Mode, Prior, RowPenalty, Supervised};
+use strait::model::{Ascent, Bound, Mapping, Method, Mode, Prior, Purpose, RowPenalty, Supervised};
 use strait::train::{Adversary, Discriminator, Run, Step, Trainer, Update};
 use strait::{
-    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Optimizer, Penalty, Ramp, Scaling,
-    Session, Spec, Training,
+    Activation, Corruption, Data, EarlyStopping, Error, Latent, Layer, Loss, Optimizer, Penalty, Precision, Ramp,
+    Scaling, Session, Spec, Training,
 };
 
 const ROWS: usize = 12;
@@ -172,6 +174,45 @@ fn the_discriminator_and_the_generator_by_hand() {
     assert_terms(&terms, &[("generator.codes", codes(&all, -1.0))]);
     let gradient = differences(&all, 0..4, |all| codes(all, -1.0));
     assert_went(&before, &after, 0..4, &gradient, "generator");
+}
+
+/// Products of the step `players`: those of the model, and of a discriminator with one hidden layer, for draws and for codes, 2
+/// forward, 2 for its weights and 1 to the hidden layer. The encoder's are there once.
+#[test]
+fn codes_are_computed_once() {
+    let products = |g: &Graph| g.nodes().filter(|(_, node)| matches!(node.op, Op::MatMul { .. })).count();
+    let model = Network::new(&spec()).unwrap().graph(Purpose::Train, true).unwrap();
+    let run = Run::adversarial(&spec(), &Discriminator::new(Prior::Normal, [hidden(4)]), &training()).unwrap();
+    assert_eq!(products(&run.phases[0].steps[0].graph), products(&model) + 2 * (2 + 2 + 1));
+}
+
+/// By plain descent each tensor goes in half precision as far as in single, to a few roundings of 2^-11.
+#[test]
+fn half_precision_trains_players() {
+    let (whole, update) = descent();
+    let discriminator = Discriminator {
+        update: update.clone(),
+        generator: update,
+        ..Discriminator::new(Prior::Normal, [hidden(6), hidden(3)])
+    };
+    for step in ["players", "generator"] {
+        let went = |precision: Precision| {
+            let spec = spec().gaussian_corruption(0.2).precision(precision);
+            let (before, after, _) = taken(Run::adversarial(&spec, &discriminator, &whole).unwrap(), step);
+            let way = |(before, after): (&Vec<f32>, &Vec<f32>)| before.iter().zip(after).map(|(b, a)| a - b).collect();
+            before.iter().zip(&after).map(way).collect::<Vec<Vec<f32>>>()
+        };
+        let (half, single) = (went(Precision::F16), went(Precision::F32));
+        for (i, (half, single)) in half.iter().zip(&single).enumerate() {
+            let apart = if single.iter().all(|&way| way == 0.0) {
+                half.iter().map(|&v| f64::from(v.abs())).sum()
+            } else {
+                squared_error(half, single)
+            };
+            assert!(apart <= 1e-4, "{step}: tensor {i} is off by {apart:e}");
+        }
+        assert!(half.concat() != single.concat(), "{step}: both are the same kernels");
+    }
 }
 
 /// Codes of a variational model are draws whose moments are those that the encoder says; of a corrupted one they are of corrupted
@@ -356,6 +397,16 @@ fn any_spec_has_adversaries() {
         let own: Vec<String> =
             session.fit(rows()).unwrap().history[0].terms.iter().map(|(name, _)| name.clone()).collect();
         let discriminator = Discriminator::new(Prior::Normal, [hidden(4)]);
+        // Without the generator's step the model is trained as if there were no discriminator.
+        let mut alone = Run::adversarial(&spec, &discriminator, &training()).unwrap();
+        alone.phases[0].steps.truncate(1);
+        let mut alone = Trainer::new(&gpu(), alone).unwrap();
+        alone.fit(rows()).unwrap();
+        for (tensor, expected) in session.tensors().iter().zip(session.parameters().unwrap()) {
+            let at = alone.tensors().iter().position(|other| other.name == tensor.name).unwrap();
+            let apart = squared_error(&alone.parameters().unwrap()[at], &expected);
+            assert!(apart <= 1e-10, "{name}: {} is off by {apart:e}", tensor.name);
+        }
         for (step, more, run) in [
             ("players", 3, Run::adversarial(&spec, &discriminator, &training())),
             ("model", 1, Run::against(&spec, &ascent, &training())),
@@ -473,9 +524,16 @@ fn what_cannot_be_is_refused() {
         ..Spec::symmetric(&[WIDTH, CODE], Activation::Identity).loss(Loss::SquaredError).weight_decay(0.01)
     };
     let wordy = (0..6).fold(predictive, |spec, i| spec.penalty(Penalty::own(format!("own {i}"), 1.0, [], Sum)));
+    Run::adversarial(&wordy, &Discriminator::new(Prior::Normal, []), &training()).unwrap();
+    let named = |name: &str| spec().penalty(Penalty::own(name, 1.0, [], Sum));
     assert_eq!(
-        said(Run::adversarial(&wordy, &Discriminator::new(Prior::Normal, []), &training())),
-        "phases[\"adversarial\"].steps[\"players\"].graph: terms is 13; allowed: at most 12"
+        said(Run::adversarial(&named("discriminator.prior"), &Discriminator::new(Prior::Normal, []), &training())),
+        "phases[\"adversarial\"].steps[\"players\"].graph: terms is \"discriminator.prior\" twice; allowed: names that differ"
+    );
+    let network = Adversary::network(Bound::Infinity(0.1), []);
+    assert_eq!(
+        said(Run::against(&named("found"), &network, &training())),
+        "phases[\"against\"].steps[\"model\"].graph: terms is \"found\" twice; allowed: names that differ"
     );
     let early =
         Training { early_stopping: Some(EarlyStopping { validation: 0.2, patience: 1, min_delta: 0.0 }), ..training() };
