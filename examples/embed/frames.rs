@@ -13,6 +13,8 @@ pub struct Frames {
     waiting: BTreeMap<usize, Instant>,
     /// From when each was due to when it was done.
     took: Times,
+    /// How many were not begun before the next one was due.
+    missed: usize,
 }
 
 impl Frames {
@@ -28,19 +30,29 @@ impl Frames {
         }
     }
 
+    /// Frames that were due at this time and after it and were not begun until now, but the last of them: when that was due.
+    pub fn missed(&mut self, mut due: Instant) -> Instant {
+        while due + PERIOD < Instant::now() {
+            self.missed += 1;
+            due += PERIOD;
+        }
+        due
+    }
+
     /// Whether frames are not done yet.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// How many there were.
+    /// How many were due.
     pub fn count(&self) -> usize {
-        self.took.0.len()
+        self.took.0.len() + self.missed
     }
 
     /// The share of frames that were not done when the next one was due.
     pub fn late(&self) -> f64 {
-        self.took.0.iter().filter(|&&took| took > PERIOD).count() as f64 / self.count().max(1) as f64
+        let late = self.took.0.iter().filter(|&&took| took > PERIOD).count();
+        (late + self.missed) as f64 / self.count().max(1) as f64
     }
 
     /// The time, in milliseconds, within which a share of them was done.

@@ -144,14 +144,15 @@ impl Application {
         let end = Instant::now() + time;
         let mut next = Instant::now();
         while next < end {
-            // As a display would, the next frame comes at its time, or at once where this one took longer than that.
+            // As on a display, each frame has its time. Where the one before took longer, this one begins at once, and those whose
+            // time has passed by then were missed.
             while Instant::now() < next {
                 self.host.done()?.into_iter().for_each(|(frame, when)| frames.done(frame, when));
                 std::thread::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_micros(300)));
             }
             frames.due(self.frame, next);
             self.frame(beside)?;
-            next = (next + frames::PERIOD).max(Instant::now());
+            next = frames.missed(next + frames::PERIOD);
         }
         while frames.is_waiting() {
             self.host.done()?.into_iter().for_each(|(frame, when)| frames.done(frame, when));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::buffer::Buffer;
 use super::context::Gpu;
@@ -14,6 +15,8 @@ use crate::plan::{Cost, Place, Recording, Role};
 pub(super) struct Pipeline {
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
+    /// Whether it was dispatched.
+    begun: AtomicBool,
 }
 
 /// A recording, ready to run.
@@ -45,7 +48,10 @@ impl Command {
     }
 
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        let [x, y, z] = self.workgroups;
+        self.record_of(pass, self.workgroups);
+    }
+
+    fn record_of(&self, pass: &mut wgpu::ComputePass<'_>, [x, y, z]: [u32; 3]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(x, y, z);
@@ -135,6 +141,7 @@ impl Program {
             offset += bytes;
             made();
         }
+        gpu.begin(&commands)?;
         Ok(Program { commands, buffers, dims })
     }
 
@@ -161,6 +168,7 @@ impl Program {
         let pipeline = gpu.pipeline("finish", &kernel::finish())?;
         let entries = [state.whole(0), terms.whole(1), ring.whole(2), flags.whole(3), dims.whole(4)];
         let commands = vec![gpu.command("finish", Cost::default(), pipeline, &entries, [1, 1, 1])?];
+        gpu.begin(&commands)?;
         Ok(Program { commands, buffers: BTreeMap::new(), dims })
     }
 
@@ -247,6 +255,24 @@ impl Gpu {
         let descriptor = wgpu::BindGroupDescriptor { label: Some(label), layout, entries };
         let bindings = self.scoped(label, |device| device.create_bind_group(&descriptor))?;
         Ok(Command { label: label.into(), cost, pipeline, bindings, workgroups })
+    }
+
+    /// Dispatches no workgroups of those kernels that were not dispatched yet, and waits for that: some drivers compile a kernel
+    /// at its first dispatch, while whoever submits after it waits, a frame of the host's among them.
+    fn begin(&self, commands: &[Command]) -> Result<()> {
+        let new: Vec<&Command> =
+            commands.iter().filter(|command| !command.pipeline.begun.swap(true, Ordering::Relaxed)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let submitted = self.scoped("first dispatches", |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            new.iter().for_each(|command| command.record_of(&mut pass, [0; 3]));
+            drop(pass);
+            self.queue().submit([encoder.finish()])
+        })?;
+        self.wait_for(Some(submitted))
     }
 
     /// Submits work in order.
@@ -342,7 +368,7 @@ fn compile(device: &wgpu::Device, label: &str, reflection: Reflection) -> Pipeli
         },
         cache: None,
     });
-    Pipeline { pipeline, layout }
+    Pipeline { pipeline, layout, begun: AtomicBool::new(false) }
 }
 
 fn layout_entry(binding: &kernel::Binding) -> wgpu::BindGroupLayoutEntry {

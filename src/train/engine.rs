@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, Timed, Wait, Work, apart};
 use crate::graph::{Kept, Scalars, Sink};
 use crate::kernel::{RING, TERMS};
-use crate::plan::{Recording, Role, Target};
+use crate::plan::{AdapterKind, Recording, Role, Target};
 use crate::state::State;
 
 /// The longest that a submit should keep the device busy: the system's watchdogs wait behind it,
@@ -135,6 +135,12 @@ impl Planned {
         let faster = Recording::new(&graph, target.clone())?;
         let flops = faster.cost().flops.saturating_mul(left).saturating_mul(step.repeat);
         let pays = faster.dispatches != passes.dispatches && flops >= LONG_RUN;
+        // The driver of a software adapter compiles in the queue: a host that shares it would wait in the middle of the run.
+        let at_once = resident.gpu.is_shared() && target.kind == AdapterKind::Software;
+        let (passes, faster) = match pays {
+            true if at_once => (faster, None),
+            pays => (passes, pays.then_some(faster)),
+        };
         let updates = step.updates.iter().zip(&moments).enumerate();
         let updates = updates.map(|(i, (update, moments))| update.graph(tensors, i, moments));
         let state = step.state.iter().map(|&set| {
@@ -146,7 +152,7 @@ impl Planned {
         let updates = updates.chain(state).map(|graph| Recording::new(&graph?, Target::of(&resident.gpu, 1)));
         let updates = updates.collect::<Result<_>>()?;
         let (name, terms) = (step.name.clone(), graph.terms().to_vec());
-        Ok(Planned { name, terms, passes, faster: pays.then_some(faster), updates })
+        Ok(Planned { name, terms, passes, faster, updates })
     }
 
     /// All that is to be compiled.
