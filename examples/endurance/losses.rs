@@ -9,7 +9,8 @@ use super::{rows, spec, watched};
 use strait::analysis::{Chain, Sampler};
 use strait::gpu::Buffer;
 use strait::inference::Attached;
-use strait::model::Purpose;
+use strait::model::{Prior, Purpose};
+use strait::train::{Discriminator, Ring, Run, Trainer};
 use strait::{Data, Error, Gpu, Result, Session, Training, wgpu};
 
 /// Whose device it is.
@@ -34,6 +35,8 @@ pub struct Host {
     buffer: Buffer,
     attached: Attached,
     chains: Sampler,
+    ring: Ring,
+    trainer: Trainer,
     file: PathBuf,
 }
 
@@ -42,6 +45,11 @@ pub type Operation = (&'static str, fn(&mut Host) -> Result<()>);
 /// Everything that uses the device.
 pub const OPERATIONS: &[Operation] = &[
     ("step", |h| h.session.step(3).map(drop)),
+    ("step_for", |h| h.session.step_for(Duration::from_millis(1)).map(drop)),
+    ("backward and apply", |h| match h.session.backward()? {
+        true => h.session.apply(),
+        false => h.gpu.wait().and_then(|()| h.session.progress().map(drop)),
+    }),
     ("progress", |h| h.session.progress().map(drop)),
     ("encode", |h| h.session.encode(h.data.values()).map(drop)),
     ("decode", |h| h.session.decode(&[0.5; 2]).map(drop)),
@@ -49,6 +57,7 @@ pub const OPERATIONS: &[Operation] = &[
     ("score", |h| h.session.score(h.data.values()).map(drop)),
     ("encode_async", |h| pollster::block_on(h.session.encode_async(h.data.values())).map(drop)),
     ("reconstruct_async", |h| pollster::block_on(h.session.reconstruct_async(h.data.values())).map(drop)),
+    ("score_async", |h| pollster::block_on(h.session.score_async(h.data.values())).map(drop)),
     ("evaluate", |h| h.session.evaluate(&h.data).map(drop)),
     ("evaluate_async", |h| pollster::block_on(h.session.evaluate_async(&h.data)).map(drop)),
     ("corrupt", |h| h.session.corrupt(h.data.values(), 1).map(drop)),
@@ -60,13 +69,32 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     ("save", |h| h.session.save(&h.file)),
     ("checkpoint", |h| h.session.checkpoint(&h.file)),
+    ("snapshot", |h| h.session.snapshot().map(drop)),
     ("open", |h| Session::open(&h.gpu, &h.file).map(drop)),
     ("load_parameters", |h| h.session.load_parameters(&h.file, strait::Weights::InOut)),
     ("run of an attachment", |h| h.attached.run(9)),
+    ("recorded run of an attachment", |h| {
+        let mut encoder = h.gpu.device().create_command_encoder(&Default::default());
+        h.attached.record(&mut encoder, 9)?;
+        h.gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    }),
+    ("copy_parameter", |h| h.session.copy_parameter("encoder.0.weight", &h.buffer, 0)),
+    ("push", |h| h.ring.push(&h.data.values()[..6])),
+    ("push_buffer", |h| h.ring.push_buffer(&h.buffer, 2)),
     ("attach", |h| h.session.attach(Purpose::Encode, h.buffer.clone(), h.buffer.clone(), 9).map(drop)),
     ("advance of chains", |h| h.chains.advance(2)),
     ("rows of chains", |h| h.chains.rows().map(drop)),
     ("load", |h| h.session.load(&h.data)),
+    ("load_async", |h| pollster::block_on(h.session.load_async(&h.data, |_| {}))),
+    ("load of a ring", |h| h.session.load(&h.ring)),
+    ("step of a trainer", |h| h.trainer.step(2).map(drop)),
+    ("step_for of a trainer", |h| h.trainer.step_for(Duration::from_millis(1)).map(drop)),
+    ("progress of a trainer", |h| h.trainer.progress().map(drop)),
+    ("fit of a trainer", |h| h.trainer.fit_with(&h.data, |_| ControlFlow::Break(())).map(drop)),
+    ("parameters of a trainer", |h| h.trainer.parameters().map(drop)),
+    ("checkpoint of a trainer", |h| h.trainer.checkpoint(&h.file)),
+    ("snapshot of a trainer", |h| h.trainer.snapshot().map(drop)),
     ("fit", |h| h.session.fit_with(&h.data, |_| ControlFlow::Break(())).map(drop)),
     ("fit_async", |h| {
         pollster::block_on(h.session.fit_async(&h.data, |p| match p.step > 40 {
@@ -82,6 +110,8 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     ("tune", |h| h.session.tune(Duration::from_millis(1)).map(drop)),
     ("a new session", |h| Session::new(&h.gpu, &spec(), Training::default()).map(drop)),
+    ("a new trainer", |h| Trainer::new(&h.gpu, players()?).map(drop)),
+    ("a new ring", |h| Ring::uniform(&h.gpu, 3, 8).map(drop)),
     ("a new buffer", |h| h.gpu.buffer("any", 64).map(drop)),
     ("write", |h| h.gpu.write(&h.buffer, 0, &[0; 64])),
     ("read", |h| h.gpu.read(&h.buffer, 0, 4).map(drop)),
@@ -125,7 +155,13 @@ pub fn device(kind: Kind) -> Outcome<Gpu> {
     Ok(gpu)
 }
 
-/// A device of this kind, and a session that can do every operation.
+/// An adversarial autoencoder, whose turns have two steps.
+fn players() -> Result<Run> {
+    let training = Training { batch: 8, epochs: 1 << 40, ..Training::default() };
+    Run::adversarial(&spec(), &Discriminator::new(Prior::Normal, []), &training)
+}
+
+/// A device of this kind, and a session and a trainer that can do every operation.
 pub fn host(kind: Kind, file: PathBuf) -> Outcome<Host> {
     let (gpu, data) = (device(kind)?, rows(40)?);
     let training = Training { batch: 8, epochs: 1 << 40, ..Training::default() };
@@ -135,7 +171,11 @@ pub fn host(kind: Kind, file: PathBuf) -> Outcome<Host> {
     let attached = session.attach(Purpose::Encode, buffer.clone(), gpu.buffer("codes", 1024)?, 9)?;
     let chains = session.sampler(Chain::Langevin { length: 0.01 }, data.values(), 0)?;
     session.save(&file)?;
-    Ok(Host { gpu, session, data, buffer, attached, chains, file })
+    let ring = Ring::uniform(&gpu, 3, 40)?;
+    ring.push(data.values())?;
+    let mut trainer = Trainer::new(&gpu, players()?)?;
+    trainer.load(&data)?;
+    Ok(Host { gpu, session, data, buffer, attached, chains, ring, trainer, file })
 }
 
 /// Fails unless a result is that the device was lost.

@@ -102,7 +102,16 @@ fn run(options: Options) -> Outcome {
     if futures.buffers != 0 || threads != 0 {
         return Err("something is left over".into());
     }
-    Ok(())
+    match awaited {
+        Some(awaited) if awaited.timeout > 100.0 => {
+            Err(format!("a timeout of 50 ms fired after {:.1} ms: at most 100 are asked", awaited.timeout).into())
+        }
+        Some(awaited) if awaited.gap > awaited.longest + 2.0 => {
+            let asked = "at most the longest poll and 2 ms are asked";
+            Err(format!("a timer of 2 ms had gaps of {:.1} ms (99 %): {asked}", awaited.gap).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Threads of strait's, once all that was waited for has had time to arrive. Linux tells them by name.
