@@ -17,7 +17,7 @@ impl Spec {
     /// # Errors
     /// As [`Spec::check`], of the spec and of the pairs; [`Error::Spec`] where the decoder does not mirror the encoder, or where
     /// the corruption is salt and pepper and there are several pairs: the ends of codes are not known. Missing features are the
-    /// outermost pair's alone.
+    /// outermost pair's alone: the rows of the others are codes that are made without them.
     pub fn pairs(&self) -> Result<Vec<Spec>> {
         self.check()?;
         self.check_mirrored("a spec of pairs")?;

@@ -25,9 +25,10 @@ fn name(i: usize) -> String {
 impl Run {
     /// Greedy layerwise pretraining of a deep autoencoder: a phase for each of [`Spec::pairs`], from the outermost on, in which
     /// nothing but that pair is trained (Bengio and others, "Greedy layer-wise training of deep networks", 2007). What the pairs
-    /// before make of the rows is computed once and kept on the GPU, within the data budget; beyond it again with each chunk.
-    /// [`Run::then_fine_tune`] adds a phase that trains the whole. Epochs, batch, optimizer and schedule count for each phase. A call of
-    /// [`crate::train::Trainer::fit`] takes one phase; where a classifier belongs to the spec, the rows of pairs come without labels.
+    /// before make of clean rows, of which missing features are missing all the same, is computed once and kept on the GPU, within
+    /// the data budget; beyond it again with each chunk. [`Run::then_fine_tune`] adds a phase that trains the whole. Epochs, batch,
+    /// optimizer and schedule count for each phase. A call of [`crate::train::Trainer::fit`] takes one phase; where a classifier
+    /// belongs to the spec, the rows of pairs come without labels.
     ///
     /// It is what separate models would come to that are trained one after the other on each other's codes and then stacked: each
     /// phase i, counted from 0, starts and draws as a [`crate::Session`] of its pair whose seed is that of the run plus i. On software adapters the two agree to the bit; elsewhere tiles may depend on the rows.
@@ -154,15 +155,17 @@ fn check_pair(spec: &Spec, pairs: &[Spec], i: usize) -> Result<()> {
         let allowed = format!("{scaling:?}: that of the spec for the outermost pair, none for codes");
         return Err(Error::spec("scaling", format!("{:?}", pair.scaling), allowed));
     }
-    match &pair.corruption {
-        Corruption::Missing { .. } | Corruption::SaltAndPepper { .. } if i > 0 => {
-            let allowed = "none, gaussian or masking for codes: their ends are not known, and none of them is missing";
-            return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
-        }
-        Corruption::Missing { .. } if pair.corruption != spec.corruption => {
-            return Err(Error::spec("corruption", "other missing features", "those of the spec"));
-        }
-        _ => {}
+    if i > 0 && !pair.corruption.anywhere() {
+        let allowed = "none, gaussian or masking for codes: their ends are not known, and none of them is missing";
+        return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
+    }
+    let missing = |spec: &Spec| match &spec.corruption {
+        Corruption::Missing { keep } => Some(keep.clone()),
+        _ => None,
+    };
+    if i == 0 && missing(pair) != missing(spec) {
+        let allowed = "the missing features of the spec: codes are of rows without them";
+        return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
     }
     let (low, high) = pair.loss.range();
     if i > 0 && low.is_finite() {

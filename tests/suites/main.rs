@@ -28,6 +28,7 @@ mod kernels;
 mod layers;
 mod lowered;
 mod manifold;
+mod missing;
 mod model;
 mod nan;
 mod noop;
