@@ -9,8 +9,10 @@ impl Spec {
     /// encoder layer and of the decoder layer that mirrors it, whose input is the code of the one before (Bengio and others,
     /// "Greedy layer-wise training of deep networks", 2007; Vincent and others, "Stacked denoising autoencoders", 2010).
     ///
-    /// Each has the spec's corruption, weight decay, tying, precision and penalties on the code; a penalty on a layer is that
-    /// layer's pair's alone. The loss, the scaling and walkback are the outermost pair's: the others have MSE where the loss is MSE
+    /// Each has the spec's corruption, weight decay, tying, precision and penalties on the code, and the noise of its encoder layer; a
+    /// penalty on a layer is that layer's pair's alone. Noise of a decoder layer is what the next layer's input has in the whole, and
+    /// would be noise on the reconstruction in a pair, whose best one is another map then: it is left aside but for the outermost pair,
+    /// whose output is the spec's. The loss, the scaling and walkback are the outermost pair's: the others have MSE where the loss is MSE
     /// and squared error elsewhere, since they reconstruct codes. The latent code and unit norms are the innermost pair's. There is
     /// no classifier. Where it should be otherwise, change what this gives and use [`crate::train::Run::greedy_by`].
     ///
@@ -50,6 +52,10 @@ impl Spec {
         // Of each penalty that stays where it was.
         let stays = |penalty: &Penalty| penalty.layer().is_none_or(|layer| layer == i);
         let kept: Vec<usize> = (0..self.penalties.len()).filter(|&at| stays(&self.penalties[at])).collect();
+        let mut decoder = self.decoder[mirrored].clone();
+        if !outermost {
+            decoder.noise = Corruption::None;
+        }
         let mut pair = Spec {
             input: if outermost { self.input } else { self.encoder[i - 1].units },
             loss,
@@ -65,7 +71,7 @@ impl Spec {
             precision: self.precision,
             supervised: None,
             encoder: vec![self.encoder[i].clone()],
-            decoder: vec![self.decoder[mirrored].clone()],
+            decoder: vec![decoder],
         };
         for (path, ramp) in &self.ramps {
             let inside = |layers: &str, at: usize| path.strip_prefix(&format!("{layers}[{at}]."));
