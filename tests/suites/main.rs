@@ -59,6 +59,7 @@ mod search;
 mod sets;
 mod snapshots;
 mod spec_runs;
+mod stacks;
 mod sums;
 mod systems;
 mod texts;
