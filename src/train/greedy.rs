@@ -5,16 +5,12 @@ use super::of_spec::{begun, check, phase, update_of_all};
 use super::{Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Set, Sink};
-use crate::model::{Activation, Corruption, Loss, Network, Part, Purpose, Scaling, Spec};
+use crate::model::{Activation, Corruption, Latent, Loss, Network, Part, Purpose, Scaling, Spec, stacked_name};
 
 /// What the names of a deep spec's layers are among the tensors of its i-th pair of so many.
 fn deep_name(name: &str, i: usize, count: usize) -> String {
-    match (name.strip_prefix("encoder.0."), name.strip_prefix("decoder.0.")) {
-        (Some(rest), _) => format!("encoder.{i}.{rest}"),
-        (_, Some(rest)) => format!("decoder.{}.{rest}", count - 1 - i),
-        // What only one of the pairs has.
-        _ => name.into(),
-    }
+    // What is no layer's only one of the pairs has.
+    stacked_name(name, i, count - 1 - i).unwrap_or_else(|| name.into())
 }
 
 /// What a pair's set and its phase are called.
@@ -65,7 +61,9 @@ impl Run {
     /// # Errors
     /// As [`Run::greedy`]; [`Error::Spec`] where there are more or fewer pairs than the encoder has layers, or where one is not
     /// of the widths of its layers, or wants of codes what is known of the input alone: a scaling, missing features, salt and pepper,
-    /// a loss that is not made for all that its codes may be.
+    /// a loss that is not made for all that its codes may be. So it is where one has tensors beside its layers' that are not the
+    /// spec's in that place: a σ that is learned, or a mixture, in any but the outermost, variances of a code in any but the innermost,
+    /// a classifier in any.
     pub fn greedy_by(spec: &Spec, pairs: &[Spec], training: &Training) -> Result<Run> {
         let count = spec.encoder.len();
         if pairs.len() != count || spec.decoder.len() != count {
@@ -167,6 +165,7 @@ fn check_pair(spec: &Spec, pairs: &[Spec], i: usize) -> Result<()> {
         let allowed = "the missing features of the spec: codes are of rows without them";
         return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
     }
+    check_heads(spec, pair, i == 0, i == last)?;
     let (low, high) = pair.loss.range();
     if i > 0 && low.is_finite() {
         let activation = spec.encoder[i - 1].activation;
@@ -175,6 +174,42 @@ fn check_pair(spec: &Spec, pairs: &[Spec], i: usize) -> Result<()> {
             let allowed = format!("one for all that the codes before may be, {least} to {most}");
             return Err(Error::spec("loss", pair.loss.name(), allowed));
         }
+    }
+    Ok(())
+}
+
+/// Fails where a pair has tensors beside its layers' that are not the deep spec's in its place: they would be trained by the rows of
+/// one pair and used on those of another.
+fn check_heads(spec: &Spec, pair: &Spec, outermost: bool, innermost: bool) -> Result<()> {
+    if pair.supervised.is_some() {
+        return Err(Error::spec("supervised", "a classifier", "none: rows of pairs come without labels"));
+    }
+    let variational = |spec: &Spec| matches!(spec.latent, Latent::Gaussian { .. });
+    if variational(pair) && !(innermost && variational(spec)) {
+        let allowed =
+            "gaussian for the innermost pair of a variational spec alone: the variances are those of its code";
+        return Err(Error::spec("latent", format!("{:?}", pair.latent), allowed));
+    }
+    let learned = |spec: &Spec| matches!(spec.loss, Loss::Gaussian { learned: true, .. });
+    if learned(pair) && !(outermost && learned(spec)) {
+        let allowed = "true for the outermost pair of a spec that learns it, too: it is that of the input's features";
+        return Err(Error::spec("loss.gaussian.learned", true, allowed));
+    }
+    let components = |spec: &Spec| match spec.loss {
+        Loss::Mixture { components } => Some(components),
+        _ => None,
+    };
+    let allowed = if outermost { components(spec) } else { None };
+    if components(pair) != allowed {
+        let allowed = match allowed {
+            Some(components) => {
+                format!("mixture of {components} components, as the spec's: its last layer is of all of them")
+            }
+            None => {
+                "one whose reconstruction is what the last layer gives, but for the outermost pair of a mixture".into()
+            }
+        };
+        return Err(Error::spec("loss", format!("{:?}", pair.loss), allowed));
     }
     Ok(())
 }
