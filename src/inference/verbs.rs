@@ -66,7 +66,7 @@ impl Model {
     }
 
     /// Codes that minimise the objective of predictive sparse decomposition, as far as the spec's proximal steps lead;
-    /// [`Model::encode`] predicts them.
+    /// [`Model::encode`] predicts them. As in training they are of all features, also of missing ones, which a prediction is without.
     ///
     /// # Errors
     /// As [`Model::encode`]; [`Error::Spec`] where the model has no such codes.
