@@ -10,7 +10,7 @@ use crate::state::State;
 impl Model {
     /// For each of some rows (row-major, as wide as the input) one within the bound of an ascent that the model reconstructs
     /// worse, as far as the ascent leads: these rows, in the units of the input, and the error of each. A row beyond what the loss
-    /// is made for is taken for the nearest that is not.
+    /// is made for is taken for the nearest that is not. Missing features are not moved.
     ///
     /// ```no_run
     /// # fn show(model: &strait::Model, rows: &[f32]) -> strait::Result<()> {

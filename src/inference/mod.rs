@@ -11,6 +11,7 @@ mod memory;
 mod model;
 mod replace;
 mod resident;
+mod stack;
 mod tensors;
 mod verbs;
 

@@ -344,8 +344,8 @@ impl Model {
         Ok(count)
     }
 
-    /// Fails where a graph reads a frozen tensor that is not learned yet. What a corruption needs is read by no graph
-    /// that corrupts nothing.
+    /// Fails where a graph reads a frozen tensor that is not learned yet. What salt and pepper needs is read by no
+    /// graph that corrupts nothing.
     pub(crate) fn check_known(&self, graph: &Graph) -> Result<()> {
         if self.is_known() {
             return Ok(());

@@ -20,7 +20,8 @@ pub struct Component {
 }
 
 impl Model {
-    /// Codes of rows (row-major, as wide as the input): row-major, as wide as the code.
+    /// Codes of rows (row-major, as wide as the input): row-major, as wide as the code. They are those of clean rows, but that
+    /// missing features ([`crate::Corruption::Missing`]) are not looked at.
     ///
     /// # Errors
     /// [`Error::Data`] where the values are no whole rows or not finite, or the scaling of the input is not learned
@@ -46,7 +47,7 @@ impl Model {
     }
 
     /// The loss of each row, reduced over features as the spec's loss says, of the scaled input: the higher, the less
-    /// the row is like the training data. A row beyond what the loss is made for costs more for it, as [`crate::Loss`]
+    /// the row is like the training data. Features that are missing count in it, too. A row beyond what the loss is made for costs more for it, as [`crate::Loss`]
     /// says. A loss too large for f32 is infinite.
     ///
     /// # Errors
@@ -65,7 +66,7 @@ impl Model {
     }
 
     /// Codes that minimise the objective of predictive sparse decomposition, as far as the spec's proximal steps lead;
-    /// [`Model::encode`] predicts them.
+    /// [`Model::encode`] predicts them. As in training they are of all features, also of missing ones, which a prediction is without.
     ///
     /// # Errors
     /// As [`Model::encode`]; [`Error::Spec`] where the model has no such codes.

@@ -27,7 +27,9 @@ pub enum Bound {
 /// [`Bound::Infinity`] each feature moves by `length` in the direction of its gradient's sign; under [`Bound::Two`] the row moves
 /// by `length` along its gradient. The gradient is that of the error of x' itself, without noise: of what
 /// [`crate::Model::score`] gives. A step that would lower the error is not taken; that row's steps are half as long from then on.
-/// So the error never falls. Where the loss is made for values from 0 to 1, x' keeps to these.
+/// So the error never falls. Where the loss is made for values from 0 to 1, x' keeps to these. Features that are missing
+/// ([`super::Corruption::Missing`]) stay as they are: the encoder does not see them, and to move what is to be reconstructed finds
+/// no input. They count in the error as in training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ascent {
@@ -147,7 +149,8 @@ impl Builder<'_> {
 
     /// The loss of each of scaled rows, [batch, 1].
     pub fn errors(&mut self, x: NodeId) -> Result<NodeId> {
-        let pass = self.pass(x, x, 0)?;
+        let input = self.corrupted(x, super::build::stream::CORRUPTION)?;
+        let pass = self.pass(x, input, 0)?;
         self.loss_of_rows(pass.decoded, x, None)
     }
 
@@ -156,6 +159,8 @@ impl Builder<'_> {
         // No row's error depends on another row.
         let sum = self.g.sum_all(error);
         let slope = self.g.gradient(sum, &[x])?[0];
+        // The encoder does not see what is missing: a step there would move the target alone.
+        let slope = self.without_missing(slope)?;
         Ok(Place { x, error, slope })
     }
 

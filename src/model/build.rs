@@ -170,23 +170,22 @@ impl<'a> Builder<'a> {
             return self.unscale(mean);
         }
         let mut x = self.scale(input)?;
-        if matches!(purpose, Purpose::Resample | Purpose::Corrupt) {
-            let corrupted = self.corrupted(x, stream::CORRUPTION)?;
-            if purpose == Purpose::Corrupt {
-                return self.unscale(corrupted);
-            }
-            let pass = self.pass(x, corrupted, 0)?;
-            let drawn = self.spec.loss.sample(self.g, pass.decoded, stream::SAMPLE)?;
-            return self.unscale(drawn);
-        }
         let mut beyond = None;
         if matches!(purpose, Purpose::Score | Purpose::Evidence) {
             (x, beyond) = self.nearest(x)?;
         }
-        let pass = self.pass(x, x, 0)?;
+        let seen = self.corrupted(x, stream::CORRUPTION)?;
+        if purpose == Purpose::Corrupt {
+            return self.unscale(seen);
+        }
+        let pass = self.pass(x, seen, 0)?;
         let none = |what: &str| Error::spec("purpose", format!("{purpose:?}"), format!("a spec with {what}"));
         match purpose {
             Purpose::Encode => Ok(pass.code),
+            Purpose::Resample => {
+                let drawn = self.spec.loss.sample(self.g, pass.decoded, stream::SAMPLE)?;
+                self.unscale(drawn)
+            }
             Purpose::Score => self.loss_of_rows(pass.decoded, x, beyond),
             Purpose::LogVariance => pass.log_variance.ok_or_else(|| none("latent = gaussian")),
             Purpose::Evidence => {
@@ -194,8 +193,8 @@ impl<'a> Builder<'a> {
                 self.evidence(pass.code, gamma, x, beyond)
             }
             Purpose::Sparse => self.minimised(x, pass.code)?.ok_or_else(|| none("latent = predictive_sparse")),
-            Purpose::EncoderJacobian => self.jacobian(pass.code, pass.input),
-            Purpose::ReconstructionJacobian => self.jacobian(pass.mean, pass.input),
+            Purpose::EncoderJacobian => self.jacobian(pass.code, x),
+            Purpose::ReconstructionJacobian => self.jacobian(pass.mean, x),
             Purpose::Mixture => self.spec.loss.components(self.g, pass.decoded),
             Purpose::Classify => {
                 let logits = self.classifier(pass.code)?;
@@ -373,9 +372,18 @@ impl<'a> Builder<'a> {
         ramp.map(|(path, ..)| self.scalar(path)).transpose()
     }
 
+    /// Scaled rows, or ways from them, without what is missing.
+    pub(super) fn without_missing(&mut self, x: NodeId) -> Result<NodeId> {
+        match self.constant("input.keep")? {
+            Some(keep) => self.g.map([x, keep], |[x, keep]| x * keep),
+            None => Ok(x),
+        }
+    }
+
+    /// What the encoder sees of scaled rows: corrupted where noise is drawn. What is missing is missing always.
     pub(super) fn corrupted(&mut self, x: NodeId, stream: u32) -> Result<NodeId> {
         if !self.noisy {
-            return Ok(x);
+            return self.without_missing(x);
         }
         let aids = match self.spec.corruption {
             Corruption::Missing { .. } => [self.constant("input.keep")?, None],

@@ -1,5 +1,5 @@
-//! Corruptions: what is done to the input of a denoising autoencoder, or to the output of a layer. Fresh in every step,
-//! off at evaluation.
+//! Corruptions: what is done to the input of a denoising autoencoder, or to the output of a layer. Fresh in every step
+//! and off at evaluation, where it is noise.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,10 @@ pub enum Corruption {
         /// The probability of each.
         probability: f64,
     },
-    /// Sets the same features to zero in every row: what is missing, or is to be painted in. Input only.
+    /// Sets the same features of the scaled input to zero in every row: what is missing, or is to be painted in. Input only.
+    ///
+    /// The encoder never sees them, in training or after: whatever lies there in a row changes no code, no reconstruction and no class.
+    /// They are reconstructed, and what lies there is what the reconstruction is compared with, in training, evaluation and scores.
     Missing {
         /// For every feature whether it is kept.
         keep: Vec<bool>,

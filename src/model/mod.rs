@@ -33,6 +33,7 @@ pub use loss::{Decoded, Loss};
 pub(crate) use network::Network;
 pub use network::Purpose;
 pub use own::{Meanings, Own, RowLoss, RowPenalty};
+pub(crate) use pairs::stacked_name;
 pub use part::Part;
 pub use penalty::Penalty;
 pub use player::Player;

@@ -14,7 +14,7 @@ pub enum Purpose {
     /// Gradients and terms of the objective for the current batch of the resident data.
     #[doc(hidden)]
     Train,
-    /// Terms of the objective for the current batch of the resident data, nothing corrupted.
+    /// Terms of the objective for the current batch of the resident data, without noise.
     #[doc(hidden)]
     Evaluate,
     /// Codes of a batch from the caller; of a variational autoencoder the means μ.

@@ -107,7 +107,7 @@ pub struct Spec {
     /// What is done to every input first.
     #[serde(default)]
     pub scaling: Scaling,
-    /// How the input is corrupted in training.
+    /// How the input is corrupted in training; missing features are missing after it, too.
     #[serde(default)]
     pub corruption: Corruption,
     /// How the decoder's input comes from the encoder's output.

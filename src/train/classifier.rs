@@ -12,8 +12,8 @@ const TRAINED: Set = Set(0);
 impl Run {
     /// Trains the classifier of a spec ([`Spec::supervised`]) on codes, and with it the layers of the encoder that are not
     /// `frozen`, which are named as their tensors are: `encoder.0`, or `encoder` for all. The objective is −log p(label | code), mean
-    /// over the batch, and nothing else: no reconstruction, no corruption, no noise. The rows end with their labels
-    /// ([`crate::Data::labelled`]). Its one phase is called `classifier`. Where the whole encoder is frozen, codes are computed once.
+    /// over the batch, and nothing else: no reconstruction, no noise, and no corruption but that missing features are missing. The
+    /// rows end with their labels ([`crate::Data::labelled`]). Its one phase is called `classifier`. Where the whole encoder is frozen, codes are computed once.
     ///
     /// Where the encoder comes from is up to [`crate::train::Trainer::start_from`]: a few labels go further on one that has seen many
     /// rows without (Hinton and Salakhutdinov, 2006; Erhan and others, "Why does unsupervised pre-training help deep learning?",

@@ -36,7 +36,7 @@ pub(super) struct Evaluation {
 }
 
 impl Session {
-    /// The mean objective over the rows of `data`, term by term, nothing corrupted. A penalty of a unit's mean activity
+    /// The mean objective over the rows of `data`, term by term, without noise. A penalty of a unit's mean activity
     /// takes that mean over up to 1,024 rows at a time. Rows beyond what the loss is made for cost more for it, as
     /// [`crate::Loss`] says. Where a term is not finite in some row, its mean and the whole objective are not finite
     /// either; the other terms are still the means over all rows.

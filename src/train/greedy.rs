@@ -5,16 +5,12 @@ use super::of_spec::{begun, check, phase, update_of_all};
 use super::{Run, Step, Training};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Set, Sink};
-use crate::model::{Activation, Corruption, Loss, Network, Part, Purpose, Scaling, Spec};
+use crate::model::{Activation, Corruption, Latent, Loss, Network, Part, Purpose, Scaling, Spec, stacked_name};
 
 /// What the names of a deep spec's layers are among the tensors of its i-th pair of so many.
 fn deep_name(name: &str, i: usize, count: usize) -> String {
-    match (name.strip_prefix("encoder.0."), name.strip_prefix("decoder.0.")) {
-        (Some(rest), _) => format!("encoder.{i}.{rest}"),
-        (_, Some(rest)) => format!("decoder.{}.{rest}", count - 1 - i),
-        // What only one of the pairs has.
-        _ => name.into(),
-    }
+    // What is no layer's only one of the pairs has.
+    stacked_name(name, i, count - 1 - i).unwrap_or_else(|| name.into())
 }
 
 /// What a pair's set and its phase are called.
@@ -25,9 +21,10 @@ fn name(i: usize) -> String {
 impl Run {
     /// Greedy layerwise pretraining of a deep autoencoder: a phase for each of [`Spec::pairs`], from the outermost on, in which
     /// nothing but that pair is trained (Bengio and others, "Greedy layer-wise training of deep networks", 2007). What the pairs
-    /// before make of the rows is computed once and kept on the GPU, within the data budget; beyond it again with each chunk.
-    /// [`Run::then_fine_tune`] adds a phase that trains the whole. Epochs, batch, optimizer and schedule count for each phase. A call of
-    /// [`crate::train::Trainer::fit`] takes one phase; where a classifier belongs to the spec, the rows of pairs come without labels.
+    /// before make of clean rows, of which missing features are missing all the same, is computed once and kept on the GPU, within
+    /// the data budget; beyond it again with each chunk. [`Run::then_fine_tune`] adds a phase that trains the whole. Epochs, batch,
+    /// optimizer and schedule count for each phase. A call of [`crate::train::Trainer::fit`] takes one phase; where a classifier
+    /// belongs to the spec, the rows of pairs come without labels.
     ///
     /// It is what separate models would come to that are trained one after the other on each other's codes and then stacked: each
     /// phase i, counted from 0, starts and draws as a [`crate::Session`] of its pair whose seed is that of the run plus i. On software adapters the two agree to the bit; elsewhere tiles may depend on the rows.
@@ -64,7 +61,9 @@ impl Run {
     /// # Errors
     /// As [`Run::greedy`]; [`Error::Spec`] where there are more or fewer pairs than the encoder has layers, or where one is not
     /// of the widths of its layers, or wants of codes what is known of the input alone: a scaling, missing features, salt and pepper,
-    /// a loss that is not made for all that its codes may be.
+    /// a loss that is not made for all that its codes may be. So it is where one has tensors beside its layers' that are not the
+    /// spec's in that place: a σ that is learned, or a mixture, in any but the outermost, variances of a code in any but the innermost,
+    /// a classifier in any.
     pub fn greedy_by(spec: &Spec, pairs: &[Spec], training: &Training) -> Result<Run> {
         let count = spec.encoder.len();
         if pairs.len() != count || spec.decoder.len() != count {
@@ -154,16 +153,19 @@ fn check_pair(spec: &Spec, pairs: &[Spec], i: usize) -> Result<()> {
         let allowed = format!("{scaling:?}: that of the spec for the outermost pair, none for codes");
         return Err(Error::spec("scaling", format!("{:?}", pair.scaling), allowed));
     }
-    match &pair.corruption {
-        Corruption::Missing { .. } | Corruption::SaltAndPepper { .. } if i > 0 => {
-            let allowed = "none, gaussian or masking for codes: their ends are not known, and none of them is missing";
-            return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
-        }
-        Corruption::Missing { .. } if pair.corruption != spec.corruption => {
-            return Err(Error::spec("corruption", "other missing features", "those of the spec"));
-        }
-        _ => {}
+    if i > 0 && !pair.corruption.anywhere() {
+        let allowed = "none, gaussian or masking for codes: their ends are not known, and none of them is missing";
+        return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
     }
+    let missing = |spec: &Spec| match &spec.corruption {
+        Corruption::Missing { keep } => Some(keep.clone()),
+        _ => None,
+    };
+    if i == 0 && missing(pair) != missing(spec) {
+        let allowed = "the missing features of the spec: codes are of rows without them";
+        return Err(Error::spec("corruption", format!("{:?}", pair.corruption), allowed));
+    }
+    check_heads(spec, pair, i == 0, i == last)?;
     let (low, high) = pair.loss.range();
     if i > 0 && low.is_finite() {
         let activation = spec.encoder[i - 1].activation;
@@ -172,6 +174,42 @@ fn check_pair(spec: &Spec, pairs: &[Spec], i: usize) -> Result<()> {
             let allowed = format!("one for all that the codes before may be, {least} to {most}");
             return Err(Error::spec("loss", pair.loss.name(), allowed));
         }
+    }
+    Ok(())
+}
+
+/// Fails where a pair has tensors beside its layers' that are not the deep spec's in its place: they would be trained by the rows of
+/// one pair and used on those of another.
+fn check_heads(spec: &Spec, pair: &Spec, outermost: bool, innermost: bool) -> Result<()> {
+    if pair.supervised.is_some() {
+        return Err(Error::spec("supervised", "a classifier", "none: rows of pairs come without labels"));
+    }
+    let variational = |spec: &Spec| matches!(spec.latent, Latent::Gaussian { .. });
+    if variational(pair) && !(innermost && variational(spec)) {
+        let allowed =
+            "gaussian for the innermost pair of a variational spec alone: the variances are those of its code";
+        return Err(Error::spec("latent", format!("{:?}", pair.latent), allowed));
+    }
+    let learned = |spec: &Spec| matches!(spec.loss, Loss::Gaussian { learned: true, .. });
+    if learned(pair) && !(outermost && learned(spec)) {
+        let allowed = "true for the outermost pair of a spec that learns it, too: it is that of the input's features";
+        return Err(Error::spec("loss.gaussian.learned", true, allowed));
+    }
+    let components = |spec: &Spec| match spec.loss {
+        Loss::Mixture { components } => Some(components),
+        _ => None,
+    };
+    let allowed = if outermost { components(spec) } else { None };
+    if components(pair) != allowed {
+        let allowed = match allowed {
+            Some(components) => {
+                format!("mixture of {components} components, as the spec's: its last layer is of all of them")
+            }
+            None => {
+                "one whose reconstruction is what the last layer gives, but for the outermost pair of a mixture".into()
+            }
+        };
+        return Err(Error::spec("loss", format!("{:?}", pair.loss), allowed));
     }
     Ok(())
 }

@@ -215,6 +215,50 @@ fn pairs_are_what_they_are_by_hand() {
     assert_eq!(stacked, Spec { penalties: vec![], ramps: Default::default(), ..spec });
 }
 
+/// Noise of a decoder layer is on its output, which is a reconstruction in an inner pair, and the input of a layer in the whole.
+#[test]
+fn noise_of_decoders_is_no_noise_of_reconstructions() {
+    let dropout = Corruption::Masking { probability: 0.5, rescale: true };
+    let mut spec = Spec::symmetric(&[6, 5, 5], Activation::Identity);
+    for layer in spec.encoder.iter_mut().chain(&mut spec.decoder) {
+        layer.noise = dropout.clone();
+    }
+    for layer in ["encoder[0]", "encoder[1]", "decoder[0]", "decoder[1]"] {
+        spec = spec.ramp(format!("{layer}.noise.probability"), Ramp::constant());
+    }
+    let pairs = spec.pairs().unwrap();
+    let noise = |i: usize| [&pairs[i].encoder[0].noise, &pairs[i].decoder[0].noise];
+    assert_eq!([noise(0), noise(1)], [[&dropout, &dropout], [&dropout, &Corruption::None]]);
+    let ramps = |i: usize| pairs[i].ramps.keys().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!(ramps(0), ["decoder[0].noise.probability", "encoder[0].noise.probability"]);
+    assert_eq!(ramps(1), ["encoder[0].noise.probability"]);
+
+    // Five units give codes of five back as they are. With dropout on these, half of each would be the best.
+    let mut spec = Spec::symmetric(&[6, 5, 5], Activation::Identity);
+    spec.decoder[0].noise = dropout;
+    let training = Training { epochs: 600, batch: ROWS, learning_rate: 0.02, ..training() };
+    let rows = values(176, ROWS * 6, (-1.0, 1.0));
+    let mut trainer = Trainer::new(&gpu(), Run::greedy(&spec, &training).unwrap()).unwrap();
+    while trainer.phase().is_some() {
+        trainer.fit(Data::from_rows(6, rows.clone()).unwrap()).unwrap();
+    }
+    let tensors = named(&trainer);
+    let linear = |name: &str, x: &[f64]| -> Vec<f64> {
+        let of = |part: &str| &tensors.iter().find(|(other, _)| *other == format!("{name}.{part}")).unwrap().1;
+        let (w, b) = (of("weight"), of("bias"));
+        let sum = |j: usize| x.iter().enumerate().map(|(i, x)| x * f64::from(w[i * b.len() + j])).sum::<f64>();
+        (0..b.len()).map(|j| f64::from(b[j]) + sum(j)).collect()
+    };
+    let (mut along, mut size) = (0.0, 0.0);
+    for row in rows.chunks(6) {
+        let code = linear("encoder.0", &row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+        let back = linear("decoder.0", &linear("encoder.1", &code));
+        along += code.iter().zip(back).map(|(h, r)| h * r).sum::<f64>();
+        size += code.iter().map(|h| h * h).sum::<f64>();
+    }
+    assert!((along / size - 1.0).abs() < 0.03, "the reconstruction is {} times the code", along / size);
+}
+
 fn refused<T: std::fmt::Debug>(result: strait::Result<T>) -> [String; 3] {
     match result {
         Err(Error::Spec { field, value, allowed, .. }) => [field, value, allowed],

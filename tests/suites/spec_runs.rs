@@ -7,7 +7,8 @@ use strait::model::{Purpose, Supervised};
 use strait::rbm::{Gibbs, Rbm};
 use strait::train::{Run, Trainer};
 use strait::{
-    Activation, Corruption, Data, Error, Loss, Optimizer, Ramp, Result, Scaling, Session, Spec, Training, UpdateRamps,
+    Activation, Corruption, Data, Error, Latent, Layer, Loss, Optimizer, Ramp, Result, Scaling, Session, Spec,
+    Training, UpdateRamps,
 };
 
 const INPUT: usize = 6;
@@ -242,6 +243,65 @@ fn pairs_are_layers_of_the_spec() {
     assert_eq!(refused(1, &|pair| pair.decoder[0].activation = Activation::Relu), "pairs[1].decoder[0].activation");
     assert_eq!(refused(1, &|pair| pair.tied = true), "pairs[1].tied");
     assert_eq!(refused(0, &|pair| pair.unit_norm = true), "pairs[0].unit_norm");
+}
+
+/// What a pair has beside its layers is the deep spec's in its place, or it would be trained by one pair's rows and used on another's.
+#[test]
+fn pairs_have_no_tensors_of_others() {
+    let deep = Spec::symmetric(&[INPUT, INPUT, INPUT], Activation::Elu);
+    let sigma = Loss::Gaussian { sigma: 0.5, learned: true };
+    let mixture = |components| Loss::Mixture { components };
+    let by = |deep: &Spec, change: &dyn Fn(&mut [Spec])| {
+        let mut pairs = deep.pairs().unwrap();
+        change(&mut pairs);
+        Run::greedy_by(deep, &pairs, &training())
+    };
+    let latent = |i: usize| move |pairs: &mut [Spec]| pairs[i].latent = Latent::Gaussian { beta: 0.1 };
+    let loss = |i: usize, loss: &Loss| {
+        let loss = loss.clone();
+        move |pairs: &mut [Spec]| pairs[i].loss = loss.clone()
+    };
+    let classes = |i: usize| move |pairs: &mut [Spec]| pairs[i].supervised = spec().supervised;
+    let (learned, mixed, drawn) = (
+        deep.clone().loss(sigma.clone()),
+        deep.clone().loss(mixture(2)),
+        Spec { encoder: vec![Layer::new(INPUT); 2], ..deep.clone() }.variational(0.1),
+    );
+    // A σ, and what a mixture has, are the outermost pair's of a spec that has them.
+    assert_eq!(place(by(&learned, &loss(1, &sigma))), "pairs[1].loss.gaussian.learned");
+    assert_eq!(place(by(&deep, &loss(0, &sigma))), "pairs[0].loss.gaussian.learned");
+    for (deep, i, own) in [(&mixed, 1, 1), (&mixed, 1, 2), (&mixed, 0, 3), (&deep, 0, 2)] {
+        assert_eq!(place(by(deep, &loss(i, &mixture(own)))), format!("pairs[{i}].loss"));
+    }
+    assert_eq!(place(by(&mixed, &loss(0, &Loss::Mse))), "pairs[0].loss");
+    // Variances are of the innermost pair's code.
+    let outer = |pairs: &mut [Spec]| (pairs[0].latent, pairs[1].latent) = (pairs[1].latent, Latent::Deterministic);
+    assert_eq!(place(by(&drawn, &outer)), "pairs[0].latent");
+    assert_eq!(place(by(&drawn, &latent(0))), "pairs[0].latent");
+    assert_eq!(place(by(&deep, &latent(1))), "pairs[1].latent");
+    // A classifier is none's.
+    let told = Spec { supervised: spec().supervised, ..deep.clone() };
+    for i in 0..2 {
+        assert_eq!(place(by(&told, &classes(i))), format!("pairs[{i}].supervised"));
+    }
+    // In their places they are trained, each by its own phase.
+    let all = Spec { loss: sigma, ..drawn };
+    let rows = || Data::from_rows(INPUT, values(198, ROWS * INPUT, (0.0, 1.0))).unwrap();
+    let mut trainer = Trainer::new(&gpu(), by(&all, &|_| {}).unwrap()).unwrap();
+    let model = trainer.model().unwrap();
+    let read = |name: &str| model.parameter(name).unwrap();
+    let names = ["decoder.log_sigma", "log_variance.weight"];
+    for phase in 0..2 {
+        let before = names.map(read);
+        trainer.fit(rows()).unwrap();
+        let changed: Vec<bool> = names.map(read).iter().zip(&before).map(|(now, before)| now != before).collect();
+        assert_eq!(changed, [phase == 0, phase == 1]);
+    }
+    // Sparse codes have no tensors: any pair's may be so, where its decoder is linear.
+    let linear = Spec::symmetric(&[INPUT, INPUT, INPUT], Activation::Identity).loss(Loss::SquaredError);
+    let sparse = Latent::PredictiveSparse { weight: 0.1, gamma: 1.0, steps: 3 };
+    by(&linear, &|pairs| pairs.iter_mut().for_each(|pair| pair.latent = sparse)).unwrap();
+    by(&mixed, &|_| {}).unwrap();
 }
 
 /// Codes that were computed before other tensors came are not trained on: rows are to be loaded again.
