@@ -220,7 +220,7 @@ impl Stack {
                 _ => (None, Some(self.means(run.graph(), l)?)),
             };
             let Pretraining { batch, epochs, .. } = *options;
-            run.phases.push(Phase { batch, epochs, range, cached, ..Phase::new(name, [step]) });
+            run.phases.push(Phase { batch, epochs, range, cached, unweighted: true, ..Phase::new(name, [step]) });
         }
         run.check()?;
         Ok(run)

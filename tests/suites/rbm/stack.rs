@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use super::data;
 use crate::common::{gpu, values};
+use strait::data::Weighted;
 use strait::rbm::{Gibbs, Pretraining, Rbm, Units, pretrain};
-use strait::train::{Progress, Trainer, Update};
+use strait::train::{Progress, Ring, Run, Trainer, Update};
 use strait::{Activation, Data, Error, Loss, Model, Optimizer, Scaling, Session, Spec, Training};
 
 /// 6-5-4-3 of sigmoids with a linear code.
@@ -214,6 +215,33 @@ fn what_is_no_stack_is_refused() {
     assert!(matches!(&outside, Err(Error::Data { place, .. }) if place.ends_with(": row 0, column 5")), "{outside:?}");
     let narrow = pretrain(&gpu(), &deep(), data(&[vec![0.5; 5]]), &options(), on);
     assert!(matches!(&narrow, Err(Error::Data { place, .. }) if place.ends_with(": columns")), "{narrow:?}");
+}
+
+/// In the words of other runs that know of no weights: where the weight is a column too many, and where it would pass for a feature.
+#[test]
+fn rows_with_weights_are_refused() {
+    let refused = |result: strait::Result<()>| match result {
+        Err(Error::Data { place, found, allowed, .. }) => [place, found, allowed],
+        other => panic!("{other:?}"),
+    };
+    let machine = |rbm: Rbm| rbm.run(4, 1, Update::adam([Rbm::PARAMETERS], 0.1), 0).unwrap();
+    let normal = Rbm { visible_units: Units::Gaussian, ..Rbm::new(6, 4) };
+    for features in [6, 5] {
+        let rows = || {
+            let rows = Data::from_rows(features, values(3, 4 * features, (0.0, 1.0))).unwrap();
+            Weighted::new(rows, vec![1.0; 4]).unwrap()
+        };
+        let words = ["data: columns", "rows with weights", "rows without weights"];
+        let greedy = Run::greedy(&deep(), &Training::default()).unwrap();
+        for run in [greedy, machine(Rbm::new(6, 4)), machine(normal)] {
+            assert_eq!(refused(Trainer::new(&gpu(), run).unwrap().load(rows())), words, "{features}");
+        }
+        assert_eq!(refused(pretrain(&gpu(), &deep(), rows(), &options(), on).map(drop)), words, "{features}");
+        let ring = Ring::uniform(&gpu(), features + 1, 8).unwrap().weighted().unwrap();
+        ring.push(&vec![0.5; 4 * (features + 1)]).unwrap();
+        let mut trainer = Trainer::new(&gpu(), machine(normal)).unwrap();
+        assert_eq!(refused(trainer.load(&ring)), ["pushed rows: columns", words[1], words[2]], "{features}");
+    }
 }
 
 #[test]
