@@ -26,11 +26,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use chart::{Line, lines, scatter};
+use chart::{Line, Points, lines, points, scatter};
 use features::neighbour_correlation;
 use outcome::Outcome;
 use panel::{Values, histogram};
-use picture::{LINE, Sheet, extent, loss_curve};
+use picture::{LINE, MARGIN, PAPER, Sheet, extent, loss_curve};
 
 /// How long a refusal, a short run or a picture may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -299,6 +299,29 @@ fn charts_of_next_to_nothing_are_drawn() {
         let (title, legend) = (String::new(), "");
         Sheet { side: 8, title, rows: vec![("none", vec![])], legend, features: &[], feature_size: 48 }.save(path)
     });
+}
+
+/// Below the axis of figures by name is what their places are called, and nothing else: no number of the axis.
+#[test]
+fn places_across_have_names_alone() {
+    let below = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let picture = drawn(&format!("{names:?}"), move |path| {
+            let figures = (0..names.len()).map(|at| (at as f64, 0.5, 0.1)).collect();
+            let kind = Points { label: "kind".into(), colour: LINE, points: figures };
+            points(path, "title", "y", &names, &[kind])
+        });
+        let (width, height) = picture.dimensions();
+        // Right of the axis that goes up, whose numbers stay, and below the axis across.
+        let (left, top) = (MARGIN + 120, height - MARGIN - 80);
+        let inked = |x: u32| (top..height).any(|y| picture.get_pixel(x, y) != &PAPER);
+        (left..width).filter(|&x| inked(x)).collect::<Vec<u32>>()
+    };
+    assert_eq!(below(&[]), [0; 0]);
+    assert_eq!(below(&["", "", ""]), [0; 0]);
+    let two = below(&["20 labels", "50 labels"]);
+    let apart = two.windows(2).filter(|pair| pair[1] - pair[0] > 100).count();
+    assert!(apart == 1 && two.len() > 60, "{two:?}");
 }
 
 #[test]

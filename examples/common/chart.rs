@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::outcome::Outcome;
-use super::picture::{Chart, GRID, MARGIN, PAPER, TEXT, TITLE, extent, font, grey, mesh, save};
+use super::picture::{Chart, GRID, INK, MARGIN, PAPER, TEXT, TITLE, extent, font, grey, mesh, number, save};
 
 /// Ten colours that can be told apart, also by most people who see fewer.
 pub const COLOURS: [RGBColor; 10] = [
@@ -130,8 +130,26 @@ pub fn points(path: &Path, title: &str, y: &str, names: &[String], kinds: &[Poin
         .x_label_area_size(90)
         .y_label_area_size(120)
         // Room for the legend on the right.
-        .build_cartesian_2d(-0.6..names.len() as f64, 1.05 * up.start..1.15 * up.end)?;
-    mesh(&mut chart, "", y)?;
+        .build_cartesian_2d(-0.6..names.len() as f64 - 0.05, 1.05 * up.start..1.15 * up.end)?;
+    // Numbers across would mean nothing: places have names, and nothing is between them.
+    let name = |place: &f64| {
+        let at = place.round();
+        let named = (place - at).abs() < 1e-6 && at >= 0.0;
+        named.then(|| names.get(at as usize).cloned()).flatten().unwrap_or_default()
+    };
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(GRID)
+        .axis_style(INK)
+        .label_style(font(TEXT - 4)?)
+        .axis_desc_style(font(TEXT)?)
+        .x_labels(names.len().max(1))
+        .x_label_formatter(&name)
+        .y_label_formatter(&number)
+        .y_desc(y)
+        .draw()?;
     for kind in kinds {
         let style = kind.colour.filled();
         let drawn = kind.points.iter().filter(|p| p.1.is_finite());
@@ -143,11 +161,6 @@ pub fn points(path: &Path, title: &str, y: &str, names: &[String], kinds: &[Poin
         chart.draw_series(drawn.clone().flat_map(bar))?;
         let circles = drawn.map(|&(x, mean, _)| Circle::new((x, mean), 9, style));
         chart.draw_series(circles)?.label(&kind.label).legend(move |(x, y)| Circle::new((x + 12, y), 10, style));
-    }
-    let low = 1.05 * up.start + 0.03 * (up.end - up.start);
-    for (at, name) in names.iter().enumerate() {
-        let style = font(TEXT - 4)?.pos(Pos::new(HPos::Center, VPos::Center));
-        chart.draw_series([Text::new(name.clone(), (at as f64, low), style)])?;
     }
     legend(&mut chart, 36)?;
     area.present()?;

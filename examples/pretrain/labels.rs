@@ -53,14 +53,20 @@ pub fn compare(
         Spec::symmetric(&widths, Activation::Sigmoid).code_activation(Activation::Sigmoid).corruption(corruption);
     let plain = plain.loss(Loss::Bernoulli);
     let spec = Spec { supervised: Some(Supervised { classes: CLASSES, weight: 1.0 }), ..plain.clone() };
+    let pairs = plain.pairs()?;
     let widths: Vec<String> = widths.iter().map(usize::to_string).collect();
     progress.say(&format!(
-        "labels     {} sigmoid; pretrained in pairs on {} rows, {HIDDEN} of what a layer sees hidden, {pretraining} epochs a pair, batches of 50, Adam .001;",
+        "labels     {} sigmoid; pretrained in pairs on {} rows, {HIDDEN} of what a layer sees hidden, {pretraining} epochs a pair, batches of 50, Adam .001,",
         widths.join("-"),
         train.rows()
     ));
     progress.say(&format!(
-        "           then softmax, {} epochs, batches of {}, Adam {RATE}, as many labels of each class; accuracy on {} rows, {} seeds",
+        "           loss {} of the first pair, {} of the others, sums over what a layer sees;",
+        pairs[0].loss.name(),
+        pairs[1].loss.name()
+    ));
+    progress.say(&format!(
+        "           then softmax and cross-entropy alone, {} epochs, batches of {}, Adam {RATE}, as many labels of each class; accuracy on {} rows, {} seeds",
         counts.epochs,
         counts.batch,
         test.rows(),

@@ -1,6 +1,7 @@
 //! A deep autoencoder of digits from scratch, and from a stack of machines.
 
 use strait::analysis::Pca;
+use strait::model::Ramp;
 use strait::rbm::{Pretraining, pretrain};
 use strait::{Activation, Data, Gpu, Loss, Optimizer, Session, Spec, Training};
 
@@ -20,6 +21,27 @@ pub const WAYS: [(&str, Optimizer, f64, [[f64; 2]; 2]); 2] = [
     ("Adam", Optimizer::ADAM, 0.001, [[0.0306, 0.0332], [0.0139, 0.0159]]),
 ];
 
+/// The deep autoencoder: its code is linear.
+pub fn spec() -> Spec {
+    Spec::symmetric(&WIDTHS, Activation::Sigmoid).loss(Loss::Bernoulli)
+}
+
+/// How its machines are trained.
+pub fn machines(epochs: u64, seed: u64) -> Pretraining {
+    Pretraining { epochs, batch: BATCH, seed, ..Pretraining::default() }
+}
+
+/// A descent in words.
+pub fn descent(optimizer: Optimizer, momentum: Option<Ramp>) -> String {
+    match (optimizer, momentum) {
+        (Optimizer::Sgd { momentum, .. }, None) => format!("SGD with momentum {momentum}"),
+        (Optimizer::Sgd { momentum, .. }, Some(Ramp { from, end, .. })) => {
+            format!("SGD with momentum {from} for {:.0} % of the steps, then {momentum}", 100.0 * end)
+        }
+        (other, ramp) => format!("{other:?}, {ramp:?}"),
+    }
+}
+
 /// The errors of test digits, squared and mean over pixels, for each of [`WAYS`] from scratch and after pretraining; before them
 /// that of the stack as it is.
 pub fn learn(
@@ -29,9 +51,8 @@ pub fn learn(
     [pretraining, epochs]: [u64; 2],
     progress: &Progress,
 ) -> Outcome<(f64, [[f64; 2]; 2])> {
-    let spec = Spec::symmetric(&WIDTHS, Activation::Sigmoid).loss(Loss::Bernoulli);
-    let options = Pretraining { epochs: pretraining, batch: BATCH, seed, ..Pretraining::default() };
-    let model = pretrain(gpu, &spec, train, &options, |layer, report| {
+    let spec = spec();
+    let model = pretrain(gpu, &spec, train, &machines(pretraining, seed), |layer, report| {
         progress.begin(format!("seed {seed}, machine {} of {}", layer + 1, WIDTHS.len() - 1));
         progress.told(report)
     })?;

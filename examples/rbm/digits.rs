@@ -16,8 +16,9 @@ use super::panel::{Group, Ink, panel};
 pub const HIDDEN: usize = 128;
 /// Rows of a batch, and persistent chains.
 const BATCH: usize = 100;
-/// The learning rate at the start; it falls to a hundredth along a line.
+/// The learning rate at the start, and the part of it to which it falls along a line.
 const RATE: f64 = 0.1;
+const LAST: f64 = 0.01;
 /// Passes over the digits for each that a machine of the stack makes.
 const LONGER: u64 = 10;
 /// Dreams: chains that start at noise, and the Gibbs steps that they take.
@@ -36,7 +37,7 @@ pub fn learn(
     // Black or white: chains draw such rows, and would be told from grey ones by that alone.
     let digits = Data::from_rows(pixels, digits.values().iter().map(|v| v.round()).collect())?;
     let rbm = Rbm { gibbs: Gibbs::Persistent { steps: 1, chains: BATCH }, ..Rbm::new(pixels, HIDDEN) };
-    let schedule = Schedule { decay: Decay::Linear { to: 0.01, steps: None }, ..Schedule::default() };
+    let schedule = Schedule { decay: Decay::Linear { to: LAST, steps: None }, ..Schedule::default() };
     let update = Update { optimizer: Optimizer::SGD, schedule, ..Update::adam([Rbm::PARAMETERS], RATE) };
     let mut trainer = Trainer::new(gpu, rbm.run(BATCH, epochs, update, seed)?)?;
     let mut start = rbm.initial(seed)?;
@@ -76,7 +77,11 @@ pub fn learn(
     let [real, dream, filter, noise] =
         [digits.values(), &dreamed, &units.concat(), &noise].map(|images| neighbour_correlation(images, side));
     progress.say(&format!(
-        "digits     black or white, {pixels}-{HIDDEN}, PCD-1 with {BATCH} chains, {epochs} epochs of batches of {BATCH}, rate {RATE}"
+        "digits     black or white, {pixels}-{HIDDEN}, PCD-1 with {BATCH} chains, {epochs} epochs of batches of {BATCH},"
+    ));
+    progress.say(&format!(
+        "           SGD, rate {RATE} to {} along a line, weights normal with deviation 0.01 at the start, visible biases log odds",
+        RATE * LAST
     ));
     progress.say(&format!(
         "           correlation of neighbouring pixels: digits {real:.2}, dreams {dream:.2}, filters {filter:.2}"

@@ -36,6 +36,7 @@ use bar::Progress;
 use clap::Parser;
 use figures::moments;
 use outcome::Outcome;
+use strait::rbm::Pretraining;
 use strait::{Gpu, data};
 
 /// Trains restricted Boltzmann machines on bars and stripes and on the embedded digits, and a deep autoencoder from a stack of them.
@@ -109,7 +110,7 @@ fn bars_and_stripes(gpu: &Gpu, seeds: &[u64], steps: u64, progress: &Progress) -
         "patterns   {count} bars and stripes, 9-{hidden}, all in a step, {chains} chains, {steps} steps"
     ));
     progress.say(&format!(
-        "           rate {first} to {last} along a line, weights normal with deviation {spread} at the start"
+        "           SGD, rate {first} to {last} along a line, weights normal with deviation {spread} at the start, biases 0"
     ));
     progress.say(&format!("           log-likelihood of a pattern, {} seeds (best possible {best:.3})", seeds.len()));
     let mut figures = Vec::new();
@@ -138,7 +139,22 @@ fn autoencoders(
 ) -> Outcome<serde_json::Value> {
     let widths = deep::WIDTHS.map(|width| width.to_string()).join("-");
     let [of_means, of_components] = deep::beside(gpu, train, test)?;
-    progress.say(&format!("deep       {widths} and mirrored, {epochs} epochs for each machine by CD-1, then {tuning} for all, batches of {}", deep::BATCH));
+    let machines = deep::machines(epochs, 0);
+    let Pretraining { learning_rate, normal_learning_rate, weight_decay, optimizer, ramps, .. } = machines;
+    progress.say(&format!(
+        "deep       {widths} and mirrored, sigmoid, the code linear, loss {}; batches of {}",
+        deep::spec().loss.name(),
+        deep::BATCH
+    ));
+    progress.say(&format!(
+        "           machines: CD-1, visible units by their means, {epochs} epochs each, rate {learning_rate}, the code's {normal_learning_rate}, {},",
+        deep::descent(optimizer, ramps.momentum)
+    ));
+    progress.say(&format!("           weight decay {weight_decay}, weights normal with deviation 0.1 at the start"));
+    progress.say(&format!(
+        "           then all: {tuning} epochs at fixed rates, {} of the loss's mean over pixels, Adam of its sum",
+        deep::descent(deep::WAYS[0].1, None)
+    ));
     progress.say(&format!(
         "           error a pixel of test digits, {} seeds (their mean {of_means:.4}, 8 components {of_components:.5})",
         seeds.len()

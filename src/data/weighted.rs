@@ -27,8 +27,9 @@ use crate::{Error, Result};
 /// A row of weighted data is its features, the columns of its label where there is a classifier
 /// ([`crate::Data::labelled`]), and its weight: on the GPU a row of 784 features is 4 bytes longer, and a step keeps
 /// the whole rows of its batch, padded from 785 to 792 columns, beside their features, and takes a dispatch or two
-/// more. To the graphs of a [`crate::train::Trainer`] the weight is a column like the others. Pushed rows have weights
-/// where the ring was made so: [`crate::train::Ring::weighted`].
+/// more. To graphs of the caller's own, which a [`crate::train::Trainer`] takes, the weight is a column like the others; runs
+/// over a spec and machines ([`crate::rbm::Rbm`]) refuse rows with weights. Pushed rows have weights where the ring was made so:
+/// [`crate::train::Ring::weighted`].
 ///
 /// ```no_run
 /// use strait::{Activation, Gpu, Session, Spec, Training, data};

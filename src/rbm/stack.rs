@@ -9,8 +9,8 @@ use super::{Gibbs, Rbm, Units};
 use crate::data::Source;
 use crate::error::{Error, Result, positive};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, NodeId, Set, Sink};
-use crate::inference::Model;
+use crate::graph::{Graph, NodeId, Set, Sink, Tensor, TensorSet};
+use crate::inference::{Model, finite};
 use crate::model::{Activation, Curve, Latent, Loss, Network, Ramp, Scaling, Spec};
 use crate::train::{Optimizer, Phase, Progress, Run, Step, Trainer, Update, UpdateRamps};
 
@@ -59,6 +59,56 @@ impl Default for Pretraining {
     }
 }
 
+impl Pretraining {
+    /// The run of [`pretrain`], a phase for each machine of a spec's stack, the lowest first: for a [`Trainer`], whose checkpoints and
+    /// snapshots it goes on from in the middle of any machine, which takes it in frames, or which is awaited. Of what it has
+    /// trained then, [`Pretraining::model`] makes the deep autoencoder.
+    ///
+    /// The l-th phase, `encoder.l` counted from 0, trains the set of that name: W, b and a of its machine, named as
+    /// [`Rbm::spec`] says. With persistent chains the set `encoder.l chains` comes after it. All phases take the rows of the spec.
+    ///
+    /// ```no_run
+    /// use strait::rbm::Pretraining;
+    /// use strait::train::Trainer;
+    /// use strait::{Activation, Gpu, Loss, Spec, data};
+    ///
+    /// let (gpu, path) = (Gpu::new()?, "stack.safetensors");
+    /// let spec = Spec::symmetric(&[64, 128, 64, 32, 8], Activation::Sigmoid).loss(Loss::Bernoulli);
+    /// let options = Pretraining::default();
+    /// let run = options.run(&spec)?;
+    /// let mut trainer = match std::fs::exists(path) {
+    ///     Ok(true) => Trainer::resume(&gpu, run, path)?,
+    ///     _ => Trainer::new(&gpu, run)?,
+    /// };
+    /// while trainer.phase().is_some() {
+    ///     trainer.fit(data::digits()?)?;
+    ///     trainer.checkpoint(path)?;
+    /// }
+    /// let model = options.model(&gpu, &spec, &trainer.parameters()?)?;
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Spec::check`]; [`Error::Spec`] naming the layer or the field of a spec that is no such stack, or the number of the options
+    /// that cannot work, and what is allowed.
+    pub fn run(&self, spec: &Spec) -> Result<Run> {
+        Stack::new(spec, self)?.run()
+    }
+
+    /// The deep autoencoder that begins with the parameters of such a run, as [`Trainer::parameters`] gives them at any time: what
+    /// [`pretrain`] gives where all phases are over. Machines that were not trained yet give what they start with, and chains are
+    /// left aside.
+    ///
+    /// # Errors
+    /// As [`Pretraining::run`]; [`Error::Data`] naming the tensor, as a checkpoint calls it, where the number of values is wrong or
+    /// one is not finite, or where there are other tensors than the run's; [`Error::Limit`] where the device cannot hold the model.
+    pub fn model(&self, gpu: &Gpu, spec: &Spec, parameters: &[Vec<f32>]) -> Result<Model> {
+        let stack = Stack::new(spec, self)?;
+        let values = stack.values(parameters)?;
+        Model::holding(gpu, stack.network, &values)
+    }
+}
+
 /// A model of a deep autoencoder that begins with what a stack of restricted Boltzmann machines learned of the rows, one machine for
 /// each layer of the encoder and the layer of the decoder that mirrors it (Hinton and Salakhutdinov, "Reducing the dimensionality
 /// of data with neural networks", 2006). The first is trained on the rows, each other one on the means of h given what the one
@@ -72,7 +122,8 @@ impl Default for Pretraining {
 ///
 /// `report` is told how far the l-th machine has come, counted from 0, at every report of its run, as
 /// [`Trainer::fit_with`]. Where it breaks off, that machine stays as it is by then, and those above it as they
-/// start. The call blocks until all machines are trained; what an error interrupts is lost.
+/// start. The call blocks until all machines are trained; what an error interrupts is lost. [`Pretraining::run`] is the same
+/// machine by machine, for what is to be kept and gone on with.
 ///
 /// ```no_run
 /// use std::ops::ControlFlow;
@@ -90,8 +141,7 @@ impl Default for Pretraining {
 /// ```
 ///
 /// # Errors
-/// As [`Spec::check`]; [`Error::Spec`] naming the layer or the field of a spec that is no such stack, or the number of the options
-/// that cannot work, and what is allowed; as [`Trainer::fit`].
+/// As [`Pretraining::run`] and [`Trainer::fit`].
 pub fn pretrain(
     gpu: &Gpu,
     spec: &Spec,
@@ -99,13 +149,12 @@ pub fn pretrain(
     options: &Pretraining,
     mut report: impl FnMut(usize, &Progress) -> ControlFlow<()> + Send,
 ) -> Result<Model> {
-    let network = Network::new(spec)?;
     let stack = Stack::new(spec, options)?;
     // Whether there can be such a model is known before anything is trained.
-    let model = Model::blank(gpu, network.clone())?;
-    let mut trainer = Trainer::new(gpu, stack.run(options)?)?;
+    let model = Model::blank(gpu, stack.network.clone())?;
+    let mut trainer = Trainer::new(gpu, stack.run()?)?;
     let data = data.into();
-    for l in 0..stack.0.len() {
+    for l in 0..stack.machines.len() {
         // The last report of a machine may break off, too.
         let mut ended = false;
         trainer.fit_with(data.clone(), |progress| {
@@ -117,8 +166,7 @@ pub fn pretrain(
             break;
         }
     }
-    let values = stack.values(&network, &trainer.parameters()?, options.seed);
-    model.hold(&values)?;
+    model.hold(&stack.values(&trainer.parameters()?)?)?;
     Ok(model)
 }
 
@@ -129,12 +177,19 @@ const SPREAD: f64 = 0.1;
 const UNSCALED: &str = "none: rows are scaled before they are given";
 const MEANS: &str = "deterministic: a machine's code is a mean";
 
-/// The machines of a stack, the lowest first.
-struct Stack(Vec<Rbm>);
+/// The machines that a spec is made of, and how they are trained.
+struct Stack {
+    options: Pretraining,
+    /// The deep autoencoder.
+    network: Network,
+    /// The lowest first.
+    machines: Vec<Rbm>,
+}
 
 impl Stack {
-    /// The machines that a spec is made of, checked.
+    /// The stack of a spec, checked.
     fn new(spec: &Spec, options: &Pretraining) -> Result<Stack> {
+        let network = Network::new(spec)?;
         positive("learning_rate", options.learning_rate)?;
         positive("normal_learning_rate", options.normal_learning_rate)?;
         let no_stack = |field: &str, value: &str, allowed: &str| Err(Error::spec(field, value, allowed));
@@ -185,24 +240,31 @@ impl Stack {
             machines.push(rbm);
             (visible, visible_units) = (layer.units, Units::Bernoulli);
         }
-        Ok(Stack(machines))
+        Ok(Stack { options: *options, network, machines })
     }
 
     /// The place of the first tensor of a machine, and of the set of its parameters.
     fn places(&self) -> impl Iterator<Item = (usize, Set)> + '_ {
-        self.0.iter().enumerate().map(|(l, rbm)| match rbm.gibbs.chains() {
+        self.machines.iter().enumerate().map(|(l, rbm)| match rbm.gibbs.chains() {
             None => (3 * l, Set(l)),
             Some(_) => (4 * l, Set(2 * l)),
         })
     }
 
+    /// The sets of each machine, under the names of their layers.
+    fn sets(&self) -> Result<Vec<TensorSet>> {
+        let each = self.machines.iter().enumerate();
+        let sets = each.map(|(l, rbm)| rbm.sets(&format!("encoder.{l}"), &format!("encoder.{l} chains")));
+        Ok(sets.collect::<Result<Vec<_>>>()?.concat())
+    }
+
     /// A run of one phase for each.
-    fn run(&self, options: &Pretraining) -> Result<Run> {
-        let names: Vec<String> = (0..self.0.len()).map(|l| format!("encoder.{l}")).collect();
-        let sets = self.0.iter().zip(&names).map(|(rbm, name)| rbm.sets(name, &format!("{name} chains")));
-        let mut run = Run::new(sets.collect::<Result<Vec<_>>>()?.concat(), vec![])?;
+    fn run(&self) -> Result<Run> {
+        let options = &self.options;
+        let mut run = Run::new(self.sets()?, vec![])?;
         run.seed = options.seed;
-        for (l, ((rbm, name), (first, set))) in self.0.iter().zip(&names).zip(self.places()).enumerate() {
+        for (l, (rbm, (first, set))) in self.machines.iter().zip(self.places()).enumerate() {
+            let name = run.graph().set_name(set).to_string();
             let learning_rate = match [rbm.visible_units, rbm.hidden_units] {
                 [Units::Bernoulli, Units::Bernoulli] => options.learning_rate,
                 _ => options.normal_learning_rate,
@@ -213,14 +275,14 @@ impl Stack {
             let starts = rbm.starts(SPREAD).map(|start| start.later(l as u64));
             starts.enumerate().for_each(|(i, start)| run.set_start(first + i, start));
             let chains = rbm.gibbs.chains().map(|_| Set(set.0 + 1));
-            let step = Step::new(name, rbm.step(run.graph(), first)?, [update]);
+            let step = Step::new(&name, rbm.step(run.graph(), first)?, [update]);
             let step = Step { state: chains.into_iter().collect(), ..step };
             let (range, cached) = match l {
                 0 => (rbm.range(), None),
                 _ => (None, Some(self.means(run.graph(), l)?)),
             };
             let Pretraining { batch, epochs, .. } = *options;
-            run.phases.push(Phase { batch, epochs, range, cached, ..Phase::new(name, [step]) });
+            run.phases.push(Phase { batch, epochs, range, cached, unweighted: true, ..Phase::new(name, [step]) });
         }
         run.check()?;
         Ok(run)
@@ -228,8 +290,8 @@ impl Stack {
 
     /// What the machines below number `l` make of rows.
     fn means(&self, mut g: Graph, l: usize) -> Result<Graph> {
-        let mut v = g.gather(self.0[0].visible, false);
-        for (rbm, (first, _)) in self.0.iter().zip(self.places()).take(l) {
+        let mut v = g.gather(self.network.spec().input, false);
+        for (rbm, (first, _)) in self.machines.iter().zip(self.places()).take(l) {
             let nodes: [NodeId; 3] = [g.param(first)?, g.param(first + 1)?, g.param(first + 2)?];
             v = rbm.mean_hidden(&mut g, v, nodes)?;
         }
@@ -238,15 +300,26 @@ impl Stack {
     }
 
     /// The tensors of the autoencoder, of which `found` are those of the machines.
-    fn values(&self, network: &Network, found: &[Vec<f32>], seed: u64) -> Vec<Vec<f32>> {
+    fn values(&self, found: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+        let called =
+            |set: &TensorSet, tensor: Tensor| Tensor { name: format!("{}/{}", set.name, tensor.name), ..tensor };
+        let sets = self.sets()?;
+        let own: Vec<Tensor> =
+            sets.iter().flat_map(|set| set.tensors.iter().map(|tensor| called(set, tensor.clone()))).collect();
+        if found.len() != own.len() {
+            return Err(Error::data("parameters", found.len(), format!("{} tensors", own.len())));
+        }
+        own.iter().zip(found).try_for_each(|(tensor, values)| tensor.check_count(values.len()))?;
+        finite(&own, found)?;
+        let (network, seed) = (&self.network, self.options.seed);
         let mut values: Vec<Vec<f32>> = (0..network.params().len()).map(|i| network.initial_of(i, seed)).collect();
         let mut put = |name: String, of: &[f32]| {
             let place = network.params().iter().position(|tensor| tensor.name == name);
             // Tied weights have no second place.
             place.into_iter().for_each(|place| values[place] = of.to_vec());
         };
-        for (l, (rbm, (first, _))) in self.0.iter().zip(self.places()).enumerate() {
-            let (w, i) = (&found[first], self.0.len() - 1 - l);
+        for (l, (rbm, (first, _))) in self.machines.iter().zip(self.places()).enumerate() {
+            let (w, i) = (&found[first], self.machines.len() - 1 - l);
             let transposed: Vec<f32> =
                 (0..w.len()).map(|at| w[at % rbm.visible * rbm.hidden + at / rbm.visible]).collect();
             put(format!("encoder.{l}.weight"), w);
@@ -254,7 +327,7 @@ impl Stack {
             put(format!("decoder.{i}.weight"), &transposed);
             put(format!("decoder.{i}.bias"), &found[first + 2]);
         }
-        values
+        Ok(values)
     }
 }
 

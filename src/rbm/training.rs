@@ -17,7 +17,7 @@ const FROM_CHAINS: u32 = 1;
 impl Rbm {
     /// A run of one phase, `divergence`, that trains the machine on rows in a drawn order: the set [`Rbm::PARAMETERS`] is W, b
     /// and a, named as [`Rbm::spec`] says; with persistent chains the set [`Rbm::CHAINS`] is `chains` `[chains, visible]`, where
-    /// they are. They start with [`Rbm::initial`] of the seed. The update trains [`Rbm::PARAMETERS`] and nothing else. Rows of binary units are 0 to 1 ([`Phase::range`]).
+    /// they are. They start with [`Rbm::initial`] of the seed. The update trains [`Rbm::PARAMETERS`] and nothing else. Rows of binary units are 0 to 1 ([`Phase::range`]), and none has a weight.
     ///
     /// Reported is `divergence.reconstruction`: the squared distance of a row from the mean of v given one h that was drawn given
     /// the row, summed over columns, mean over the batch. It is not what is minimised, which no single number tells; it only shows
@@ -32,7 +32,7 @@ impl Rbm {
         let (name, step) = ("divergence", self.step(run.graph(), 0)?);
         let chains = self.gibbs.chains().map(|_| Rbm::CHAINS);
         let step = Step { state: chains.into_iter().collect(), ..Step::new(name, step, [update]) };
-        run.phases = vec![Phase { batch, epochs, range: self.range(), ..Phase::new(name, [step]) }];
+        run.phases = vec![Phase { batch, epochs, range: self.range(), unweighted: true, ..Phase::new(name, [step]) }];
         run.check()?;
         Ok(run)
     }

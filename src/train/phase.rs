@@ -36,6 +36,10 @@ pub struct Phase {
     /// [`crate::Session::load`] does.
     #[doc(hidden)]
     pub rows_of: Option<Network>,
+    /// Whether its graphs are not the caller's, so that a weight of a row is no column like the others: loading refuses rows with
+    /// weights, as it does where they are a spec's.
+    #[doc(hidden)]
+    pub unweighted: bool,
     /// What the rows are trained on as: a graph that gathers them in order and gives each to [`Sink::Output`] 0, with
     /// the tensors as they are when the phase is loaded. So codes of a part that stays as it is are computed once, and
     /// not in every epoch. Those of rows that exceed the budget are computed again with each chunk.
@@ -240,7 +244,8 @@ impl Phase {
     /// A phase of 10 epochs with 128 rows a turn.
     pub fn new(name: impl Into<String>, steps: impl Into<Vec<Step>>) -> Phase {
         let (name, steps) = (name.into(), steps.into());
-        Phase { name, steps, batch: 128, epochs: 10, drop_last: false, range: None, rows_of: None, cached: None }
+        let (range, rows_of, cached) = (None, None, None);
+        Phase { name, steps, batch: 128, epochs: 10, drop_last: false, range, rows_of, unweighted: false, cached }
     }
 
     /// Columns of a row that it is given.

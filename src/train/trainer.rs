@@ -317,7 +317,7 @@ impl Trainer {
             let found = format!("{:?} is over", self.run.phases.last().map_or("", |phase| &phase.name));
             return Err(Error::spec("phases", found, "another phase after it"));
         };
-        if phase.rows_of.is_some() {
+        if phase.unweighted || phase.rows_of.is_some() {
             without_weights(&*source)?;
         }
         let columns = phase.columns();

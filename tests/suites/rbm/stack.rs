@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use super::data;
 use crate::common::{gpu, values};
+use strait::data::Weighted;
 use strait::rbm::{Gibbs, Pretraining, Rbm, Units, pretrain};
-use strait::train::{Progress, Trainer, Update};
+use strait::train::{Progress, Ring, Run, Trainer, Update};
 use strait::{Activation, Data, Error, Loss, Model, Optimizer, Scaling, Session, Spec, Training};
 
 /// 6-5-4-3 of sigmoids with a linear code.
@@ -214,6 +215,67 @@ fn what_is_no_stack_is_refused() {
     assert!(matches!(&outside, Err(Error::Data { place, .. }) if place.ends_with(": row 0, column 5")), "{outside:?}");
     let narrow = pretrain(&gpu(), &deep(), data(&[vec![0.5; 5]]), &options(), on);
     assert!(matches!(&narrow, Err(Error::Data { place, .. }) if place.ends_with(": columns")), "{narrow:?}");
+}
+
+/// What another run came to, or has not come to, is no stack's.
+#[test]
+fn a_model_is_made_of_the_run_s_own_tensors() {
+    let (spec, options) = (deep(), Pretraining { gibbs: Gibbs::Persistent { steps: 1, chains: 4 }, ..options() });
+    let run = options.run(&spec).unwrap();
+    let phases: Vec<&str> = run.phases.iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(phases, ["encoder.0", "encoder.1", "encoder.2"]);
+    let found = Trainer::new(&gpu(), run).unwrap().parameters().unwrap();
+    let model = options.model(&gpu(), &spec, &found).unwrap();
+    // W, b, a and chains of each; nothing is trained yet.
+    assert!(model.parameter("encoder.1.weight").unwrap() == found[4]);
+    assert!(model.parameter("decoder.1.weight").unwrap() == transposed(&found[4], 4));
+
+    let refused = |change: &dyn Fn(&mut Vec<Vec<f32>>)| {
+        let mut found = found.clone();
+        change(&mut found);
+        match options.model(&gpu(), &spec, &found) {
+            Err(Error::Data { place, found, allowed, .. }) => [place, found, allowed],
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(&|found| drop(found.pop())), ["parameters", "11", "12 tensors"]);
+    assert_eq!(refused(&|found| found[4].truncate(19)), ["encoder.1/encoder.0.weight", "19 values", "20 values"]);
+    assert_eq!(refused(&|found| found[10][1] = f32::NAN), ["encoder.2/decoder.0.bias", "NaN", "finite numbers"]);
+    assert_eq!(refused(&|found| found[11].truncate(15)), ["encoder.2 chains/chains", "15 values", "16 values"]);
+    // Of the same spec, without chains.
+    let other = Pretraining { gibbs: Gibbs::default(), ..options }.model(&gpu(), &spec, &found);
+    assert!(matches!(&other, Err(Error::Data { allowed, .. }) if allowed == "9 tensors"), "{other:?}");
+    let tanh = Spec::symmetric(&[6, 5, 4], Activation::Tanh);
+    for refused in [options.run(&tanh).map(drop), options.model(&gpu(), &tanh, &found).map(drop)] {
+        assert!(matches!(&refused, Err(Error::Spec { field, .. }) if field == "encoder[0].activation"), "{refused:?}");
+    }
+}
+
+/// In the words of other runs that know of no weights: where the weight is a column too many, and where it would pass for a feature.
+#[test]
+fn rows_with_weights_are_refused() {
+    let refused = |result: strait::Result<()>| match result {
+        Err(Error::Data { place, found, allowed, .. }) => [place, found, allowed],
+        other => panic!("{other:?}"),
+    };
+    let machine = |rbm: Rbm| rbm.run(4, 1, Update::adam([Rbm::PARAMETERS], 0.1), 0).unwrap();
+    let normal = Rbm { visible_units: Units::Gaussian, ..Rbm::new(6, 4) };
+    for features in [6, 5] {
+        let rows = || {
+            let rows = Data::from_rows(features, values(3, 4 * features, (0.0, 1.0))).unwrap();
+            Weighted::new(rows, vec![1.0; 4]).unwrap()
+        };
+        let words = ["data: columns", "rows with weights", "rows without weights"];
+        let greedy = Run::greedy(&deep(), &Training::default()).unwrap();
+        for run in [greedy, machine(Rbm::new(6, 4)), machine(normal), options().run(&deep()).unwrap()] {
+            assert_eq!(refused(Trainer::new(&gpu(), run).unwrap().load(rows())), words, "{features}");
+        }
+        assert_eq!(refused(pretrain(&gpu(), &deep(), rows(), &options(), on).map(drop)), words, "{features}");
+        let ring = Ring::uniform(&gpu(), features + 1, 8).unwrap().weighted().unwrap();
+        ring.push(&vec![0.5; 4 * (features + 1)]).unwrap();
+        let mut trainer = Trainer::new(&gpu(), machine(normal)).unwrap();
+        assert_eq!(refused(trainer.load(&ring)), ["pushed rows: columns", words[1], words[2]], "{features}");
+    }
 }
 
 #[test]
