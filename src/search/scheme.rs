@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::axis::Axis;
 use super::folds::Splits;
-use super::table::Table;
+use super::table::{OWN, Table, is_own};
 use super::{Candidate, Fold, Values};
 use crate::error::{Error, Result};
 use crate::model::Spec;
@@ -71,7 +71,8 @@ impl Search {
         }
     }
 
-    /// The same over these numbers too; `put` puts one into the spec or the training.
+    /// The same over these numbers too; `put` puts one into the spec or the training. Axes have names that differ, and none that the
+    /// table's own columns have ([`Table::csv`]).
     pub fn axis(
         mut self,
         name: impl Into<String>,
@@ -182,8 +183,16 @@ impl Search {
             return Err(Error::spec("axes", "none", "1 or more: Search::axis, Search::choice"));
         }
         let mut names = BTreeSet::new();
+        let score = self.score.name();
+        if is_own(score) {
+            return Err(Error::spec("score", format!("{score:?}"), format!("a name that is none of {OWN}")));
+        }
         for axis in axes {
             axis.check()?;
+            if is_own(&axis.name) || axis.name == score {
+                let allowed = format!("a name that is none of {OWN}, nor that of the score, {score:?}");
+                return Err(Error::spec("axes", format!("{:?}", axis.name), allowed));
+            }
             if !names.insert(&axis.name) {
                 return Err(Error::spec("axes", format!("{:?} twice", axis.name), "names that differ"));
             }
