@@ -86,7 +86,7 @@ fn ascents(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let bound = Bound::Infinity(0.1);
     let (train, test) = data::digits()?.split_at(1500)?;
     let spec = Spec::symmetric(&[64, 32, 8], Activation::Elu).loss(Loss::SquaredError);
-    let training = Training { batch: 50, epochs: 8, seed, ..Training::default() };
+    let training = Training { batch: 50, epochs: 24, seed, ..Training::default() };
     let judge = |steps: usize| Ascent { bound, steps, length: 0.02 };
     let trained = |run: Run| -> Outcome<strait::Model> {
         let mut trainer = Trainer::new(gpu, run)?;

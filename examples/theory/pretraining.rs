@@ -1,13 +1,14 @@
 //! Rows 37 and 40: layers that are trained pair by pair, and classifiers on encoders that were trained without labels.
 
 use nalgebra::DMatrix;
+use strait::graph::{Graph, NodeId, Over, Sink};
 use strait::model::Supervised;
 use strait::train::{Run, Trainer};
 use strait::{Activation, Corruption, Data, Gpu, Optimizer, Result, Session, Spec, Training};
 
 use super::Row;
 use super::check::Check;
-use super::linear::{matrix, narrow, normal, uniform, values, wide};
+use super::linear::{covariance, eigen, largest_angle, matrix, narrow, normal, uniform, values, wide};
 use super::outcome::Outcome;
 
 /// The rows of this section.
@@ -132,7 +133,57 @@ fn pairs(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         let identity = format!("phases of one run = models that are stacked, {what}");
         checks.push(Check::all_equal(identity, &wide(&apart), &found, 1e-4));
     }
+    checks.push(cached(gpu, &data, seed)?);
     Ok(checks)
+}
+
+/// The inner phase on its cached codes, and the same one without a cache, in whose graph every step computes them from the rows.
+fn cached(gpu: &Gpu, data: &Data, seed: u64) -> Outcome<Check> {
+    let spec = Spec::symmetric(&WIDTHS, Activation::Tanh);
+    let options = Training { batch: 5, shuffle: true, ..training(Optimizer::ADAM, 0.01, 20, seed) };
+    let run = Run::greedy(&spec, &options)?;
+    let mut again = run.clone();
+    let names: Vec<String> = Trainer::new(gpu, run.clone())?.tensors().iter().map(|t| t.name.clone()).collect();
+    let at = |name: &str| names.iter().position(|other| other == name).ok_or_else(|| format!("no {name}"));
+    let inner = &mut again.phases[1];
+    let computed = inner.cached.take().is_some();
+    inner.steps[0].graph = without_cache(run.graph(), &at)?;
+    let ended = |run: Run| -> Outcome<Vec<f64>> {
+        let mut trainer = Trainer::new(gpu, run)?;
+        while trainer.phase().is_some() {
+            trainer.fit(data)?;
+        }
+        Ok(wide(&trainer.parameters()?.concat()))
+    };
+    let (kept, recomputed) = (ended(run)?, ended(again)?);
+    let expected = if computed { recomputed } else { vec![] };
+    Ok(Check::all_equal("cached codes equal recomputed ones: all tensors after training", &expected, &kept, 1e-5))
+}
+
+/// The mean of (h3 - h1)² for shuffled rows, where h1 is the first layer's code and h3 what the inner pair makes of it, with its
+/// gradients by the inner pair.
+fn without_cache(mut g: Graph, at: &dyn Fn(&str) -> std::result::Result<usize, String>) -> Outcome<Graph> {
+    let layer = |g: &mut Graph, x: NodeId, name: &str| -> Outcome<NodeId> {
+        let (w, b) = (g.param(at(&format!("{name}.weight"))?)?, g.param(at(&format!("{name}.bias"))?)?);
+        let product = g.matmul(x, w, false, false)?;
+        Ok(g.map([product, b], |[p, b]| p + b)?)
+    };
+    let x = g.gather(WIDTHS[0], true);
+    let h1 = layer(&mut g, x, "encoder.0")?;
+    let h1 = g.map([h1], |[a]| a.tanh())?;
+    let h2 = layer(&mut g, h1, "encoder.1")?;
+    let h3 = layer(&mut g, h2, "decoder.0")?;
+    let squares = g.map([h3, h1], |[a, h1]| (a.tanh() - h1).square())?;
+    let sum = g.sum(Over::Columns, squares);
+    let rows = g.map([sum], |[s]| s / WIDTHS[1] as f64)?;
+    let error = g.batch_mean(rows)?;
+    g.term("reconstruction", error);
+    let tensors = ["encoder.1.weight", "encoder.1.bias", "decoder.0.weight", "decoder.0.bias"];
+    let tensors = tensors.into_iter().map(at).collect::<std::result::Result<Vec<_>, _>>()?;
+    let params = tensors.iter().map(|&i| g.param(i)).collect::<Result<Vec<_>>>()?;
+    let gradients = g.gradient(error, &params)?;
+    tensors.into_iter().zip(gradients).for_each(|(i, gradient)| g.sink(Sink::Gradient(i), gradient));
+    Ok(g)
 }
 
 /// Row 40.
@@ -187,15 +238,13 @@ fn labels(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     }
     let found = values(&tensor(&trainer, "classifier.weight")?);
     checks.push(Check::all_equal("on a frozen encoder: logistic regression of codes", &values(&w), &found, 1e-5));
-    // Two classes that a line of the input tells apart, of which most rows have no label: the encoder has seen them.
-    let apart = separated(gpu, seed)?;
-    checks.push(Check::at_least("right of 200, one label a class, after pretraining", 180, apart));
+    checks.extend(separated(gpu, seed)?);
     Ok(checks)
 }
 
-/// Of 200 rows of two well separated classes along one of 20 directions, beside others with less spread: how many are told right by
-/// a classifier of 2 labels on a code of one number that was learned from all rows without labels.
-fn separated(gpu: &Gpu, seed: u64) -> Outcome<u32> {
+/// 200 rows of two well separated classes along one of 20 directions, beside others with less spread: a code of one number that was
+/// learned from all of them without labels is their first principal axis, and a classifier of 2 labels on it tells the classes.
+fn separated(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     const COUNT: usize = 200;
     const WIDE: usize = 20;
     let (axis, noise) = (normal(1, WIDE, seed, 72), normal(COUNT, WIDE, seed, 73));
@@ -205,9 +254,14 @@ fn separated(gpu: &Gpu, seed: u64) -> Outcome<u32> {
     let labels: Vec<u32> = (0..COUNT).map(|row| (row % 2) as u32).collect();
     let data = Data::from_rows(WIDE, narrow(&values(&x)))?.with_labels(labels.clone())?;
     let supervised = Some(Supervised { classes: 2, weight: 1.0 });
-    let spec = Spec::symmetric(&[WIDE, 1], Activation::Identity);
-    let mut pretrained = Session::new(gpu, &spec, Training { batch: 20, ..training(Optimizer::ADAM, 0.01, 60, seed) })?;
+    // Tied, so that nothing has to pass a point where encoder and decoder point away from each other.
+    let spec = Spec::symmetric(&[WIDE, 1], Activation::Identity).tied();
+    let mut pretrained =
+        Session::new(gpu, &spec, Training { batch: COUNT, ..training(Optimizer::ADAM, 0.01, 300, seed) })?;
     pretrained.fit(&data)?;
+    let learned = matrix(&pretrained.parameter("encoder.0.weight")?, 1);
+    let (_, axes) = eigen(&covariance(&x));
+    let angle = largest_angle(&learned, &axes.columns(0, 1).into_owned());
     let spec = Spec { supervised, ..spec };
     let options = Training { batch: 2, ..training(Optimizer::ADAM, 0.05, 200, seed) };
     let mut trainer = Trainer::new(gpu, Run::classifier(&spec, &["encoder"], &options)?)?;
@@ -216,5 +270,8 @@ fn separated(gpu: &Gpu, seed: u64) -> Outcome<u32> {
     let model = trainer.model().ok_or("a run over a spec has a model")?;
     let told = model.classify(data.values())?;
     let right = told.chunks(2).zip(&labels).filter(|(p, label)| (p[1] > p[0]) == (**label == 1));
-    Ok(right.count() as u32)
+    Ok(vec![
+        Check::at_most("angle of the pretrained encoder to the first principal axis", 0.01, angle),
+        Check::at_least("right of 200, one label a class, after pretraining", 180, right.count() as u32),
+    ])
 }

@@ -14,8 +14,12 @@ use super::outcome::Outcome;
 const BITS: usize = 3;
 const STATES: usize = 1 << BITS;
 
-/// Chains that run side by side.
+/// Chains that run side by side, at least.
 const CHAINS: usize = 1 << 14;
+
+/// How many of them every cell of a table should hold, at least, for a chi-squared test of it, and how many it is given.
+const CELL: f64 = 5.0;
+const GIVEN: f64 = 2.0 * CELL;
 
 /// Every way that noise may change values, each with its probability.
 fn outcomes(noise: &Corruption, values: &[f64]) -> Outcome<Vec<(Vec<f64>, f64)>> {
@@ -117,8 +121,11 @@ fn given(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
     let names = (0..4).map(|l| if l < 2 { format!("encoder.{l}") } else { format!("decoder.{}", l - 2) });
     let names: Vec<String> = names.flat_map(|layer| [format!("{layer}.weight"), format!("{layer}.bias")]).collect();
     let named: Vec<(&str, Vec<f64>)> = names.iter().map(String::as_str).zip(params.iter().cloned()).collect();
+    let both: Vec<f64> =
+        (0..STATES * STATES).map(|n| expected[n / STATES] * transition[(n / STATES, n % STATES)]).collect();
+    let count = CHAINS.max((GIVEN / least(&both)).ceil() as usize);
     let model = session(gpu, &spec, &named)?;
-    let mut chains = model.sampler(Chain::Alternating, &vec![0.0; CHAINS * BITS], seed)?;
+    let mut chains = model.sampler(Chain::Alternating, &vec![0.0; count * BITS], seed)?;
     chains.advance(40)?;
     let before: Vec<usize> = chains.rows()?.chunks(BITS).map(state).collect();
     chains.advance(1)?;
@@ -127,19 +134,16 @@ fn given(gpu: &Gpu, seed: u64) -> Outcome<Vec<Check>> {
         counts[to] += 1.0;
         pairs[STATES * from + to] += 1.0;
     }
-    let both: Vec<f64> =
-        (0..STATES * STATES).map(|n| expected[n / STATES] * transition[(n / STATES, n % STATES)]).collect();
     // The network without its layers' noise comes to something else, which as many chains tell apart.
     let mut quiet = spec.clone();
     quiet.encoder.iter_mut().chain(&mut quiet.decoder).for_each(|layer| layer.noise = Corruption::None);
     let other = stationary(&self::transition(&quiet, &params)?);
-    let right = chi_squared("noise at hidden layers: stationary, by all masks", &counts, &expected);
     let wrong = chi_squared("the same beside a chain without that noise", &counts, &other);
     Ok(vec![
-        Check::at_least("the least of what cells of a step should hold", 5.0, least(&both) * CHAINS as f64),
-        right,
-        chi_squared("noise at hidden layers: a step, by all masks", &pairs, &both),
-        Check::at_least("stationary without that noise: chi-squared", 3.0 * wrong.expected, wrong.measured),
+        Check::at_least("generative stochastic network: the least cell of a step", CELL, least(&both) * count as f64),
+        chi_squared("generative stochastic network: stationary", &counts, &expected),
+        chi_squared("generative stochastic network: a step", &pairs, &both),
+        Check::at_least("the same without its layers' noise: chi-squared", 3.0 * wrong.expected, wrong.measured),
     ])
 }
 

@@ -6,6 +6,23 @@ use super::Candidate;
 #[cfg(doc)]
 use super::Search;
 
+/// The columns of every table before those of the axes, and two of those after them.
+const COUNTS: [&str; 3] = ["candidate", "rung", "epochs"];
+const DEVIATION: &str = "deviation";
+const ERROR: &str = "error";
+
+/// What a column for the scores of each fold is called, before its number.
+const FOLD: &str = "fold ";
+
+/// The names of columns that neither an axis nor a score may have, in words.
+pub(super) const OWN: &str = "candidate, rung, epochs, deviation, error, fold 0, fold 1 and so on";
+
+/// Whether a column of every table, or of a fold, is called so.
+pub(super) fn is_own(name: &str) -> bool {
+    let is_number = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    COUNTS.contains(&name) || [DEVIATION, ERROR].contains(&name) || name.strip_prefix(FOLD).is_some_and(is_number)
+}
+
 /// What a search found: an entry for each candidate, in successive halving one for each rung that a candidate came to.
 ///
 /// Its text form is a table for people, with the mean of the scores and their deviation.
@@ -76,12 +93,13 @@ impl Table {
         scored.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(entry, _)| entry)
     }
 
-    /// The table as CSV: a line for each entry under a header. What an entry has not is empty.
+    /// The table as CSV: a line for each entry under a header. What an entry has not is empty. Its columns are `candidate`, `rung`,
+    /// `epochs`, the axes, the score, `deviation`, `fold 0` and so on, and `error`.
     pub fn csv(&self) -> String {
         let folds = self.entries.first().map_or(0, |entry| entry.folds);
-        let each = (0..folds).map(|fold| format!("fold {fold}"));
-        let names = ["candidate", "rung", "epochs"].map(String::from).into_iter().chain(self.axes.iter().cloned());
-        let names = names.chain([self.score.clone(), "deviation".into()]).chain(each).chain(["error".into()]);
+        let each = (0..folds).map(|fold| format!("{FOLD}{fold}"));
+        let names = COUNTS.map(String::from).into_iter().chain(self.axes.iter().cloned());
+        let names = names.chain([self.score.clone(), DEVIATION.into()]).chain(each).chain([ERROR.into()]);
         let mut lines = vec![names.collect::<Vec<_>>()];
         for entry in &self.entries {
             let counts = [entry.number as u64, entry.rung as u64, entry.candidate.training.epochs];
@@ -110,8 +128,9 @@ fn quoted(field: &str) -> String {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["candidate", "epochs"].map(String::from).into_iter().chain(self.axes.iter().cloned());
-        let mut lines = vec![names.chain([self.score.clone(), "deviation".into()]).collect::<Vec<_>>()];
+        let [number, _, epochs] = COUNTS.map(String::from);
+        let names = [number, epochs].into_iter().chain(self.axes.iter().cloned());
+        let mut lines = vec![names.chain([self.score.clone(), DEVIATION.into()]).collect::<Vec<_>>()];
         let best = self.best();
         for entry in &self.entries {
             let counts = [entry.number.to_string(), entry.candidate.training.epochs.to_string()];

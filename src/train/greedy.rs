@@ -104,8 +104,9 @@ impl Run {
         Ok(run)
     }
 
-    /// Adds a phase after the others, `fine-tune`, which trains all layers by the objective of the spec. The seed and the data budget
-    /// stay those of the run.
+    /// Adds a phase after the others, `fine-tune`, which trains all layers by the objective of the spec. Where it is the first phase,
+    /// the run takes the seed and the data budget of this training and is what a [`crate::Session`] with the same options would be;
+    /// one that has phases keeps its own.
     ///
     /// # Errors
     /// As [`Run::greedy`]; [`Error::Spec`] where the run is over the tensors of no spec, or has such a phase.
@@ -114,6 +115,9 @@ impl Run {
         let part = self.part()?;
         let graph = part.training_graph(self.graph(), training.shuffle)?;
         let step = Step::new("whole", graph, [update_of_all(&self, &part, training)]);
+        if self.phases.is_empty() {
+            (self.seed, self.data_budget) = (training.seed, training.data_budget);
+        }
         self.phases.push(phase("fine-tune", [step], None, training, &part));
         self.check()?;
         Ok(self)

@@ -301,15 +301,42 @@ fn tensors_lie_in_the_sets_that_were_asked_for() {
     assert_eq!((&names[..5], names.len()), (&first[..], 12));
     // What each starts with is what it starts with in a session.
     let session = Session::new(&gpu(), &spec(), training()).unwrap();
-    let run = Run::of(&spec(), &sets).unwrap();
-    let mut run = run.then_fine_tune(&training()).unwrap();
-    run.seed = training().seed;
+    let run = Run::of(&spec(), &sets).unwrap().then_fine_tune(&training()).unwrap();
     for (name, values) in named(&Trainer::new(&gpu(), run).unwrap()) {
         assert!(values == session.parameter(&name).unwrap(), "{name}");
     }
     assert_eq!(refused(Run::of(&spec(), &[("a", &["encoder.7"])]))[..2], ["sets[\"a\"]", "\"encoder.7\""]);
     assert_eq!(refused(Run::of(&spec(), &[("a", &["encoder"]), ("b", &["encoder.0.bias"])]))[0], "sets[\"b\"]");
     assert_eq!(refused(Run::of(&spec(), &[("a", &[])]))[..2], ["sets[\"a\"]", "none"]);
+}
+
+/// The training of the first phase says the seed and the budget of its run, which starts, draws and ends as a session with the same
+/// options; that of a later phase says neither.
+#[test]
+fn a_first_fine_tuning_says_the_seed() {
+    let gpu = gpu();
+    let noisy = spec().gaussian_corruption(0.2);
+    let of = |training: &Training| Run::of(&noisy, &[]).unwrap().then_fine_tune(training).unwrap();
+    let mut ends = vec![];
+    for seed in [0, 5, 11] {
+        let training = Training { seed, data_budget: 4096, ..training() };
+        let run = of(&training);
+        assert_eq!((run.seed, run.data_budget), (seed, 4096));
+        let mut trainer = Trainer::new(&gpu, run).unwrap();
+        let mut session = Session::new(&gpu, &noisy, training).unwrap();
+        assert!(trainer.parameters().unwrap() == session.parameters().unwrap(), "the start of seed {seed}");
+        trainer.fit(data()).unwrap();
+        session.fit(data()).unwrap();
+        let (found, expected) = (trainer.parameters().unwrap().concat(), session.parameters().unwrap().concat());
+        assert_same(&gpu, &found, &expected, &format!("seed {seed}"));
+        ends.push(found);
+    }
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        assert!(squared_error(&ends[a], &ends[b]) > 1e-3, "seeds give models of their own");
+    }
+    let later = Training { seed: 11, data_budget: 4096, ..training() };
+    let run = Run::greedy(&spec(), &training()).unwrap().then_fine_tune(&later).unwrap();
+    assert_eq!((run.seed, run.data_budget), (5, 1 << 30));
 }
 
 /// A trainer's model is used while it is trained, by others only when the trainer has gone.

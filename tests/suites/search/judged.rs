@@ -46,7 +46,7 @@ fn scores_are_those_of_runs_by_hand() {
     let varied = || {
         Search::new(base.clone(), training())
             .axis("decay", [0.0, 0.3], |c, decay| c.spec.weight_decay = decay)
-            .axis("l1", [0.0, 0.7], |c, weight| c.spec.penalties[0] = Penalty::L1 { weight, layer: None })
+            .axis("l1 weight", [0.0, 0.7], |c, weight| c.spec.penalties[0] = Penalty::L1 { weight, layer: None })
             .axis("noise", [0.05, 0.2], |c, sigma| c.spec.corruption = Corruption::Gaussian { sigma })
             .axis("momentum", [0.0, 0.9], move |c, mu| c.training.optimizer = momentum(mu))
             .hold_out(0.4)
@@ -70,7 +70,7 @@ fn scores_are_those_of_runs_by_hand() {
 fn scores_of_the_callers_own() {
     let data = rows(31);
     let of_rows = data.clone();
-    let own = search().score("error", move |session, fold| {
+    let own = search().score("mean square", move |session, fold| {
         let held = of_rows.select(&fold.held)?;
         let found = session.reconstruct(held.values())?;
         let squares = found.iter().zip(held.values()).map(|(r, x)| f64::from(r - x).powi(2));
@@ -81,7 +81,7 @@ fn scores_of_the_callers_own() {
         let close = |(a, b): (&f64, &f64)| (a / b - 1.0).abs() < 1e-5;
         assert!(own.scores.iter().zip(&term.scores).all(close), "{own:?}, {term:?}");
     }
-    assert!(own.csv().starts_with("candidate,rung,epochs,learning_rate,weight_decay,error,deviation,fold 0,"));
+    assert!(own.csv().starts_with("candidate,rung,epochs,learning_rate,weight_decay,mean square,deviation,fold 0,"));
 }
 
 /// Rows from anywhere: in a drawn order, with labels, with weights, which count in training alone.

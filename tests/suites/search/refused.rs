@@ -65,6 +65,28 @@ fn searches_that_cannot_be() {
     }
 }
 
+/// Every column of a table has a name of its own: those that each table has are no axis's and no score's.
+#[test]
+fn names_of_a_tables_own_columns() {
+    let own = "a name that is none of candidate, rung, epochs, deviation, error, fold 0, fold 1 and so on";
+    for name in ["candidate", "rung", "epochs", "deviation", "error", "fold 0", "fold 12"] {
+        let axis = search().axis(name, [1.0], put);
+        let expected = format!("axes is {name:?}; allowed: {own}, nor that of the score, \"reconstruction\"");
+        assert_eq!(refusal(axis, 10), expected);
+        let score = search().score(name, |_, _| Ok(0.0));
+        assert_eq!(refusal(score, 10), format!("score is {name:?}; allowed: {own}"));
+    }
+    let expected = format!("axes is \"weight_decay\"; allowed: {own}, nor that of the score, \"weight_decay\"");
+    assert_eq!(refusal(search().term("weight_decay"), 10), expected);
+    for name in ["fold", "fold ", "fold x", "Epochs", "epochs of it"] {
+        let table = search().choice(name, [("a", 0)], |_, _| {}).hold_out(0.5).run(&gpu(), rows(10)).unwrap();
+        let header = table.csv().lines().next().unwrap().to_string();
+        let names: Vec<&str> = header.split(',').collect();
+        let all = ["candidate", "rung", "epochs", "learning_rate", "weight_decay", name, "reconstruction", "deviation"];
+        assert_eq!(names, [&all[..], &["fold 0", "error"]].concat());
+    }
+}
+
 /// A search that was broken off in its third training, at a place.
 fn begun(path: &Path) -> Search {
     let search = search().kept_at(path);
@@ -145,7 +167,7 @@ fn files_that_are_none_of_theirs() {
         search_at(&path).seed(1),
         search_at(&path).folds(4),
         search_at(&path).loss(),
-        search_at(&path).term("weight_decay"),
+        search_at(&path).term("l1"),
         search_at(&path).halving(2),
         search_at(&path).axis("more", [1.0], put),
         Search::new(tiny(), Training { seed: 1, ..training() })
