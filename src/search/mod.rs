@@ -29,6 +29,7 @@ mod folds;
 mod run;
 mod scheme;
 mod table;
+mod watched;
 
 pub use axis::{Candidate, Values};
 pub use folds::Fold;

@@ -8,6 +8,7 @@ use super::alike::alike;
 use super::file::{Found, Place};
 use super::scheme::{Rung, Score, Search};
 use super::table::{Entry, Table};
+use super::watched::{Failure, watched};
 use super::{Candidate, Fold};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ struct Running<'a> {
     gpu: &'a Gpu,
     search: &'a Search,
     source: Arc<dyn Source>,
+    /// Why reading the source failed, where it did.
+    failure: Failure,
     folds: Vec<Fold>,
     place: Option<Place<'a>>,
     /// What the file has of entries that are still to come.
@@ -63,15 +66,15 @@ struct Running<'a> {
 }
 
 impl Search {
-    /// Searches, or goes on where a table is kept. A candidate that cannot be trained, or whose training diverges, has an error in
-    /// the table; the others still run. Models are not kept: a [`crate::Session`] of the best candidate's spec and training trains
-    /// it on all rows.
+    /// Searches, or goes on where a table is kept. A candidate that cannot be trained (one without epochs, too), or whose training
+    /// diverges, has an error in the table; the others still run. Models are not kept: a [`crate::Session`] of the best candidate's
+    /// spec and training trains it on all rows.
     ///
     /// # Errors
     /// [`Error::Spec`] where there is nothing to search, or an axis, the folds or the ratio of halving cannot be;
     /// [`Error::Data`] where there are fewer rows than folds; [`Error::Checkpoint`] where the file is no table of this search;
-    /// [`Error::Io`] where it cannot be read or written; [`Error::Device`] or [`Error::DeviceLost`]. What was judged until then is in
-    /// the file.
+    /// [`Error::Io`] where it cannot be read or written; [`Error::Device`] or [`Error::DeviceLost`]; whatever error reading the data
+    /// gave. What was judged until then is in the file, and the search goes on from there.
     pub fn run(&self, gpu: &Gpu, data: impl Into<Arc<dyn Source>>) -> Result<Table> {
         self.run_with(gpu, data, |_| ControlFlow::Continue(()))
     }
@@ -100,27 +103,31 @@ impl Search {
     ) -> Result<Table> {
         let source: Arc<dyn Source> = Arc::new(Fixed::new(data.into()));
         let candidates = self.candidates()?;
-        let epochs = candidates.iter().map(|(_, candidate)| candidate.training.epochs).min().unwrap_or(0);
-        let rungs = self.rungs(candidates.len(), epochs)?;
+        let trials = self.trials(&candidates);
+        let epochs: Vec<u64> =
+            trials.iter().filter_map(|trial| Some(trial.trained.as_ref().ok()?.training.epochs)).collect();
+        let rungs = self.rungs(epochs.len(), epochs.iter().copied().min())?;
         let folds = self.folds_of(source.rows())?;
         let place =
             self.file.as_deref().map(|path| Place::new(path, self, &candidates, &folds, &source)).transpose()?;
         let known = place.as_ref().map_or(Ok(vec![]), Place::read)?.into();
-        let of = rungs.iter().map(|rung| rung.count).sum::<usize>() * folds.len();
-        let running = Running { gpu, search: self, source, folds, place, known };
-        running.through(&rungs, &self.trials(candidates), Told { report: &mut report, done: 0, of, broken: false })
+        // Those that cannot be trained are entries of the first rung, too.
+        let later: usize = rungs.iter().skip(1).map(|rung| rung.count).sum();
+        let of = (trials.len() + later) * folds.len();
+        let (source, failure) = watched(source);
+        let running = Running { gpu, search: self, source, failure, folds, place, known };
+        running.through(&rungs, &trials, Told { report: &mut report, done: 0, of, broken: false })
     }
 
     /// The candidates as they are tried.
-    fn trials(&self, candidates: Vec<(Vec<f64>, Candidate)>) -> Vec<Trial> {
+    fn trials(&self, candidates: &[(Vec<f64>, Candidate)]) -> Vec<Trial> {
         let trained = alike(candidates.iter().map(|(_, candidate)| candidate.clone()).collect());
-        let trial = |((values, candidate), trained): ((Vec<f64>, Candidate), Candidate)| {
-            let checked = candidate.spec.check().and_then(|()| candidate.training.check());
-            let trained = checked.and_then(|()| self.score.check(&trained)).map(|()| trained);
-            let values = self.axes.iter().zip(values).map(|(axis, value)| axis.text(value)).collect();
-            Trial { values, candidate, trained: trained.map_err(|error| error.to_string()) }
+        let trial = |((values, candidate), trained): (&(Vec<f64>, Candidate), Candidate)| {
+            let checked = candidate.check().and_then(|()| self.score.check(&trained)).map(|()| trained);
+            let values = self.axes.iter().zip(values).map(|(axis, &value)| axis.text(value)).collect();
+            Trial { values, candidate: candidate.clone(), trained: checked.map_err(|error| error.to_string()) }
         };
-        candidates.into_iter().zip(trained).map(trial).collect()
+        candidates.iter().zip(trained).map(trial).collect()
     }
 }
 
@@ -218,6 +225,10 @@ impl Running<'_> {
             if told.broken {
                 break;
             }
+            // Whatever became of the training: that rows could not be read is no fault of the candidate.
+            if let Some(error) = self.failure.take() {
+                return Err(error);
+            }
             let entry = &mut table.entries[at];
             match scored.transpose() {
                 None => break,
@@ -279,6 +290,19 @@ fn survivors(table: &Table, rung: usize, count: usize) -> Vec<usize> {
 /// Whether an error is one of the candidate's, so that others may do without it.
 fn is_of_candidate(error: &Error) -> bool {
     !matches!(error, Error::Device { .. } | Error::DeviceLost { .. } | Error::Io { .. } | Error::Internal(_))
+}
+
+impl Candidate {
+    /// Checks that it can be trained.
+    fn check(&self) -> Result<()> {
+        self.spec.check()?;
+        self.training.check()?;
+        match self.training.epochs {
+            // What it starts with is no score of it.
+            0 => Err(Error::spec("training.epochs", 0, "1 or more")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Score {

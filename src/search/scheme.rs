@@ -111,6 +111,10 @@ impl Search {
     /// are as many rungs as leave at least one candidate and one epoch; counts and epochs are rounded down. 16 candidates of 40
     /// epochs with a ratio of 2 have five rungs: 16 candidates for 2 epochs, 8 for 5, 4 for 10, 2 for 20, 1 for 40. Models of one
     /// rung are not trained on: each rung begins anew, so that schedules and ramps are whole.
+    ///
+    /// What counts are candidates that can be trained; others have an error on the first rung. Rungs divide the epochs of all by the
+    /// same, so where epochs differ, the fewest of one candidate say how many rungs there are: beside one of 3 epochs those of 100
+    /// have two rungs of a ratio of 2, and beside one of a single epoch all have one, on which they are trained in full.
     pub fn halving(self, ratio: usize) -> Search {
         Search { halving: Some(ratio), ..self }
     }
@@ -234,18 +238,19 @@ impl Search {
         Ok(values.into_iter().map(with).collect())
     }
 
-    /// The rungs of so many candidates that are trained for at least so many epochs.
+    /// The rungs of so many candidates that can be trained, for so many epochs at least; one where there is none.
     ///
     /// # Errors
     /// [`Error::Spec`] where the ratio cannot be.
-    pub(super) fn rungs(&self, candidates: usize, epochs: u64) -> Result<Vec<Rung>> {
+    pub(super) fn rungs(&self, candidates: usize, epochs: Option<u64>) -> Result<Vec<Rung>> {
+        let (candidates, epochs) = (candidates.max(1), epochs.unwrap_or(1));
         let Some(ratio) = self.halving else { return Ok(vec![Rung { count: candidates, divisor: 1 }]) };
         if ratio < 2 {
             return Err(Error::spec("halving", ratio, "a ratio of 2 or more"));
         }
         let (mut rungs, mut count) = (vec![], candidates);
         let mut divisor = Some(1u64);
-        while let Some(divides) = divisor.filter(|&divisor| count > 0 && divisor <= epochs.max(1)) {
+        while let Some(divides) = divisor.filter(|&divisor| count > 0 && divisor <= epochs) {
             rungs.push(Rung { count, divisor: divides });
             (count, divisor) = (count / ratio, divides.checked_mul(ratio as u64));
         }

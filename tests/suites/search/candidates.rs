@@ -150,15 +150,57 @@ fn halving_leaves_the_best() {
     let few = seen(&of(100, 2, wanted[..5].to_vec()));
     let rungs: Vec<(usize, u64)> = few.iter().map(|&(rung, _, epochs)| (rung, epochs)).collect();
     assert_eq!(rungs, [(0, 25), (0, 25), (0, 25), (0, 25), (0, 25), (1, 50), (1, 50), (2, 100)]);
-    // Of equal scores the first goes on; who has no score does not.
+    // Of equal scores the first goes on; who cannot be trained does not, and is none of those of which half go on.
     let search = Search::new(tiny(), Training { epochs: 2, ..training() })
-        .axis("weight", [-1.0, 0.0, 0.0, 0.0, -1.0], |c, weight| c.spec.weight_decay = weight)
+        .axis("weight", [-1.0, 0.0, 0.0, 0.0, 0.0, -1.0], |c, weight| c.spec.weight_decay = weight)
         .halving(2)
         .folds(2);
     let table = judged_by(search, |_, _| 0.0);
     let last: Vec<usize> = table.entries().iter().filter(|entry| entry.rung == 1).map(|entry| entry.number).collect();
     assert_eq!(last, [1, 2]);
     assert_eq!(table.best().unwrap().number, 1);
+}
+
+/// Rungs go by the fewest epochs of a candidate that can be trained. One without epochs is none, nor has it a score.
+#[test]
+fn rungs_go_by_who_can_be_trained() {
+    type Seen = Vec<(usize, usize, u64, bool)>;
+    let of = |epochs: &[u64]| -> (Table, usize) {
+        let values: Vec<f64> = epochs.iter().map(|&epochs| epochs as f64).collect();
+        let search = Search::new(tiny(), training())
+            .axis("passes", values, |c, epochs| c.training.epochs = epochs as u64)
+            .score("made", |session, _| Ok(-(session.training().epochs as f64)))
+            .halving(2)
+            .folds(2);
+        let mut most = 0;
+        let table = search.run_with(&gpu(), rows(12), |report| {
+            assert!(report.done <= report.of);
+            most = report.of;
+            ControlFlow::Continue(())
+        });
+        (table.unwrap(), most)
+    };
+    let seen = |table: &Table| -> Seen {
+        let entries = table.entries().iter();
+        entries.map(|e| (e.rung, e.number, e.candidate.training.epochs, e.error.is_none())).collect()
+    };
+    // By hand: two that can be trained, of 8 epochs each, make rungs of 4 and of 8 epochs, whoever stands beside them.
+    let (table, most) = of(&[8, 0, 8]);
+    assert_eq!(seen(&table), [(0, 0, 4, true), (0, 1, 0, false), (0, 2, 4, true), (1, 0, 8, true)]);
+    assert_eq!((most, table.is_whole(), table.best().unwrap().number), (8, true, 0));
+    let without = &table.entries()[1];
+    assert_eq!(without.error.as_deref(), Some("training.epochs is 0; allowed: 1 or more"));
+    assert_eq!((without.scores.len(), without.score()), (0, None));
+    // The fewest epochs say how many rungs there are: three leave two, and a single one leaves one.
+    let (table, _) = of(&[8, 3, 8]);
+    assert_eq!(seen(&table), [(0, 0, 4, true), (0, 1, 1, true), (0, 2, 4, true), (1, 0, 8, true)]);
+    let (table, most) = of(&[8, 1, 8]);
+    assert_eq!(seen(&table), [(0, 0, 8, true), (0, 1, 1, true), (0, 2, 8, true)]);
+    assert_eq!(most, 6);
+    // None at all.
+    let (table, _) = of(&[0, 0]);
+    assert_eq!(seen(&table), [(0, 0, 0, false), (0, 1, 0, false)]);
+    assert!(table.is_whole() && table.best().is_none());
 }
 
 /// The callback sees every training, in order, and what was found before it.

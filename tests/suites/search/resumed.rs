@@ -2,11 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::own_process::{command, job};
 use strait::internals::plan::AdapterKind;
 use strait::search::Table;
+use strait::{Error, Loss, Result, Source};
 
 /// Draws, two rungs, candidates that are refused and some that diverge.
 fn varied() -> Search {
@@ -79,6 +82,94 @@ fn lost_devices() {
     });
     same(&table.unwrap(), &expected);
     assert_eq!(first, Some(5));
+}
+
+/// Rows whose reading fails from a read on, with an error of a kind.
+struct Failing {
+    rows: strait::Data,
+    /// Reads that are left, and what comes then.
+    left: AtomicUsize,
+    error: fn() -> Error,
+}
+
+impl Failing {
+    fn after(left: usize, error: fn() -> Error) -> Arc<dyn Source> {
+        Arc::new(Failing { rows: rows(20), left: AtomicUsize::new(left), error })
+    }
+}
+
+impl Source for Failing {
+    fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+
+    fn columns(&self) -> usize {
+        self.rows.columns()
+    }
+
+    fn read(&self, first_row: usize, out: &mut [f32]) -> Result<()> {
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => self.rows.read(first_row, out),
+            Err(_) => Err((self.error)()),
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.rows.name()
+    }
+}
+
+/// Where rows cannot be read, whatever the error, the search ends with it; no candidate is blamed, and the search goes on to the
+/// whole table once they can. What a candidate wants of its rows stays in the table.
+#[test]
+fn rows_that_cannot_be_read_end_the_search() {
+    // Rows that lie together are read at once.
+    let parts = [(0..10).collect::<Vec<_>>(), (10..20).collect()];
+    let fold = |train: usize| Fold { train: parts[train].clone(), held: parts[1 - train].clone() };
+    let search = || {
+        Search::new(tiny(), training())
+            .axis("rate", [1e-3, 1e-2, 1e-1], |c, rate| c.training.learning_rate = rate)
+            .choice("loss", [("mse", Loss::Mse), ("bernoulli", Loss::Bernoulli)], |c, loss| c.spec.loss = loss.clone())
+            .splits(vec![fold(0), fold(1)])
+    };
+    let expected = search().run(&gpu(), rows(20)).unwrap();
+    let of_bernoulli = |entry: &strait::search::Entry| entry.values[1] == "bernoulli";
+    for entry in expected.entries() {
+        // Rows below 0 are none of a Bernoulli likelihood's.
+        let error = entry.error.as_deref().unwrap_or_default();
+        assert!(error.starts_with("fold 0: ") == of_bernoulli(entry) && error.contains("row") == of_bernoulli(entry));
+        assert!(entry.score().is_some() != of_bernoulli(entry), "{expected}");
+    }
+    let errors: [fn() -> Error; 3] = [
+        || Error::data("my database", "a timeout", "an answer"),
+        || Error::spec("my database", "a timeout", "an answer"),
+        || Error::Io { path: "my database".into(), source: std::io::Error::other("a timeout") },
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, error) in errors.into_iter().enumerate() {
+        let mut tables = 0;
+        // From the first read on, which tells the fingerprint, until none is left that fails.
+        for left in 0.. {
+            let path = folder.path().join(format!("{kind}, {left}"));
+            let search = search().kept_at(&path);
+            let found = match search.run(&gpu(), Failing::after(left, error)) {
+                Ok(table) => {
+                    same(&table, &expected);
+                    break;
+                }
+                Err(found) => found,
+            };
+            assert_eq!(
+                (found.to_string(), std::mem::discriminant(&found)),
+                (error().to_string(), std::mem::discriminant(&error()))
+            );
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(!kept.contains("timeout"), "{kept}");
+            tables += usize::from(!kept.is_empty());
+            same(&search.run(&gpu(), rows(20)).unwrap(), &expected);
+        }
+        assert!(tables > 4, "{tables} tables that were begun");
+    }
 }
 
 /// Goes on with the search in this process, which ends without a word at a report; the table as CSV where it comes to its end.
