@@ -8,7 +8,7 @@ use super::alike::alike;
 use super::file::{Found, Place};
 use super::scheme::{Rung, Score, Search};
 use super::table::{Entry, Table};
-use super::watched::{Failure, Watched};
+use super::watched::{Failure, watched};
 use super::{Candidate, Fold};
 use crate::data::{Fixed, Source};
 use crate::error::{Error, Result};
@@ -114,7 +114,7 @@ impl Search {
         // Those that cannot be trained are entries of the first rung, too.
         let later: usize = rungs.iter().skip(1).map(|rung| rung.count).sum();
         let of = (trials.len() + later) * folds.len();
-        let (source, failure) = Watched::new(source);
+        let (source, failure) = watched(source);
         let running = Running { gpu, search: self, source, failure, folds, place, known };
         running.through(&rungs, &trials, Told { report: &mut report, done: 0, of, broken: false })
     }

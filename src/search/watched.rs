@@ -17,18 +17,16 @@ impl Failure {
     }
 }
 
-/// A source whose errors are kept, as they are; whoever reads it meets one that tells the same.
-pub(super) struct Watched {
-    source: Arc<dyn Source>,
-    failure: Failure,
+/// The rows of a source, and where to learn why they could not be read.
+pub(super) fn watched(source: Arc<dyn Source>) -> (Arc<dyn Source>, Failure) {
+    let failure = Failure::default();
+    (Arc::new(Watched { source, failure: failure.clone() }), failure)
 }
 
-impl Watched {
-    /// The rows of a source, and where to learn why they could not be read.
-    pub fn new(source: Arc<dyn Source>) -> (Arc<dyn Source>, Failure) {
-        let failure = Failure::default();
-        (Arc::new(Watched { source, failure: failure.clone() }), failure)
-    }
+/// A source whose errors are kept, as they are; whoever reads it meets one that tells the same.
+struct Watched {
+    source: Arc<dyn Source>,
+    failure: Failure,
 }
 
 impl Source for Watched {
