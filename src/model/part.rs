@@ -126,6 +126,11 @@ impl Part {
         self.network.training_builder(g, self.places())?.codes(rows)
     }
 
+    /// Ways from scaled rows without what is missing.
+    pub(crate) fn without_missing(&self, g: &mut Graph, ways: NodeId) -> Result<NodeId> {
+        self.network.builder(g, self.places(), false)?.without_missing(ways)
+    }
+
     /// Scaled rows, none of which lies beyond what the loss is made for: the nearest where one does.
     pub(crate) fn inside(&self, g: &mut Graph, rows: NodeId) -> Result<NodeId> {
         Ok(self.network.builder(g, self.places(), false)?.nearest(rows)?.0)

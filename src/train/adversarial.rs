@@ -208,6 +208,8 @@ fn codes(part: &Part, g: &mut Graph, training: &Training) -> Result<NodeId> {
 fn moved(part: &Part, player: &Player, bound: Bound, g: &mut Graph, x: NodeId) -> Result<NodeId> {
     let way = player.forward(g, x)?;
     let way = bound.squash(g, way)?;
+    // The model does not see what is missing: to move it would move the target alone.
+    let way = part.without_missing(g, way)?;
     let moved = g.map([x, way], |[x, d]| x + d)?;
     part.inside(g, moved)
 }
