@@ -9,6 +9,7 @@ use super::divergence::Bad;
 use super::engine::{Engine, Steps};
 use super::evaluate::{Evaluation, Ground};
 use super::live::Rows;
+use super::looked::Looked;
 use super::options::EarlyStopping;
 use super::phase::{Step, keeps};
 use super::progress::{Best, Plateau, Told};
@@ -40,6 +41,8 @@ pub(super) struct Course {
     /// When it stops early, and what that has seen so far.
     pub early: Option<EarlyStopping>,
     pub best: Best,
+    /// The rows of the caller's own that it looks at, since they were loaded; none where they are held out.
+    pub looked: Option<Looked>,
     /// How learning rates fall, and what looks have made of them.
     pub decay: Decay,
     pub plateau: Plateau,
@@ -82,6 +85,7 @@ impl Course {
             validation_due: false,
             early: None,
             best: Best::default(),
+            looked: None,
             decay: Decay::default(),
             plateau: Plateau::default(),
             averages: BTreeMap::new(),
@@ -147,11 +151,17 @@ impl Course {
         engine.rows.fetch(&resident.gpu, how, &mut |_| {}).await
     }
 
+    /// Forgets a step that was begun, since what it reads is about to change: it begins anew.
+    pub fn abandon(&mut self) -> Result<()> {
+        match &mut self.engine {
+            Some(engine) => engine.abandon(&self.resident.gpu),
+            None => Ok(()),
+        }
+    }
+
     /// Replaces the trainable tensors. What was seen of others is forgotten.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        if let Some(engine) = &mut self.engine {
-            engine.abandon(&self.resident.gpu)?;
-        }
+        self.abandon()?;
         self.resident.write_all(Kept::Values, "parameters", values)?;
         self.forget_looks();
         Ok(())

@@ -43,7 +43,7 @@ pub struct Progress {
 #[non_exhaustive]
 pub enum Loading {
     /// So many rows of all were looked at: once for weights, once for the scaling, once for labels, once for what the loss needs,
-    /// where the data has these or the model asks for them.
+    /// where the data has these or the model asks for them; and so many validation rows of all of these.
     Reading {
         /// Rows so far.
         rows: u64,

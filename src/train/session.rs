@@ -8,6 +8,7 @@ use super::course::{Ahead, Course};
 use super::feed::Part;
 use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
+use super::looked::Looked;
 use super::numbers::{Reads, beside};
 use super::phase::Step;
 use super::progress::{Best, Plateau, Told};
@@ -209,8 +210,9 @@ impl Session {
     /// data; a warning in the log says so.
     ///
     /// # Errors
-    /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
-    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
+    /// [`Error::Data`] where the data, or a row of it that is held out, does not fit the model, or where a run that was read from
+    /// a file looked at rows that it was not given ([`Session::set_validation`]); [`Error::Limit`] where the device cannot hold
+    /// the data; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
     /// there.
     pub fn load(&mut self, data: impl Into<Arc<dyn data::Source>>) -> Result<()> {
         self.load_with(data, |_| {})
@@ -274,9 +276,10 @@ impl Session {
             false => learn_constants(&self.network, &*train, how, told).await?,
         };
         check_labels(&self.network, &*source, how, told).await?;
-        if let Some(own) = validation.as_ref().filter(|_| self.validation.is_some()) {
-            check_labels(&self.network, &**own, how, told).await?;
-        }
+        let looked = match &validation {
+            Some(rows) => Some(Looked::at(&self.network, &**rows, how, told).await?),
+            None => None,
+        };
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         check_range(&self.network, &*train, &constants, how, told).await?;
         self.course.settle_after(bad, how).await?;
@@ -313,6 +316,13 @@ impl Session {
         if anew {
             (course.start, course.best, course.finished, course.validation_due) =
                 (start, Best::default(), false, false);
+        }
+        if looked.is_some() {
+            let own = looked.filter(|_| self.validation.is_some());
+            if course.looked != own {
+                course.forget_looks();
+            }
+            course.looked = own;
         }
         (course.rows, course.early) = (Some(rows), self.training.early_stopping);
         course.decay = self.training.schedule.decay;
@@ -367,9 +377,13 @@ impl Session {
     }
 
     /// Looks at these rows at the end of every epoch, instead of some that are held out of the training rows, from the
-    /// next [`Session::load`] or [`Session::fit`] on; where it is `None`, some are held out again. Files do not keep them.
+    /// next [`Session::load`] or [`Session::fit`] on; where it is `None`, some are held out again.
     /// That there is a look at all, and how long training goes on without a better one, is up to
-    /// [`Training::early_stopping`].
+    /// [`Training::early_stopping`]. What early stopping and [`crate::Decay::Plateau`] have seen of the same rows stays; what
+    /// they saw of others is forgotten, and the learning rate stays as it is.
+    ///
+    /// Files and snapshots do not keep the rows but their number and a checksum: a run that goes on from one asks for them
+    /// before it takes data, and goes on to the bit with the same.
     ///
     /// ```no_run
     /// # fn show(session: &mut strait::Session, train: &strait::Data, test: &strait::Data) -> strait::Result<()> {
@@ -380,7 +394,9 @@ impl Session {
     /// ```
     pub fn set_validation(&mut self, rows: Option<Arc<dyn data::Source>>) {
         self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Source);
-        self.course.forget_looks();
+        if self.validation.is_none() && self.course.looked.take().is_some() {
+            self.course.forget_looks();
+        }
     }
 
     /// Training rows, and validation rows where some are held out, or where there are some of the caller's.
@@ -389,6 +405,13 @@ impl Session {
         if let Some(own) = &self.validation {
             self.check_shape(&**own, false)?;
             return Ok((source, Some(own.clone())));
+        }
+        if let Some(Looked { rows, .. }) = self.course.looked {
+            let allowed = format!(
+                "the {rows} rows of its own that the run looks at, which no file holds: Session::set_validation, with others \
+                 or with None to look at others from here on"
+            );
+            return Err(Error::data("validation rows", "none", allowed));
         }
         if pushed {
             let allowed = "validation rows of one's own where rows are pushed: Session::set_validation";

@@ -209,7 +209,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Replaces the frozen tensors, row-major, in the order that the run names them.
+    /// Replaces the frozen tensors, row-major, in the order that the run names them. A step that was begun
+    /// ([`Taken::Part`]) begins anew.
     ///
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
@@ -220,13 +221,16 @@ impl Trainer {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
         inference::finite(tensors, values)?;
+        let mut values = values.to_vec();
+        if self.model.is_some() {
+            inference::usable_scales(tensors, &mut values)
+                .map_err(|(name, bad)| Error::data(name, bad, inference::SCALES))?;
+        }
+        self.course.abandon()?;
         let Some(model) = self.model.clone() else {
-            resident.set_constants(values)?;
+            self.course.resident.set_constants(&values)?;
             return self.forget_cached(false);
         };
-        let mut values = values.to_vec();
-        inference::usable_scales(tensors, &mut values)
-            .map_err(|(name, bad)| Error::data(name, bad, inference::SCALES))?;
         model.set_constants(&values)?;
         self.forget_cached(true)
     }
