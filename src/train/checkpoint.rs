@@ -117,10 +117,10 @@ impl Session {
     }
 
     /// Has [`Session::fit`] and its like take a snapshot once so many steps were taken since the last one, at the next
-    /// report; none where it is `None`, as at first. Each waits for the steps under way and reads back what a checkpoint
+    /// report; none where it is `None`, as at first. 0 is taken for 1: one at every report. Each waits for the steps under way and reads back what a checkpoint
     /// holds; a run that is awaited gives the thread back meanwhile.
     pub fn snapshot_every(&mut self, steps: Option<u64>) {
-        self.course.snapshots = steps;
+        self.course.snapshot_every(steps);
     }
 
     /// The last snapshot that [`Session::snapshot_every`] had taken. It is there when the device is lost, too.
@@ -245,6 +245,7 @@ impl Session {
             let sets = course.resident.tensors.sets();
             course.averages = sets.zip(run.average.into_iter().cycle()).collect();
             (course.rows, course.validation_due, course.snapshot_at) = (run.rows, run.look, run.step);
+            course.data_budget = Some(training.data_budget);
             model.set_tuning(Arc::new(usable(run.tuning, &Target::of(gpu, 1))));
         }
         Ok(session)

@@ -36,6 +36,8 @@ pub(super) struct Course {
     pub finished: bool,
     /// How many rows it trains on, once they are loaded. Its steps and epochs are counted in them.
     pub rows: Option<u64>,
+    /// Bytes that its rows might take when they were loaded last, by which they may come in parts.
+    pub data_budget: Option<u64>,
     /// Whether an epoch has ended, after which the validation rows have not been evaluated yet.
     pub validation_due: bool,
     /// When it stops early, and what that has seen so far.
@@ -52,7 +54,7 @@ pub(super) struct Course {
     pub unchecked: bool,
     pub cancel: Cancel,
     /// Steps between two snapshots of a run, the step from which they count, and the last one.
-    pub snapshots: Option<u64>,
+    snapshots: Option<u64>,
     pub snapshot_at: u64,
     pub snapshot: Option<Snapshot>,
     /// Of each step of a turn what its terms are called.
@@ -82,6 +84,7 @@ impl Course {
             start: 0,
             finished: false,
             rows: None,
+            data_budget: None,
             validation_due: false,
             early: None,
             best: Best::default(),
@@ -303,6 +306,11 @@ impl Course {
             Some(bad) => Ok((bad.step, true)),
             None => Ok((self.step, false)),
         }
+    }
+
+    /// See [`super::Session::snapshot_every`]. Between two snapshots lies a step at least, or they were one.
+    pub fn snapshot_every(&mut self, steps: Option<u64>) {
+        self.snapshots = steps.map(|steps| steps.max(1));
     }
 
     /// Whether so many steps were taken since the last snapshot as lie between two.

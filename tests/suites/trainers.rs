@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{gpu, host_device, own_gpu, until_pending, values};
 use crate::phases::{begun, code, data, of_codes, outer_and_inner, refused, run};
+use crate::training::Broken;
 use strait::Draw;
 use strait::graph::{Set, Shape, Sink, Tensor, TensorSet};
 use strait::train::{Phase, Run, Step, Trainer, Update};
@@ -113,6 +114,29 @@ fn frames_give_the_same_run() {
         assert!(parts >= if gpu().has_timestamps() { 2 } else { 0 }, "{parts}");
         assert!(bits(&trainer) == whole, "{budget:?}");
     }
+}
+
+/// Rows that cannot be loaded leave those that are there, in the middle of a phase and of a turn, and after a phase: the run
+/// ends as if nobody had tried.
+#[test]
+fn a_load_that_fails_changes_nothing() {
+    let mut trainer = begun(&gpu(), run(true, false));
+    while trainer.phase().is_some() {
+        trainer.load(data()).unwrap();
+        for steps in (1..4).cycle() {
+            let taken = trainer.step(steps).unwrap();
+            trainer.gpu().wait().unwrap();
+            while trainer.progress().unwrap().is_some() {}
+            let broken: Arc<dyn Source> = Arc::new(Broken { data: data(), at: 1 });
+            let (phase, at) = (trainer.phase().map(|phase| phase.name.clone()), trainer.steps());
+            assert!(trainer.load(broken).is_err());
+            assert_eq!((trainer.phase().map(|phase| phase.name.clone()), trainer.steps()), (phase, at));
+            if taken == Taken::Over {
+                break;
+            }
+        }
+    }
+    assert!(bits(&trainer) == whole());
 }
 
 /// A step of which a part was submitted begins anew where tensors are replaced that it reads, trained or frozen: it is one step

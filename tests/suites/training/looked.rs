@@ -132,9 +132,9 @@ fn session_of_held() -> Session {
 }
 
 /// Values that are no numbers wherever they are read, which `Data` would not take.
-struct Broken {
-    data: Data,
-    at: usize,
+pub struct Broken {
+    pub data: Data,
+    pub at: usize,
 }
 
 impl Source for Broken {

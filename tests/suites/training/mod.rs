@@ -16,6 +16,8 @@ mod processes;
 mod sources;
 mod using;
 
+pub use looked::Broken;
+
 use crate::common::{gpu, report, values};
 use strait::{Activation, Data, Gpu, Optimizer, Session, Spec, Training};
 
