@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::averages::Average;
 use super::fit::Reading;
+use super::looked::Looked;
 use super::progress::{Best, Plateau};
 use super::snapshot::{SNAPSHOT, Snapshot};
 use super::{Session, Training};
@@ -34,6 +35,9 @@ struct Standing {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     look: bool,
     best: Best,
+    /// The rows of the caller's own that it looks at, which are not in the file; none where they are held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    validation: Option<Looked>,
     /// What looks at the validation rows have made of the learning rate.
     #[serde(default, skip_serializing_if = "Plateau::is_new")]
     plateau: Plateau,
@@ -113,10 +117,10 @@ impl Session {
     }
 
     /// Has [`Session::fit`] and its like take a snapshot once so many steps were taken since the last one, at the next
-    /// report; none where it is `None`, as at first. Each waits for the steps under way and reads back what a checkpoint
+    /// report; none where it is `None`, as at first. 0 is taken for 1: one at every report. Each waits for the steps under way and reads back what a checkpoint
     /// holds; a run that is awaited gives the thread back meanwhile.
     pub fn snapshot_every(&mut self, steps: Option<u64>) {
-        self.course.snapshots = steps;
+        self.course.snapshot_every(steps);
     }
 
     /// The last snapshot that [`Session::snapshot_every`] had taken. It is there when the device is lost, too.
@@ -148,6 +152,7 @@ impl Session {
             rows: course.rows,
             look: course.validation_due && !bad,
             best: course.best,
+            validation: course.looked,
             plateau: course.plateau,
             // One update trains all sets.
             average: course.averages.values().next().copied(),
@@ -176,7 +181,9 @@ impl Session {
     /// Reads a checkpoint so that [`Session::fit`] goes on where it was written: on the same data, adapter and driver
     /// the parameters end up the same to the bit. Its tuning comes back too; products for whose tiles the adapter is
     /// none take their defaults, which is logged. So does an average of the parameters; where the file has none, as one
-    /// that an older version wrote, and `average` is set for what follows, it begins with the next step.
+    /// that an older version wrote, and `average` is set for what follows, it begins with the next step. Validation rows of
+    /// the caller's own are not in it: the run asks for them ([`Session::set_validation`]), where it was this version that
+    /// wrote it.
     ///
     /// # Errors
     /// As [`Session::open`], also where the file holds no state of training.
@@ -234,10 +241,11 @@ impl Session {
                 file.fill_kept(&course.resident, kept, prefix)?;
             }
             (course.step, course.start) = (run.step, run.start);
-            (course.best, course.plateau) = (run.best, run.plateau);
+            (course.best, course.looked, course.plateau) = (run.best, run.validation, run.plateau);
             let sets = course.resident.tensors.sets();
             course.averages = sets.zip(run.average.into_iter().cycle()).collect();
             (course.rows, course.validation_due, course.snapshot_at) = (run.rows, run.look, run.step);
+            course.data_budget = Some(training.data_budget);
             model.set_tuning(Arc::new(usable(run.tuning, &Target::of(gpu, 1))));
         }
         Ok(session)

@@ -9,6 +9,7 @@ use super::divergence::Bad;
 use super::engine::{Engine, Steps};
 use super::evaluate::{Evaluation, Ground};
 use super::live::Rows;
+use super::looked::Looked;
 use super::options::EarlyStopping;
 use super::phase::{Step, keeps};
 use super::progress::{Best, Plateau, Told};
@@ -35,11 +36,15 @@ pub(super) struct Course {
     pub finished: bool,
     /// How many rows it trains on, once they are loaded. Its steps and epochs are counted in them.
     pub rows: Option<u64>,
+    /// Bytes that its rows might take when they were loaded last, by which they may come in parts.
+    pub data_budget: Option<u64>,
     /// Whether an epoch has ended, after which the validation rows have not been evaluated yet.
     pub validation_due: bool,
     /// When it stops early, and what that has seen so far.
     pub early: Option<EarlyStopping>,
     pub best: Best,
+    /// The rows of the caller's own that it looks at, since they were loaded; none where they are held out.
+    pub looked: Option<Looked>,
     /// How learning rates fall, and what looks have made of them.
     pub decay: Decay,
     pub plateau: Plateau,
@@ -49,7 +54,7 @@ pub(super) struct Course {
     pub unchecked: bool,
     pub cancel: Cancel,
     /// Steps between two snapshots of a run, the step from which they count, and the last one.
-    pub snapshots: Option<u64>,
+    snapshots: Option<u64>,
     pub snapshot_at: u64,
     pub snapshot: Option<Snapshot>,
     /// Of each step of a turn what its terms are called.
@@ -79,9 +84,11 @@ impl Course {
             start: 0,
             finished: false,
             rows: None,
+            data_budget: None,
             validation_due: false,
             early: None,
             best: Best::default(),
+            looked: None,
             decay: Decay::default(),
             plateau: Plateau::default(),
             averages: BTreeMap::new(),
@@ -147,11 +154,17 @@ impl Course {
         engine.rows.fetch(&resident.gpu, how, &mut |_| {}).await
     }
 
+    /// Forgets a step that was begun, since what it reads is about to change: it begins anew.
+    pub fn abandon(&mut self) -> Result<()> {
+        match &mut self.engine {
+            Some(engine) => engine.abandon(&self.resident.gpu),
+            None => Ok(()),
+        }
+    }
+
     /// Replaces the trainable tensors. What was seen of others is forgotten.
     pub fn set_parameters(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        if let Some(engine) = &mut self.engine {
-            engine.abandon(&self.resident.gpu)?;
-        }
+        self.abandon()?;
         self.resident.write_all(Kept::Values, "parameters", values)?;
         self.forget_looks();
         Ok(())
@@ -293,6 +306,11 @@ impl Course {
             Some(bad) => Ok((bad.step, true)),
             None => Ok((self.step, false)),
         }
+    }
+
+    /// See [`super::Session::snapshot_every`]. Between two snapshots lies a step at least, or they were one.
+    pub fn snapshot_every(&mut self, steps: Option<u64>) {
+        self.snapshots = steps.map(|steps| steps.max(1));
     }
 
     /// Whether so many steps were taken since the last snapshot as lie between two.

@@ -93,10 +93,9 @@ impl Feed {
     pub fn new(gpu: &Gpu, source: Arc<dyn Source>, training: &Training, start: u64) -> Result<Feed> {
         let (rows, row_bytes) = (source.rows(), source.columns() as u64 * 4);
         let batch = training.batch.min(rows);
-        let budget = budget(gpu, training);
-        let fitting = (budget / row_bytes) as usize;
-        let chunk_rows = if fitting >= rows { rows } else { fitting / batch * batch };
+        let chunk_rows = chunk_rows(gpu, training, rows, source.columns());
         if chunk_rows == 0 {
+            let budget = budget(gpu, training);
             let (needs, what) = (batch as u64 * row_bytes, "one batch of training data".to_string());
             return Err(Error::Limit { what, needs, allowed: budget, limit: "data_budget" });
         }
@@ -286,6 +285,13 @@ pub(super) fn place(gpu: &Gpu, state: &Buffer, now: u64, next: State) -> Result<
 /// Bytes that data may take on the GPU.
 fn budget(gpu: &Gpu, training: &Training) -> u64 {
     training.data_budget.min(gpu.limits().binding_bytes).min(gpu.limits().buffer_bytes)
+}
+
+/// How many of `rows` rows of `columns` values lie on the GPU at a time: all of them, or whole batches; 0 where there is no room
+/// for a batch.
+pub(super) fn chunk_rows(gpu: &Gpu, training: &Training, rows: usize, columns: usize) -> usize {
+    let (fitting, batch) = ((budget(gpu, training) / (columns as u64 * 4)) as usize, training.batch.min(rows));
+    if fitting >= rows { rows } else { fitting / batch * batch }
 }
 
 /// Rows of `columns` values that may lie on the GPU at a time, at least one.

@@ -15,6 +15,7 @@ mod feed;
 mod fit;
 mod greedy;
 mod live;
+mod looked;
 mod memory;
 mod numbers;
 mod of_spec;

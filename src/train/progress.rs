@@ -43,7 +43,7 @@ pub struct Progress {
 #[non_exhaustive]
 pub enum Loading {
     /// So many rows of all were looked at: once for weights, once for the scaling, once for labels, once for what the loss needs,
-    /// where the data has these or the model asks for them.
+    /// where the data has these or the model asks for them; and so many validation rows of all of these.
     Reading {
         /// Rows so far.
         rows: u64,
@@ -161,7 +161,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// The history as CSV: a line for each report under a header, the terms by name; what a report has not is empty.
+    /// The history as CSV: a line for each report under a header, the terms by name; what a report has not is empty. Numbers below
+    /// 1e-5 and from 1e16 on have an exponent, as `1e-38`.
     ///
     /// ```no_run
     /// # fn show(fit: &strait::Fit) -> std::io::Result<()> {
@@ -182,11 +183,16 @@ impl Fit {
         let mut lines = vec![header.collect::<Vec<_>>().join(",")];
         for progress in &self.history {
             let term = |name: &&str| progress.terms.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
-            let optional = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+            // Very small and very large ones with an exponent.
+            let number = |value: f64| match value.abs() {
+                usual if usual == 0.0 || (1e-5..1e16).contains(&usual) => value.to_string(),
+                _ => format!("{value:e}"),
+            };
+            let optional = |value: Option<f64>| value.map_or(String::new(), number);
             let Progress { step, epoch, loss, learning_rate, rows_per_second, elapsed, .. } = progress;
-            let begins = [step.to_string(), epoch.to_string(), loss.to_string()];
+            let begins = [step.to_string(), epoch.to_string(), number(*loss)];
             let validation = optional(progress.validation.as_ref().map(|found| found.loss));
-            let ends = [learning_rate.to_string(), rows_per_second.to_string(), elapsed.as_secs_f64().to_string()];
+            let ends = [*learning_rate, *rows_per_second, elapsed.as_secs_f64()].map(number);
             let terms = names.iter().map(|name| optional(term(name)));
             let fields = begins.into_iter().chain(terms).chain([validation]).chain(ends);
             lines.push(fields.collect::<Vec<_>>().join(","));

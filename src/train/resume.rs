@@ -1,11 +1,12 @@
 //! Checkpoints of trainers: every tensor of the run, the moments of its phase, and where it stands. The run itself is the
 //! caller's and is given again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufWriter;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 #[cfg(doc)]
 use super::Session;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Wait};
 use crate::graph::Kept;
 use crate::inference::{self, Contents, Model, STATE, StateFile, failure};
+use crate::model::{Network, Spec};
 
 /// The key of a file's metadata under which it is said where the run stands.
 const KEY: &str = "strait.trainer";
@@ -26,6 +28,9 @@ const KEY: &str = "strait.trainer";
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Standing {
+    /// The spec over whose tensors the run is, where it is over some; older files do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spec: Option<Spec>,
     /// The names of the run's phases.
     phases: Vec<String>,
     phase: usize,
@@ -123,6 +128,7 @@ impl Trainer {
         let (graph, averages) = (self.run.graph(), self.course.averages.iter());
         let total = self.course.engine.as_ref().map(|engine| engine.table.total_steps());
         let standing = Standing {
+            spec: self.run.network.as_ref().map(|network| network.spec().clone()),
             phases: self.run.phases.iter().map(|phase| phase.name.clone()).collect(),
             phase: self.phase,
             step,
@@ -140,7 +146,7 @@ impl Trainer {
     /// Has [`Trainer::fit`] and its like take a snapshot once so many steps of a phase were taken since the last one, as
     /// [`Session::snapshot_every`].
     pub fn snapshot_every(&mut self, steps: Option<u64>) {
-        self.course.snapshots = steps;
+        self.course.snapshot_every(steps);
     }
 
     /// The last snapshot that [`Trainer::snapshot_every`] had taken. It is there when the device is lost, too.
@@ -150,11 +156,12 @@ impl Trainer {
 
     /// Goes on with a run from a checkpoint of it: on the same data, adapter and driver the parameters end up the same to
     /// the bit. The run is given as it was when it was begun. Where it has other options, such as another learning rate,
-    /// it goes on with those, as long as its tensors, the names of its phases and the moments of the current one are the
-    /// same, and of its steps; averages with another decay, or that the file has not, begin with the next step.
+    /// it goes on with those, as long as its spec, its tensors, the names of its phases and the moments of the current one are
+    /// the same, and of its steps. What else is in its graphs is the caller's to give again. Files of older versions do not say
+    /// their spec, and are taken for those of the run. Averages with another decay, or that the file has not, begin with the next step.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; [`Error::Checkpoint`] where the file is not one of this run; [`Error::Io`].
+    /// As [`Trainer::new`]; [`Error::Checkpoint`] where the file is not one of this run, with what differs; [`Error::Io`].
     pub fn resume(gpu: &Gpu, run: Run, path: impl AsRef<Path>) -> Result<Trainer> {
         Trainer::from_file(gpu, run, StateFile::open(path.as_ref())?)
     }
@@ -174,6 +181,13 @@ impl Trainer {
         let text = file.metadata(KEY).ok_or_else(|| fail(KEY, "nothing", "a checkpoint of a Trainer"))?;
         let standing: Standing =
             serde_json::from_str(text).map_err(|e| fail(KEY, &e.to_string(), "where a run stands"))?;
+        if let Some(spec) = &standing.spec {
+            let own = run.network.as_ref().map(Network::spec);
+            if let Some((place, found, wanted)) = difference("spec", &as_json(Some(spec))?, &as_json(own)?) {
+                let allowed = format!("that of the run, {wanted}");
+                return Err(fail(&format!("{KEY}: {place}"), &found, &allowed));
+            }
+        }
         let phases: Vec<&String> = run.phases.iter().map(|phase| &phase.name).collect();
         if standing.phases.iter().collect::<Vec<_>>() != phases {
             let [found, allowed] = [format!("phases {:?}", standing.phases), format!("those of the run, {phases:?}")];
@@ -232,6 +246,31 @@ fn prefix(kept: Kept) -> String {
     let prefix = STATE.into_iter().find(|(other, _)| *other == first).map_or("", |(_, prefix)| prefix);
     let prefix = prefix.trim_end_matches('.');
     if update == 0 { prefix.into() } else { format!("{prefix}.{update}") }
+}
+
+/// A spec as JSON; `null` where there is none.
+fn as_json(spec: Option<&Spec>) -> Result<Value> {
+    serde_json::to_value(spec).map_err(|e| Error::spec("spec", e, "what JSON can hold"))
+}
+
+/// The first place at which two values differ, called `place` as a whole, and what each has there.
+fn difference(place: &str, found: &Value, wanted: &Value) -> Option<(String, String, String)> {
+    let shown = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
+    let part = |place: String, found: Option<&Value>, wanted: Option<&Value>| match (found, wanted) {
+        (Some(found), Some(wanted)) => difference(&place, found, wanted),
+        (None, None) => None,
+        (found, wanted) => Some((place, shown(found), shown(wanted))),
+    };
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            let keys: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
+            keys.into_iter().find_map(|key| part(format!("{place}.{key}"), found.get(key), wanted.get(key)))
+        }
+        (Value::Array(found), Value::Array(wanted)) => {
+            (0..found.len().max(wanted.len())).find_map(|i| part(format!("{place}[{i}]"), found.get(i), wanted.get(i)))
+        }
+        _ => (found != wanted).then(|| (place.into(), found.to_string(), wanted.to_string())),
+    }
 }
 
 /// The names of a phase's steps.

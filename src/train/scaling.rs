@@ -123,24 +123,36 @@ pub(super) async fn check_range(
 
 /// Fails where a row's label columns are not 1 at one class and 0 at the others.
 pub(super) async fn check_labels(network: &Network, source: &dyn Source, how: Wait, told: Told<'_>) -> Result<()> {
+    if network.data_columns() == network.spec().input {
+        return Ok(());
+    }
+    let check = |first, values: &[f32]| check_label_rows(network, source.name(), source.columns(), first, values);
+    scan(source, how, told, check).await
+}
+
+/// As [`check_labels`], of rows of `stride` values that start at row `first`.
+pub(super) fn check_label_rows(
+    network: &Network,
+    name: &str,
+    stride: usize,
+    first: usize,
+    values: &[f32],
+) -> Result<()> {
     // A weight may follow the label.
-    let (stride, features, end) = (source.columns(), network.spec().input, network.data_columns());
+    let (features, end) = (network.spec().input, network.data_columns());
     if end == features {
         return Ok(());
     }
-    scan(source, how, told, |first, values| {
-        for (i, row) in values.chunks(stride).enumerate() {
-            let label = &row[features..end];
-            let ones = label.iter().filter(|&&v| v == 1.0).count();
-            if ones != 1 || label.iter().any(|&v| v != 0.0 && v != 1.0) {
-                let place = format!("{}: label columns of row {}", source.name(), first + i);
-                let found = label.iter().take(4).map(f32::to_string).collect::<Vec<_>>().join(", ");
-                return Err(Error::data(place, found, "1 at one class, 0 at the others (Data::labelled)"));
-            }
+    for (i, row) in values.chunks(stride).enumerate() {
+        let label = &row[features..end];
+        let ones = label.iter().filter(|&&v| v == 1.0).count();
+        if ones != 1 || label.iter().any(|&v| v != 0.0 && v != 1.0) {
+            let place = format!("{name}: label columns of row {}", first + i);
+            let found = label.iter().take(4).map(f32::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::data(place, found, "1 at one class, 0 at the others (Data::labelled)"));
         }
-        Ok(())
-    })
-    .await
+    }
+    Ok(())
 }
 
 /// Fails where a row's weight is none, or all are 0: of rows that end with their weight.

@@ -5,9 +5,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::course::{Ahead, Course};
-use super::feed::Part;
+use super::feed::{Part, chunk_rows};
 use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
+use super::looked::Looked;
 use super::numbers::{Reads, beside};
 use super::phase::Step;
 use super::progress::{Best, Plateau, Told};
@@ -49,6 +50,15 @@ pub struct Session {
     pub(super) course: Course,
     /// Rows to look at after each epoch, where they are the caller's.
     pub(super) validation: Option<Source>,
+    /// What its steps read.
+    loaded: Option<Loaded>,
+}
+
+/// Rows that were made ready: of a ring or of a source, and those that are looked at.
+struct Loaded {
+    ring: Option<Ring>,
+    train: Source,
+    validation: Option<Source>,
 }
 
 /// Rows from anywhere.
@@ -127,6 +137,7 @@ impl Session {
             training,
             course: Course::new("Session", resident),
             validation: None,
+            loaded: None,
         })
     }
 
@@ -144,7 +155,8 @@ impl Session {
     /// resumed, or between two runs. Steps that are under way come to their end first. Moments stay, so the optimizer
     /// is of the same kind; so does the average, unless its decay is another: then it begins anew. What a plateau has made of
     /// the learning rate stays until another run begins ([`crate::Decay::Plateau`]). A run that was broken off goes on, unless the
-    /// order of its rows is another (`batch`, `shuffle`, `drop_last`, `seed`, the rows held out): then another run begins.
+    /// order of its rows is another (`batch`, `shuffle`, `drop_last`, `seed`, the rows held out, a `data_budget` with which
+    /// fewer or more of them lie on the GPU at a time): then another run begins.
     ///
     /// ```no_run
     /// # use strait::{Gpu, Session, Training, data};
@@ -172,15 +184,17 @@ impl Session {
         let scalars = beside(self.model.network().scalars(), [Reads::new(0, training.ramps)])?;
         let course = &mut self.course;
         pollster::block_on(course.settle(Wait::Block))?;
+        let mut resident = course.resident.clone();
         if scalars != *self.network.scalars() {
-            course.resident.set_scalars(scalars.clone())?;
-            self.network = self.network.clone().with_scalars(scalars);
+            resident.set_scalars(scalars.clone())?;
         }
         // A checkpoint has them from now on.
         let (first, second) = training.optimizer.moments();
         for (kept, _) in [(Kept::First(0), first), (Kept::Second(0), second)].into_iter().filter(|(_, has)| *has) {
-            course.resident.keep_all(kept)?;
+            resident.keep_all(kept)?;
         }
+        course.resident = resident;
+        self.network = self.network.clone().with_scalars(scalars);
         let held = |training: &Training| training.early_stopping.map(|early| early.validation);
         let order = |t: &Training| (t.batch, t.shuffle, t.drop_last, t.seed, held(t));
         course.finished |= course.step > course.start && order(&before) != order(&training);
@@ -204,13 +218,15 @@ impl Session {
 
     /// Makes data ready to be trained on: learns the scaling where it is not known yet, holds out validation rows,
     /// and compiles the training step. [`Session::fit`] does this by itself; call it before [`Session::step`]. Steps
-    /// that are under way come to their end first; behind a run that has come to its end, another begins. So it does
-    /// behind a run that was broken off over another number of rows, since its steps and epochs were those of other
-    /// data; a warning in the log says so.
+    /// that are under way come to their end first. Where it fails, the rows that were loaded before are still there. Behind a run
+    /// that has come to its end, another begins. So it does behind a run that was broken off over another number of rows, since its
+    /// steps and epochs were those of other data, or with more or fewer of them on the GPU at a time, since their order was
+    /// another; a warning in the log says so.
     ///
     /// # Errors
-    /// [`Error::Data`] where the data does not fit the model, [`Error::Limit`] where the device cannot hold it;
-    /// [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
+    /// [`Error::Data`] where the data, or a row of it that is held out, does not fit the model, or where a run that was read from
+    /// a file looked at rows that it was not given ([`Session::set_validation`]); [`Error::Limit`] where the device cannot hold
+    /// the data; [`Error::Diverged`] where one of the steps under way went bad. It is told once: loading again goes on from
     /// there.
     pub fn load(&mut self, data: impl Into<Arc<dyn data::Source>>) -> Result<()> {
         self.load_with(data, |_| {})
@@ -274,13 +290,13 @@ impl Session {
             false => learn_constants(&self.network, &*train, how, told).await?,
         };
         check_labels(&self.network, &*source, how, told).await?;
-        if let Some(own) = validation.as_ref().filter(|_| self.validation.is_some()) {
-            check_labels(&self.network, &**own, how, told).await?;
-        }
+        let looked = match &validation {
+            Some(rows) => Some(Looked::at(&self.network, &**rows, how, told).await?),
+            None => None,
+        };
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         check_range(&self.network, &*train, &constants, how, told).await?;
         self.course.settle_after(bad, how).await?;
-        self.course.engine = None;
         for penalty in &self.spec().penalties {
             if let Some(method) = penalty.method(self.spec()) {
                 log::info!("the {} penalty is computed by {method:?}", penalty.name());
@@ -290,31 +306,50 @@ impl Session {
         let rows = ring.as_ref().map_or(train.rows(), Ring::capacity) as u64;
         let begun = course.step > course.start && !course.finished;
         let other = course.rows.filter(|&of| begun && of != rows);
-        let anew = course.finished || other.is_some();
-        let start = if anew { course.step } else { course.start };
-        let mut fed = Rows::of(self.gpu(), ring.as_ref(), train, &self.training, start)?;
-        fed.seek(course.step);
+        // Rows that lay on the GPU at a time come in an order of their own.
+        let parts = |data_budget: u64| {
+            let training = Training { data_budget, ..self.training };
+            chunk_rows(self.gpu(), &training, train.rows(), train.columns())
+        };
+        let now_parts = parts(self.training.data_budget);
+        let before = course.data_budget.filter(|_| begun && other.is_none() && ring.is_none()).map(parts);
+        let other_parts = before.filter(|&before| before != now_parts);
+        let anew = course.finished || other.is_some() || other_parts.is_some();
+        let (start, done) = (if anew { course.step } else { course.start }, course.step.saturating_sub(course.start));
         if let Some(of) = other {
-            let done = course.step - course.start;
             log::warn!("{done} steps into a run over {of} rows, {rows} rows were loaded: another run begins");
         }
-        let steps = vec![self.training_step(&fed)?];
-        let epochs = fed.steps_per_epoch().saturating_mul(self.training.epochs);
-        let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
-        let (table, scalars) = (course.resident.buffer(Role::Table)?, self.network.scalars());
-        let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
-        let target = fed.target_of(&self.model);
-        if self.training.early_stopping.is_some() {
-            self.course.resident.keep_all(Kept::Best)?;
+        if let Some(of) = other_parts {
+            log::warn!("{done} steps into a run of {of} rows at a time, there are {now_parts}: another run begins");
         }
-        let (validation, now) = (validation.map(|rows| (self.ground(), rows)), self.course.step);
-        self.course.begin(Ahead { rows: fed, steps, table, target, validation, now }, how, told).await?;
+        // Its memory is needed. Where the other rows cannot be made ready, those that were there are once more.
+        let loaded = self.loaded.take();
+        let loaded = self.course.engine.take().and(loaded);
+        let wanted = Loaded { ring, train, validation };
+        if let Err(error) = self.begin(&wanted, start, how, told).await {
+            if let Some(loaded) = loaded {
+                match self.begin(&loaded, self.course.start, how, &mut |_| {}).await {
+                    Ok(()) => self.loaded = Some(loaded),
+                    Err(again) => log::warn!("the rows that were loaded before could not be made ready again: {again}"),
+                }
+            }
+            return Err(error);
+        }
+        self.loaded = Some(wanted);
         let course = &mut self.course;
         if anew {
             (course.start, course.best, course.finished, course.validation_due) =
                 (start, Best::default(), false, false);
         }
+        if looked.is_some() {
+            let own = looked.filter(|_| self.validation.is_some());
+            if course.looked != own {
+                course.forget_looks();
+            }
+            course.looked = own;
+        }
         (course.rows, course.early) = (Some(rows), self.training.early_stopping);
+        course.data_budget = Some(self.training.data_budget);
         course.decay = self.training.schedule.decay;
         if anew || !course.decay.looks() {
             course.plateau = Plateau::default();
@@ -327,6 +362,28 @@ impl Session {
             // Of the epoch that had just ended when the run was broken off.
             self.course.validate(how).await?;
         }
+        Ok(())
+    }
+
+    /// Makes rows ready for a run that started with a step.
+    async fn begin(&mut self, loaded: &Loaded, start: u64, how: Wait, told: Told<'_>) -> Result<()> {
+        let Loaded { ring, train, validation } = loaded;
+        let course = &self.course;
+        let mut rows = Rows::of(self.gpu(), ring.as_ref(), train.clone(), &self.training, start)?;
+        rows.seek(course.step);
+        let steps = vec![self.training_step(&rows)?];
+        let epochs = rows.steps_per_epoch().saturating_mul(self.training.epochs);
+        let ramps = self.network.ramps().iter().map(|(_, ramp, to)| (*ramp, *to)).collect();
+        let (table, scalars) = (course.resident.buffer(Role::Table)?, self.network.scalars());
+        let table = Table::new(table, scalars, &steps, ramps, [start, epochs.saturating_add(start)])?;
+        let target = rows.target_of(&self.model);
+        if self.training.early_stopping.is_some() {
+            self.course.resident.keep_all(Kept::Best)?;
+        }
+        let validation = validation.as_ref().map(|rows| (self.ground(), rows.clone()));
+        let now = self.course.step;
+        self.course.begin(Ahead { rows, steps, table, target, validation, now }, how, told).await?;
+        self.course.engine()?.0.table.factor = self.course.plateau.factor;
         Ok(())
     }
 
@@ -367,9 +424,13 @@ impl Session {
     }
 
     /// Looks at these rows at the end of every epoch, instead of some that are held out of the training rows, from the
-    /// next [`Session::load`] or [`Session::fit`] on; where it is `None`, some are held out again. Files do not keep them.
+    /// next [`Session::load`] or [`Session::fit`] on; where it is `None`, some are held out again.
     /// That there is a look at all, and how long training goes on without a better one, is up to
-    /// [`Training::early_stopping`].
+    /// [`Training::early_stopping`]. What early stopping and [`crate::Decay::Plateau`] have seen of the same rows stays; what
+    /// they saw of others is forgotten, and the learning rate stays as it is.
+    ///
+    /// Files and snapshots do not keep the rows but their number and a checksum: a run that goes on from one asks for them
+    /// before it takes data, and goes on to the bit with the same.
     ///
     /// ```no_run
     /// # fn show(session: &mut strait::Session, train: &strait::Data, test: &strait::Data) -> strait::Result<()> {
@@ -380,7 +441,9 @@ impl Session {
     /// ```
     pub fn set_validation(&mut self, rows: Option<Arc<dyn data::Source>>) {
         self.validation = rows.map(|rows| Arc::new(Fixed::new(rows)) as Source);
-        self.course.forget_looks();
+        if self.validation.is_none() && self.course.looked.take().is_some() {
+            self.course.forget_looks();
+        }
     }
 
     /// Training rows, and validation rows where some are held out, or where there are some of the caller's.
@@ -389,6 +452,13 @@ impl Session {
         if let Some(own) = &self.validation {
             self.check_shape(&**own, false)?;
             return Ok((source, Some(own.clone())));
+        }
+        if let Some(Looked { rows, .. }) = self.course.looked {
+            let allowed = format!(
+                "the {rows} rows of its own that the run looks at, which no file holds: Session::set_validation, with others \
+                 or with None to look at others from here on"
+            );
+            return Err(Error::data("validation rows", "none", allowed));
         }
         if pushed {
             let allowed = "validation rows of one's own where rows are pushed: Session::set_validation";

@@ -94,7 +94,12 @@ pub struct Trainer {
     /// The current phase, and how far it has come.
     pub(super) phase: usize,
     pub(super) course: Course,
+    /// The rows that its steps read.
+    loaded: Option<Loaded>,
 }
+
+/// Rows that were made ready: of a ring, or else of a source.
+type Loaded = (Option<Ring>, Arc<dyn Source>);
 
 impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -148,7 +153,7 @@ impl Trainer {
         if let Some(model) = &model {
             model.begin_training()?;
         }
-        Ok(Trainer { run, model, phase: 0, course: Course::new("Trainer", resident) })
+        Ok(Trainer { run, model, phase: 0, course: Course::new("Trainer", resident), loaded: None })
     }
 
     /// The model of a run over the tensors of a spec: another handle to the one that is trained here. None of a run over sets of
@@ -204,12 +209,13 @@ impl Trainer {
         let cached = self.run.phases.get(self.phase).is_some_and(|phase| phase.cached.is_some());
         if (cached || scaled) && self.course.engine.is_some() {
             pollster::block_on(self.course.settle(Wait::Block))?;
-            (self.course.finished, self.course.engine) = (self.is_over(), None);
+            (self.course.finished, self.course.engine, self.loaded) = (self.is_over(), None, None);
         }
         Ok(())
     }
 
-    /// Replaces the frozen tensors, row-major, in the order that the run names them.
+    /// Replaces the frozen tensors, row-major, in the order that the run names them. A step that was begun
+    /// ([`Taken::Part`]) begins anew.
     ///
     /// # Errors
     /// [`Error::Data`] naming the tensor where the number of values is wrong or one is not finite.
@@ -220,13 +226,16 @@ impl Trainer {
             return Err(Error::data("constants", values.len(), format!("{} tensors", tensors.len())));
         }
         inference::finite(tensors, values)?;
+        let mut values = values.to_vec();
+        if self.model.is_some() {
+            inference::usable_scales(tensors, &mut values)
+                .map_err(|(name, bad)| Error::data(name, bad, inference::SCALES))?;
+        }
+        self.course.abandon()?;
         let Some(model) = self.model.clone() else {
-            resident.set_constants(values)?;
+            self.course.resident.set_constants(&values)?;
             return self.forget_cached(false);
         };
-        let mut values = values.to_vec();
-        inference::usable_scales(tensors, &mut values)
-            .map_err(|(name, bad)| Error::data(name, bad, inference::SCALES))?;
         model.set_constants(&values)?;
         self.forget_cached(true)
     }
@@ -273,7 +282,7 @@ impl Trainer {
 
     /// Makes rows ready for the current phase and compiles its steps; after a phase that is over it begins the next
     /// one, whose steps are counted from 0, whose moments are 0 and whose averages begin anew. Steps that are under way
-    /// come to their end first.
+    /// come to their end first. Where it fails, the rows that were loaded before are still there.
     ///
     /// # Errors
     /// [`Error::Spec`] where all phases are over; [`Error::Data`] where the rows are none, of another width than the
@@ -390,19 +399,23 @@ impl Trainer {
             }
             None => source,
         };
-        let &Phase { batch, epochs, drop_last, .. } = phase;
-        let (seed, data_budget) = (self.run.seed.wrapping_add(number as u64), self.run.data_budget);
-        let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
-        let mut fed = Rows::of(self.gpu(), ring.as_ref(), source, &order, 0)?;
-        let (course, steps) = (&mut self.course, phase.steps.clone());
-        // Its memory is needed. What it knew of the phase is whether that is over.
-        (course.engine, course.finished) = (None, over);
-        let total = fed.steps_per_epoch().saturating_mul(epochs);
-        let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
-        let table = Table::new(table, scalars, &steps, self.run.ramps().to_vec(), [0, total])?;
-        fed.seek(step / table.turn.len() as u64);
-        let target = fed.target(Target::of(&course.resident.gpu, fed.batch()));
-        course.begin(Ahead { rows: fed, steps, table, target, validation: None, now: step }, how, told).await?;
+        // Its memory is needed. What it knew of the phase is whether that is over. Where the other rows cannot be made ready,
+        // those that were there are once more.
+        let loaded = self.loaded.take();
+        let loaded = self.course.engine.take().and(loaded);
+        self.course.finished = over;
+        let wanted = (ring, source);
+        if let Err(error) = self.begin(number, step, &wanted, how, told).await {
+            if let Some(loaded) = loaded {
+                match self.begin(self.phase, self.course.step, &loaded, how, &mut |_| {}).await {
+                    Ok(()) => self.loaded = Some(loaded),
+                    Err(again) => log::warn!("the rows that were loaded before could not be made ready again: {again}"),
+                }
+            }
+            return Err(error);
+        }
+        self.loaded = Some(wanted);
+        let course = &mut self.course;
         (course.rows, course.finished) = (Some(rows as u64), false);
         if step == 0 {
             course.snapshot_at = 0;
@@ -410,6 +423,22 @@ impl Trainer {
         self.phase = number;
         self.model.iter().for_each(Model::know_constants);
         Ok(())
+    }
+
+    /// Makes rows ready for a phase of which so many steps were taken.
+    async fn begin(&mut self, number: usize, now: u64, loaded: &Loaded, how: Wait, told: Told<'_>) -> Result<()> {
+        let (phase, (ring, source)) = (&self.run.phases[number], loaded);
+        let (&Phase { batch, epochs, drop_last, .. }, data_budget) = (phase, self.run.data_budget);
+        let (seed, shuffle) = (self.run.seed.wrapping_add(number as u64), phase.reads().any(|(_, shuffled)| shuffled));
+        let order = Training { batch, epochs, drop_last, shuffle, seed, data_budget, ..Training::default() };
+        let mut rows = Rows::of(self.gpu(), ring.as_ref(), source.clone(), &order, 0)?;
+        let (course, steps) = (&mut self.course, phase.steps.clone());
+        let total = rows.steps_per_epoch().saturating_mul(epochs);
+        let (table, scalars) = (course.resident.buffer(Role::Table)?, course.resident.tensors.scalars());
+        let table = Table::new(table, scalars, &steps, self.run.ramps().to_vec(), [0, total])?;
+        rows.seek(now / table.turn.len() as u64);
+        let target = rows.target(Target::of(&course.resident.gpu, rows.batch()));
+        course.begin(Ahead { rows, steps, table, target, validation: None, now }, how, told).await
     }
 
     /// Submits up to so many steps of the current phase without waiting and says how many were taken, or why none. It

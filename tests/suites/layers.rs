@@ -34,6 +34,9 @@ fn root(text: &str) -> BTreeMap<String, String> {
 /// The first name of every path that begins with `prefix`, of a group each, outside comments.
 fn paths<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
     let word = |text: &'a str| text.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+    // What a star takes may be anything: it is a name that nobody may name.
+    let named = |c: char| c.is_alphanumeric() || c == '_' || c == '*';
+    let first = |text: &'a str| if text.starts_with('*') { &text[..1] } else { word(text) };
     let mut found = Vec::new();
     for (at, _) in line.match_indices(prefix) {
         if line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
@@ -45,8 +48,8 @@ fn paths<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
                 // Names of the outer level only.
                 let (mut depth, mut start) = (0, true);
                 for (i, c) in group.char_indices() {
-                    if start && depth == 0 && (c.is_alphanumeric() || c == '_') {
-                        found.push(word(&group[i..]));
+                    if start && depth == 0 && named(c) {
+                        found.push(first(&group[i..]));
                         start = false;
                     }
                     match c {
@@ -58,8 +61,55 @@ fn paths<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
                     }
                 }
             }
-            None => found.push(word(rest)),
+            None => found.push(first(rest)),
         }
+    }
+    found
+}
+
+/// The code of a file without comments, and without what strings and characters have in them, by how many modules within the
+/// file it lies in.
+fn by_depth(text: &str) -> Vec<String> {
+    let (mut found, mut braces, mut rest) = (vec![String::new()], Vec::<bool>::new(), text);
+    while let Some(c) = rest.chars().next() {
+        let depth = braces.iter().filter(|&&module| module).count();
+        found.resize(found.len().max(depth + 1), String::new());
+        // What is passed over: a comment, a string as it is, a string, a character.
+        let passed = if rest.starts_with("//") {
+            Some(rest.find('\n').unwrap_or(rest.len()))
+        } else if let Some(raw) = rest.strip_prefix("r#\"") {
+            raw.find("\"#").map(|end| end + 5)
+        } else if c == '"' {
+            let mut escaped = false;
+            let ends = |&(_, c): &(usize, char)| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            };
+            rest[1..].char_indices().find(ends).map(|(end, _)| end + 2)
+        } else if rest.starts_with("'\\") {
+            rest[3..].find('\'').map(|end| end + 4)
+        } else if c == '\'' && rest.chars().nth(2) == Some('\'') {
+            Some(2 + rest.chars().nth(1).map_or(0, char::len_utf8))
+        } else {
+            None
+        };
+        if let Some(passed) = passed {
+            found[depth].push(' ');
+            rest = &rest[passed..];
+            continue;
+        }
+        if c == '{' {
+            let before = found[depth].trim_end();
+            let name = before.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+            let keyword = before[..before.len() - name.len()].trim_end();
+            braces.push(!name.is_empty() && keyword.ends_with("mod") && keyword.len() < before.len() - name.len());
+        }
+        found[depth].push(c);
+        if c == '}' {
+            braces.pop();
+        }
+        rest = &rest[c.len_utf8()..];
     }
     found
 }
@@ -75,10 +125,11 @@ fn violations(
     let module = parts[0].trim_end_matches(".rs");
     // How many `super::` lead from this file out of its module.
     let inside = parts.len() - usize::from(parts.last() == Some(&"mod.rs"));
-    let out = format!("{}::", vec!["super"; inside].join("::"));
     let mut found = Vec::new();
-    let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
-    for statement in code.split(';') {
+    let code = by_depth(text);
+    let statements = code.iter().enumerate().flat_map(|(depth, code)| code.split(';').map(move |part| (depth, part)));
+    for (depth, statement) in statements {
+        let out = format!("{}::", vec!["super"; inside + depth].join("::"));
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
         let names = paths(&statement, "crate::").into_iter().chain(paths(&statement, &out));
         for name in names.filter(|name| !name.is_empty() && *name != "super") {
@@ -168,6 +219,23 @@ fn what_is_planted_is_found() {
     assert_eq!(count("graph/node.rs", "use super::super::plan::Access;"), 1);
     assert_eq!(count("graph/mod.rs", "use super::plan::Access;"), 1);
     assert_eq!(count("graph/deep/node.rs", "use super::super::plan::Access;"), 0);
+    for star in ["use crate::*;", "use crate::{error::Error, *};", "use super::super::*;"] {
+        assert_eq!((count("graph/node.rs", star), count("error.rs", &star.replace("super::super", "super"))), (1, 1));
+    }
+    assert_eq!(count("graph/node.rs", "use super::*; use crate::error::*; use crate::graph::*;"), 0);
+    // A module within a file is one step farther in; a brace in a text is none.
+    let within = |path: &str| {
+        format!("fn f() -> char {{ let _ = (\"}} \\\" {{\", r#\" {{\" \"#); '{{' }} mod tests {{ use {path}; }}")
+    };
+    for path in ["super::plan::A", "super::*"] {
+        assert_eq!(count("graph/mod.rs", &within(path)), 0, "{path}");
+    }
+    for path in ["super::super::plan::A", "super::super::*", "crate::plan::A", "crate::*"] {
+        assert_eq!(count("graph/mod.rs", &within(path)), 1, "{path}");
+    }
+    assert_eq!(count("graph/node.rs", &within("super::super::super::plan::A")), 1);
+    assert_eq!(count("graph/node.rs", &within("super::super::plan::A")), 0);
+    assert_eq!(count("graph/mod.rs", "mod tests { fn f() {} } use super::plan::A;"), 1, "after it");
     assert_eq!(count("graph/node.rs", "fn of(gpu: &crate::Gpu) {}"), 1, "by what the root takes");
     assert_eq!(count("plan/stage.rs", "fn of(graph: &crate::Graph) {}"), 0);
     assert_eq!(count("graph/node.rs", "// as crate::plan::Limits says\n/// [`crate::Gpu`]"), 0);

@@ -189,7 +189,8 @@ fn a_run_goes_on_from_anywhere() {
     assert!(bits(&dropped) == bits(&whole), "from dropped futures");
 }
 
-/// Other parameters or rows begin the waiting anew, from the rate as it is; another decay forgets that, too.
+/// Other parameters or rows begin the waiting anew, from the rate as it is, and the same rows do not; another decay forgets
+/// that, too.
 #[test]
 fn what_changes_begins_the_waiting_anew() {
     // Nothing counts as better but the first look.
@@ -203,13 +204,16 @@ fn what_changes_begins_the_waiting_anew() {
         rates(&fit.unwrap()).into_iter().map(|rate| rate / RATE).collect::<Vec<f64>>()
     };
     let mut session = begun(training(never(2), 100));
+    let others = || Data::from_rows(4, values(313, 9 * 4, (-1.0, 1.0))).unwrap();
+    session.set_validation(Some(noise().into()));
     assert_eq!(epochs(&mut session, 4), [1.0, 1.0, 1.0, 0.5]);
     // One look was waited for, whose place the first one with these parameters takes.
     let parameters = session.parameters().unwrap();
     session.set_parameters(&parameters).unwrap();
     assert_eq!(epochs(&mut session, 4), [0.5, 0.5, 0.5, 0.25]);
-    session.set_validation(None);
+    session.set_validation(Some(others().into()));
     assert_eq!(epochs(&mut session, 4), [0.25, 0.25, 0.25, 0.125]);
+    session.set_validation(Some(others().into()));
     session.set_training(training(never(1), 100)).unwrap();
     // Two looks have waited by the end of the first epoch.
     assert_eq!(epochs(&mut session, 3), [0.125, 0.0625, 0.03125]);

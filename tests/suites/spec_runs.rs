@@ -2,6 +2,7 @@
 //! what a file keeps of it.
 
 use crate::common::{gpu, squared_error, values};
+use safetensors::SafeTensors;
 use strait::graph::Sink;
 use strait::model::{Purpose, Supervised};
 use strait::rbm::{Gibbs, Rbm};
@@ -42,6 +43,49 @@ fn pretrained(spec: &Spec, most: f64) -> Session {
 
 fn codes(trainer: &Trainer) -> Result<Vec<f32>> {
     trainer.model().unwrap().encode(&values(192, 3 * INPUT, (0.0, 1.0)))
+}
+
+/// A snapshot of a run over one spec is none of a run over another, or over none, and the error says where they differ. One that
+/// does not say its spec, as those of older versions, is taken for the run's.
+#[test]
+fn files_are_of_a_run_over_their_spec() {
+    let spec = |activation| Spec::symmetric(&[INPUT, 4, 2], activation);
+    let greedy = |spec: &Spec| Run::greedy(spec, &training()).unwrap();
+    let rows = Data::from_rows(INPUT, values(194, ROWS * INPUT, (0.0, 1.0))).unwrap();
+    let own = spec(Activation::Sigmoid);
+    let mut trainer = Trainer::new(&gpu(), greedy(&own)).unwrap();
+    trainer.load(&rows).unwrap();
+    trainer.step(2).unwrap();
+    let snapshot = trainer.snapshot().unwrap();
+    let refused = |run: Run| match Trainer::restore(&gpu(), run, &snapshot) {
+        Err(Error::Checkpoint { place, found, allowed, .. }) => [place, found, allowed],
+        other => panic!("{other:?}"),
+    };
+    let other = greedy(&spec(Activation::Tanh));
+    let wanted = ["strait.trainer: spec.decoder[0].activation", "\"sigmoid\"", "that of the run, \"tanh\""];
+    assert_eq!(refused(other), wanted);
+    let [place, ..] = refused(greedy(&own.clone().loss(Loss::Bernoulli)));
+    assert!(place.starts_with("strait.trainer: spec.loss"), "{place}");
+    let [place, ..] = refused(greedy(&own.clone().weight_decay(0.25)));
+    assert!(place.starts_with("strait.trainer: spec."), "{place}");
+    assert_eq!(refused(crate::phases::run(true, false))[0], "strait.trainer: spec");
+    let mut expected = Trainer::restore(&gpu(), greedy(&own), &snapshot).unwrap();
+    expected.fit(&rows).unwrap();
+    // As an older version wrote it.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old");
+    snapshot.save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut metadata = header.metadata().clone().unwrap();
+    let mut standing: serde_json::Value = serde_json::from_str(&metadata["strait.trainer"]).unwrap();
+    assert!(standing.as_object_mut().unwrap().remove("spec").is_some());
+    metadata.insert("strait.trainer".into(), standing.to_string());
+    let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors();
+    std::fs::write(&path, safetensors::serialize(tensors, Some(metadata)).unwrap()).unwrap();
+    let mut old = Trainer::resume(&gpu(), greedy(&own), &path).unwrap();
+    old.fit(&rows).unwrap();
+    assert!(old.parameters().unwrap() == expected.parameters().unwrap());
 }
 
 /// The scaling goes with the layers, into a file before anything is loaded, and stays with rows of another range.

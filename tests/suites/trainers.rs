@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::{gpu, host_device, own_gpu, until_pending, values};
 use crate::phases::{begun, code, data, of_codes, outer_and_inner, refused, run};
+use crate::training::Broken;
 use strait::Draw;
-use strait::graph::{Shape, Sink, Tensor, TensorSet};
-use strait::train::{Phase, Run, Trainer};
+use strait::graph::{Set, Shape, Sink, Tensor, TensorSet};
+use strait::train::{Phase, Run, Step, Trainer, Update};
 use strait::{Activation, Data, Error, Gpu, Result, Session, Snapshot, Source, Spec, Stop, Taken, Training, wgpu};
 
 fn bits(trainer: &Trainer) -> Vec<u32> {
@@ -112,6 +113,98 @@ fn frames_give_the_same_run() {
         assert_eq!(steps, 9 + 80);
         assert!(parts >= if gpu().has_timestamps() { 2 } else { 0 }, "{parts}");
         assert!(bits(&trainer) == whole, "{budget:?}");
+    }
+}
+
+/// Rows that cannot be loaded leave those that are there, in the middle of a phase and of a turn, and after a phase: the run
+/// ends as if nobody had tried.
+#[test]
+fn a_load_that_fails_changes_nothing() {
+    let mut trainer = begun(&gpu(), run(true, false));
+    while trainer.phase().is_some() {
+        trainer.load(data()).unwrap();
+        for steps in (1..4).cycle() {
+            let taken = trainer.step(steps).unwrap();
+            trainer.gpu().wait().unwrap();
+            while trainer.progress().unwrap().is_some() {}
+            let broken: Arc<dyn Source> = Arc::new(Broken { data: data(), at: 1 });
+            let (phase, at) = (trainer.phase().map(|phase| phase.name.clone()), trainer.steps());
+            assert!(trainer.load(broken).is_err());
+            assert_eq!((trainer.phase().map(|phase| phase.name.clone()), trainer.steps()), (phase, at));
+            if taken == Taken::Over {
+                break;
+            }
+        }
+    }
+    assert!(bits(&trainer) == whole());
+}
+
+/// A step of which a part was submitted begins anew where tensors are replaced that it reads, trained or frozen: it is one step
+/// of theirs alone, after however many parts.
+#[test]
+fn a_step_that_was_begun_begins_anew_with_other_tensors() {
+    let tensor = |name: &str, dims: &[usize]| Tensor { name: name.into(), shape: Shape::fixed(dims) };
+    let run = || -> Result<Run> {
+        let tied = TensorSet::new("tied", vec![tensor("weight", &[5, 3])]);
+        let mut run = Run::new(vec![tied], vec![tensor("frozen", &[5, 3])])?;
+        let mut g = run.graph();
+        let (x, w, c) = (g.gather(5, true), g.param(0)?, g.constant(0)?);
+        // Both are read by several dispatches, forward and backward.
+        let encoder = g.map([w, c], |[w, c]| w * c)?;
+        let code = g.matmul(x, encoder, false, false)?;
+        let code = g.map([code], |[code]| code.tanh())?;
+        let back = g.matmul(code, encoder, false, true)?;
+        let error = g.map([back, x], |[back, x]| (back - x).square())?;
+        let objective = g.batch_mean(error)?;
+        g.term("objective", objective);
+        let gradient = g.gradient(objective, &[w])?[0];
+        g.sink(Sink::Gradient(0), gradient);
+        let step = Step::new("step", g, [Update::adam([Set(0)], 0.1)]);
+        run.phases = vec![Phase { batch: 8, ..Phase::new("phase", [step]) }];
+        Ok(run)
+    };
+    let [start, before, after] = [51, 52, 53].map(|seed| vec![values(seed, 15, (-1.0, 1.0))]);
+    let rows = Data::from_rows(5, values(54, 8 * 5, (-1.0, 1.0))).unwrap();
+    type Change = fn(&mut Trainer, &[Vec<f32>]) -> Result<()>;
+    for change in [Trainer::set_constants as Change, Trainer::set_parameters] {
+        // One step, with tensors that are replaced after so many parts; how many it had then.
+        let step = |at: usize| {
+            let mut trainer = Trainer::new(&gpu(), run().unwrap()).unwrap();
+            trainer.set_parameters(&start).unwrap();
+            trainer.set_constants(&before).unwrap();
+            trainer.load(&rows).unwrap();
+            let mut parts = 0;
+            let mut changed = false;
+            loop {
+                if parts == at && !changed {
+                    change(&mut trainer, &after).unwrap();
+                    changed = true;
+                }
+                match trainer.step_for(Duration::from_nanos(1)).unwrap() {
+                    Taken::Part => parts += 1,
+                    Taken::Busy => {}
+                    Taken::Steps(1) => break,
+                    other => panic!("{other:?}"),
+                }
+                trainer.gpu().wait().unwrap();
+            }
+            trainer.gpu().wait().unwrap();
+            while trainer.progress().unwrap().is_some() {}
+            (bits(&trainer), changed)
+        };
+        let (expected, _) = step(0);
+        let (never, _) = step(usize::MAX);
+        assert!(expected != never);
+        let mut tried = 0;
+        for at in 1.. {
+            let (found, changed) = step(at);
+            if !changed {
+                break;
+            }
+            assert!(found == expected, "after {at} parts");
+            tried += 1;
+        }
+        assert!(tried > if gpu().has_timestamps() { 2 } else { -1 }, "{tried}");
     }
 }
 

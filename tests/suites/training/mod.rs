@@ -1,5 +1,6 @@
 //! Training: the order of rows, the same bits for the same seed, going on in a new process, control over a run, steps in two
-//! halves, using the model, sharing a device, runs that go bad or are broken off, and data that changes or is not finite.
+//! halves, using the model, sharing a device, runs that go bad or are broken off, validation rows of one's own, and data that
+//! changes or is not finite.
 
 mod apart;
 mod control;
@@ -8,11 +9,14 @@ mod diverged;
 mod evaluated;
 mod frames;
 mod interrupted;
+mod looked;
 mod options;
 mod order;
 mod processes;
 mod sources;
 mod using;
+
+pub use looked::Broken;
 
 use crate::common::{gpu, report, values};
 use strait::{Activation, Data, Gpu, Optimizer, Session, Spec, Training};

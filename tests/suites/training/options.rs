@@ -1,6 +1,8 @@
 //! Options that change between two runs or in the middle of one, and the history of a run as a table.
 
-use super::{MOMENTUM, bits, rows, session, take, tiny};
+use std::sync::Arc;
+
+use super::{Broken, MOMENTUM, bits, rows, session, take, tiny};
 use crate::common::gpu;
 use strait::data::Shuffled;
 use strait::{
@@ -126,6 +128,52 @@ fn options_that_cannot_be_leave_those_before() {
     assert_eq!(session.steps(), 5, "the run goes on");
 }
 
+/// With fewer or more rows on the GPU at a time their order is another, and so is the run; with as many it goes on, and a file
+/// knows how many there were.
+#[test]
+fn a_budget_that_changes_the_order_begins_another_run() {
+    // 8 of 40 rows, in two batches.
+    let eight = 8 * 3 * 4;
+    let streamed = Training { epochs: 2, data_budget: eight, ..training() };
+    let mut begun = session(&gpu(), &tiny(), streamed);
+    begun.load(rows(40)).unwrap();
+    take(&mut begun, 5, 2);
+    let snapshot = begun.snapshot().unwrap();
+    for (data_budget, left) in [(eight, 15), (eight + 3 * 4, 15), (2 * eight, 20), (1 << 30, 20)] {
+        let mut session = Session::restore(&gpu(), &snapshot).unwrap();
+        session.set_training(Training { data_budget, ..streamed }).unwrap();
+        assert_eq!(session.fit(rows(40)).unwrap().steps, left, "{data_budget}");
+    }
+    begun.set_training(Training { data_budget: 1 << 30, ..streamed }).unwrap();
+    assert_eq!(begun.fit(rows(40)).unwrap().steps, 20);
+}
+
+/// Where rows cannot be loaded, a run goes on with those that it had as if nobody had tried; so does a step by hand.
+#[test]
+fn a_load_that_fails_changes_nothing() {
+    let early_stopping = Some(EarlyStopping { validation: 0.2, patience: 9, min_delta: 0.0 });
+    for options in [training(), Training { early_stopping, average: Some(0.9), ..training() }] {
+        let mut whole = session(&gpu(), &tiny(), options);
+        whole.load(rows(23)).unwrap();
+        take(&mut whole, 9, 2);
+        let mut found = session(&gpu(), &tiny(), options);
+        found.load(rows(23)).unwrap();
+        for _ in 0..3 {
+            take(&mut found, 3, 2);
+            for broken in [Broken { data: rows(23), at: 2 }, Broken { data: rows(40), at: 3 * 3 }] {
+                let broken: Arc<dyn Source> = Arc::new(broken);
+                assert!(
+                    matches!(found.load(broken), Err(Error::Data { place, .. }) if place.starts_with("broken: row "))
+                );
+            }
+        }
+        assert_eq!(bits(&found), bits(&whole));
+        assert_eq!(found.snapshot().unwrap().bytes(), whole.snapshot().unwrap().bytes());
+        assert_eq!(found.fit(rows(23)).unwrap().best_validation, whole.fit(rows(23)).unwrap().best_validation);
+        assert_eq!(bits(&found), bits(&whole));
+    }
+}
+
 #[test]
 fn the_history_is_a_table() {
     let progress = |step: u64, terms: &[(&str, f64)], validation: Option<f64>| Progress {
@@ -139,13 +187,18 @@ fn the_history_is_a_table() {
         rows_per_second: 100.0,
         elapsed: std::time::Duration::from_millis(1500),
     };
-    let history =
-        vec![progress(1, &[("a", 0.25), ("of \"b\", c", -1.0)], None), progress(9, &[("a", 1e-9)], Some(2.0))];
+    let history = vec![
+        progress(1, &[("a", 0.25), ("of \"b\", c", -1.0)], None),
+        progress(9, &[("a", 1e-9)], Some(2.0)),
+        // No page of zeros.
+        progress(10, &[("a", -1e-38)], Some(1.5e300)),
+    ];
     let (first_step, elapsed) = Default::default();
     let fit = Fit { history, steps: 9, stop: Stop::Done, best_validation: None, first_step, elapsed };
     let expected = "step,epoch,loss,\"a\",\"of \"\"b\"\", c\",validation,learning_rate,rows_per_second,seconds\n\
                     1,0,0.5,0.25,-1,,0.001,100,1.5\n\
-                    9,2,0.5,0.000000001,,2,0.001,100,1.5\n";
+                    9,2,0.5,1e-9,,2,0.001,100,1.5\n\
+                    10,2,0.5,-1e-38,,1.5e300,0.001,100,1.5\n";
     assert_eq!(fit.csv(), expected);
     let early = EarlyStopping { validation: 0.3, patience: 9, min_delta: 0.0 };
     let mut session = session(&gpu(), &tiny(), Training { early_stopping: Some(early), ..training() });
