@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::course::{Ahead, Course};
-use super::feed::Part;
+use super::feed::{Part, of_rows};
 use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
 use super::numbers::{Reads, beside};
@@ -252,6 +252,7 @@ impl Session {
     /// [`Session::load`], blocking or not.
     async fn ready(&mut self, source: Source, how: Wait, told: Told<'_>) -> Result<()> {
         let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
+        ring.iter().try_for_each(|ring| ring.check_on(self.gpu()))?;
         let source: Source = Arc::new(Fixed::new(source));
         let weighted = source.is_weighted();
         self.check_shape(&*source, weighted)?;
@@ -275,7 +276,8 @@ impl Session {
         };
         check_labels(&self.network, &*source, how, told).await?;
         if let Some(own) = validation.as_ref().filter(|_| self.validation.is_some()) {
-            check_labels(&self.network, &**own, how, told).await?;
+            let labels = check_labels(&self.network, &**own, how, told).await;
+            labels.map_err(|error| of_rows(self.gpu(), error))?;
         }
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.
         check_range(&self.network, &*train, &constants, how, told).await?;
