@@ -46,7 +46,7 @@ impl Evaluator {
     /// Writes the i-th batch: rows without padding.
     ///
     /// # Errors
-    /// [`Error::Device`] where it does not fit.
+    /// [`Error::Spec`] where it does not fit; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn input(&self, index: usize, values: &[f32]) -> Result<()> {
         self.fill(&format!("write input {index} of the graph"), self.program.buffer(Role::Input(index))?, values)
     }

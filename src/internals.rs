@@ -10,6 +10,7 @@ pub mod evaluator {
 
 /// Programs, readbacks and clocks.
 pub mod gpu {
+    pub use crate::gpu::pace::{Parts, Together};
     pub use crate::gpu::program::{Program, Work};
     pub use crate::gpu::readback::{Readback, Wait};
     pub use crate::gpu::timing::Clock;

@@ -50,7 +50,7 @@ impl Buffer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] where the part does not lie in the buffer, or is no whole words of 4 bytes.
+    /// [`Error::Spec`] where the part does not lie in the buffer, or is no whole words of 4 bytes.
     pub fn slice(&self, offset: u64, bytes: u64) -> Result<Buffer> {
         self.check("slice", offset, bytes)?;
         Ok(Buffer { raw: self.raw.clone(), start: self.start + offset, bytes })
@@ -61,11 +61,6 @@ impl Buffer {
         self.raw == other.raw
     }
 
-    /// Where it begins in the memory that it is a part of, in bytes.
-    pub(crate) fn start(&self) -> u64 {
-        self.start
-    }
-
     /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -74,14 +69,48 @@ impl Buffer {
     /// Fails where the bytes do not lie in it, or are no whole words.
     pub(crate) fn check(&self, op: &str, offset: u64, bytes: u64) -> Result<()> {
         let end = offset.checked_add(bytes);
-        let message = if end.is_none_or(|end| end > self.bytes()) {
-            format!("{bytes} bytes from byte {offset} on do not fit a buffer of {} bytes", self.bytes())
+        let allowed = if end.is_none_or(|end| end > self.bytes()) {
+            format!("what lies in a buffer of {} bytes", self.bytes())
         } else if !offset.is_multiple_of(4) || !bytes.is_multiple_of(4) {
-            format!("{bytes} bytes from byte {offset} on are no whole words of 4 bytes")
+            "whole words of 4 bytes".into()
         } else {
             return Ok(());
         };
-        Err(Error::Device { op: op.into(), message })
+        Err(Error::spec(op, format!("{bytes} bytes from byte {offset} on"), allowed))
+    }
+
+    /// Fails where the host's own buffer, which errors call `what`, may not be bound to programs, or begins where the device binds
+    /// none.
+    pub(crate) fn check_binding(&self, gpu: &Gpu, what: &str) -> Result<()> {
+        self.check_usage(what, wgpu::BufferUsages::STORAGE)?;
+        let alignment = u64::from(gpu.device().limits().min_storage_buffer_offset_alignment);
+        if self.start.is_multiple_of(alignment) {
+            return Ok(());
+        }
+        let allowed = format!("a start at a multiple of {alignment}");
+        Err(Error::spec(what, format!("bytes from {} on", self.start), allowed))
+    }
+
+    /// Fails where nothing may be copied out of it.
+    pub(crate) fn check_source(&self, what: &str) -> Result<()> {
+        self.check_usage(what, wgpu::BufferUsages::COPY_SRC)
+    }
+
+    /// Fails where so many bytes from the byte `offset` on cannot be copied into it.
+    pub(crate) fn check_target(&self, what: &str, offset: u64, bytes: u64) -> Result<()> {
+        self.check_usage(what, wgpu::BufferUsages::COPY_DST)?;
+        self.check(what, offset, bytes)
+    }
+
+    fn check_usage(&self, what: &str, needed: wgpu::BufferUsages) -> Result<()> {
+        let usage = self.raw.usage();
+        if usage.contains(needed) {
+            return Ok(());
+        }
+        let names =
+            |usage: wgpu::BufferUsages| usage.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" | ");
+        let allowed = format!("one whose usages have {}", names(needed));
+        Err(Error::spec(what, format!("a buffer of the usages {}", names(usage)), allowed))
     }
 }
 
@@ -113,7 +142,7 @@ impl Gpu {
     /// Writes bytes before anything that is submitted later.
     ///
     /// # Errors
-    /// [`Error::Device`] where they do not fit or are no whole words.
+    /// [`Error::Spec`] where they do not fit or are no whole words; [`Error::Device`] and [`Error::DeviceLost`].
     #[doc(hidden)]
     pub fn write(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         buffer.check("write", offset, bytes.len() as u64)?;

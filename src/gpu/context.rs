@@ -295,6 +295,17 @@ impl Gpu {
         !self.0.own
     }
 
+    /// Whether the other one is a handle to the same device, as far as wgpu tells: it numbers the devices of each instance by
+    /// themselves.
+    pub(crate) fn has_device_of(&self, other: &Gpu) -> bool {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return true;
+        }
+        let adopted = !self.0.own && !other.0.own;
+        let alike = self.0.device == other.0.device && self.0.summary == other.0.summary;
+        adopted && alike && self.alive().is_ok() == other.alive().is_ok()
+    }
+
     /// The limits that plans must keep.
     #[doc(hidden)]
     pub fn limits(&self) -> Limits {

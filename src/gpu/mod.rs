@@ -3,6 +3,7 @@
 
 mod buffer;
 mod context;
+pub(crate) mod pace;
 pub(crate) mod program;
 pub(crate) mod readback;
 pub(crate) mod timing;
@@ -11,6 +12,7 @@ mod waiter;
 pub use buffer::Buffer;
 pub(crate) use context::lock;
 pub use context::{AdapterSummary, Gpu, GpuOptions};
+pub(crate) use pace::{FEWEST, Paced, Parts, SHARED, Together, rows_of_piece, seconds};
 pub(crate) use program::{Program, Work, record};
 pub(crate) use readback::{Readback, Wait};
 pub(crate) use timing::Clock;

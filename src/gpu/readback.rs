@@ -139,7 +139,7 @@ impl Readback {
     /// Copies ranges of buffers, one after the other, behind everything submitted so far.
     ///
     /// # Errors
-    /// [`Error::Device`] where a range does not fit or a copy is under way; [`Error::DeviceLost`].
+    /// [`Error::Spec`] where a range does not fit; [`Error::Device`] where a copy is under way; [`Error::DeviceLost`].
     pub fn start(&mut self, parts: &[(&Buffer, Range<u64>)]) -> Result<()> {
         self.start_after([], None, parts)
     }

@@ -95,8 +95,9 @@ impl Model {
     /// padding: what the host rendered or recorded is read where it lies, and the result stays there.
     ///
     /// # Errors
-    /// [`Error::Spec`] for a purpose that reads no batch, and where a part of a buffer begins where the device binds
-    /// none; [`Error::Limit`] where a buffer is too small. Both name the buffer. [`Error::Data`] where the scaling of
+    /// [`Error::Spec`] for a purpose that reads no batch, where a buffer lacks the usage `STORAGE` (and that of the rows `COPY_SRC`,
+    /// where it is that of the results, too), and where a part of a buffer begins where the device binds none; [`Error::Limit`]
+    /// where a buffer is too small. All name the buffer. [`Error::Data`] where the scaling of
     /// the input is not known yet; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn attach(&self, purpose: Purpose, input: Buffer, output: Buffer, rows: usize) -> Result<Attached> {
         if matches!(purpose, Purpose::Resample | Purpose::Corrupt | Purpose::Evidence) {
@@ -105,16 +106,8 @@ impl Model {
         }
         let recording = recording(self, purpose, rows, self.tuning())?;
         let state = self.gpu().buffer("state", 64)?;
-        let alignment = u64::from(self.gpu().device().limits().min_storage_buffer_offset_alignment);
-        for (place, buffer) in [("input", &input), ("output", &output)] {
-            if !buffer.start().is_multiple_of(alignment) {
-                let found = format!("bytes from {} on", buffer.start());
-                return Err(Error::spec(
-                    format!("{place} buffer"),
-                    found,
-                    format!("a start at a multiple of {alignment}"),
-                ));
-            }
+        for (place, buffer) in [("input buffer", &input), ("output buffer", &output)] {
+            buffer.check_binding(self.gpu(), place)?;
         }
         // WebGPU lets no dispatch read and write one buffer, be it different parts of it.
         let both = |dispatch: &Dispatch| {
@@ -123,7 +116,11 @@ impl Model {
                 .all(|role| dispatch.bindings.iter().any(|place| place.role == *role))
         };
         let copied = match input.is_of(&output) && recording.dispatches.iter().any(both) {
-            true => Some([input.clone(), self.gpu().buffer("copied rows", input.bytes())?]),
+            true => {
+                // Rows beside results in one buffer are read out of a copy.
+                input.check_source("input buffer")?;
+                Some([input.clone(), self.gpu().buffer("copied rows", input.bytes())?])
+            }
             false => None,
         };
         let mut shared = self.resident().shared.clone();

@@ -1,10 +1,11 @@
 //! A purpose that is compiled: rows go in, results come back, some rows at a time.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Model;
 use crate::error::{Error, Result, finite_rows};
-use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work};
+use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, Together, Wait, Work, seconds};
 use crate::model::Purpose;
 use crate::plan::{Recording, Role, Target, Tuning};
 use crate::state::State;
@@ -27,6 +28,9 @@ pub(super) struct Compiled {
     result: usize,
     /// The tiles that it was planned with.
     pub tuning: Arc<Tuning>,
+    /// Rows of a submit, where the device is shared and no draw depends on a row's place in one.
+    together: Option<Together>,
+    clock: Option<Clock>,
 }
 
 impl Compiled {
@@ -41,9 +45,12 @@ impl Compiled {
         let state = gpu.buffer("state", 64)?;
         let program = Program::new(gpu, &recording, &state, &model.resident().shared)?;
         let (width, result) = model.network().widths(purpose);
-        let bytes = (rows * result * 4) as u64;
+        let draws = matches!(purpose, Purpose::Resample | Purpose::Corrupt | Purpose::Evidence);
+        let together = (gpu.is_shared() && !draws).then(Together::default);
+        let clock = (together.is_some() && gpu.has_timestamps()).then(|| Clock::new(gpu, 1)).transpose()?;
+        let bytes = (rows * result * 4) as u64 + clock.as_ref().map_or(0, |clock| clock.ticks.bytes());
         let readbacks = [Readback::new(gpu, bytes)?, Readback::new(gpu, bytes)?];
-        Ok(Compiled { program, state, readbacks, rows, asked: rows, width, result, tuning })
+        Ok(Compiled { program, state, readbacks, rows, asked: rows, width, result, tuning, together, clock })
     }
 
     /// The buffers it holds, shared or not.
@@ -51,7 +58,8 @@ impl Compiled {
         let [first, second] = &self.readbacks;
         // What is read back passes out of the dispatches.
         let read = [first, second].map(|readback| (Some(Role::Output(0)), readback.buffer()));
-        let own = [(None, &self.state)].into_iter().chain(read);
+        let ticks = self.clock.iter().map(|clock| (None, &clock.ticks));
+        let own = [(None, &self.state)].into_iter().chain(read).chain(ticks);
         self.program.held().chain(own)
     }
 
@@ -60,11 +68,19 @@ impl Compiled {
         let mut results = Vec::with_capacity(values.len() / self.width * self.result);
         // A future that was dropped half-way leaves its copies behind.
         self.readbacks.iter_mut().for_each(Readback::discard);
-        let mut pending = None;
-        for (i, chunk) in values.chunks(self.rows * self.width).enumerate() {
+        let (alone, mut pending) = (gpu.submits_alone(how), None);
+        let (mut rest, mut first) = (values, 0);
+        for i in 0.. {
+            if rest.is_empty() {
+                break;
+            }
+            let most = self.together.map_or(self.rows, |together| together.rows().min(self.rows));
+            let chunk;
+            (chunk, rest) = rest.split_at(rest.len().min(most * self.width));
             let rows = chunk.len() / self.width;
             // Here, since they are uploaded next: so they come from memory once.
-            finite_rows(what, self.width, i * self.rows, chunk)?;
+            finite_rows(what, self.width, first, chunk)?;
+            first += rows;
             // The Jacobian of a linear map is the same everywhere and reads no row.
             if let Ok(input) = self.program.buffer(Role::Input(0)) {
                 gpu.write(input, 0, bytemuck::cast_slice(chunk))?;
@@ -73,22 +89,40 @@ impl Compiled {
             let state = State { step, seed: draw.seed, ..State::once(rows, 0) };
             gpu.write(&self.state, 0, bytemuck::bytes_of(&state))?;
             let output = self.program.buffer(Role::Output(0))?;
-            let parts = [(output, 0..(rows * self.result * 4) as u64)];
-            self.readbacks[i % 2].start_after([Work::Run(&self.program)], None, &parts)?;
-            if let Some(at) = pending.replace(i % 2) {
-                self.received(at, &mut results, how).await?;
+            let ticks = self.clock.iter().map(|clock| (&clock.ticks, 0..clock.ticks.bytes()));
+            let parts: Vec<_> = [(output, 0..(rows * self.result * 4) as u64)].into_iter().chain(ticks).collect();
+            let begun = Instant::now();
+            self.readbacks[i % 2].start_after([Work::Run(&self.program)], self.clock.as_ref(), &parts)?;
+            let before = pending.replace((i % 2, rows, begun));
+            let arrived = if alone { pending.take() } else { before };
+            if let Some(submit) = arrived {
+                self.received(submit, &mut results, how).await?;
             }
         }
-        if let Some(at) = pending {
-            self.received(at, &mut results, how).await?;
+        if let Some(submit) = pending {
+            self.received(submit, &mut results, how).await?;
         }
         Ok(results)
     }
 
-    /// Adds what has been read back to the results.
-    async fn received(&mut self, at: usize, results: &mut Vec<f32>, how: Wait) -> Result<()> {
-        let words = |bytes: &[u8]| results.extend(bytes.as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word)));
-        self.readbacks[at].finish_with(how, words).await
+    /// Adds what has been read back of so many rows to the results.
+    async fn received(
+        &mut self,
+        (at, rows, begun): (usize, usize, Instant),
+        results: &mut Vec<f32>,
+        how: Wait,
+    ) -> Result<()> {
+        let (length, clock) = (rows * self.result * 4, self.clock.as_ref());
+        let words = |bytes: &[u8]| {
+            let (found, ticks) = bytes.split_at(length.min(bytes.len()));
+            results.extend(found.as_chunks().0.iter().map(|&word| f32::from_ne_bytes(word)));
+            seconds(clock, ticks, begun)
+        };
+        let took = self.readbacks[at].finish_with(how, words).await?;
+        if let Some(together) = &mut self.together {
+            together.learn(rows, took);
+        }
+        Ok(())
     }
 }
 

@@ -3,15 +3,24 @@
 use super::Model;
 use super::compiled::part_step;
 use crate::error::{Error, Result, not_finite};
+use crate::gpu::{Wait, apart, pause, rows_of_piece};
 use crate::graph::{Graph, Op, Sink};
 use crate::model::Purpose;
 use crate::reference::{Environment, evaluate};
 use crate::state::State;
 
-/// The rows of `width` values of which one is not finite.
-fn bad_rows(values: &[f32], width: usize) -> Vec<usize> {
-    let rows = values.chunks(width.max(1)).enumerate();
-    rows.filter(|(_, row)| not_finite(row).is_some()).map(|(at, _)| at).collect()
+/// The rows of `width` values of which one is not finite: some rows at a time, where others wait for the thread.
+async fn bad_rows(values: &[f32], width: usize, how: Wait) -> Vec<usize> {
+    let (width, mut bad) = (width.max(1), Vec::new());
+    let together = rows_of_piece(width, how);
+    for (i, rows) in values.chunks(together * width).enumerate() {
+        if i > 0 {
+            pause(how).await;
+        }
+        let found = rows.chunks(width).enumerate().filter(|(_, row)| not_finite(row).is_some());
+        bad.extend(found.map(|(at, _)| i * together + at));
+    }
+    bad
 }
 
 /// A purpose in f64, on the CPU: for the few rows that f32 cannot tell about.
@@ -47,28 +56,37 @@ impl Exact {
 impl Model {
     /// Sees to it that no result is NaN, and none is infinite but a loss that truly is. Where the GPU says anything
     /// else, f64 may still know the value, since nothing on the way to it overflows there. `part` is the number of rows
-    /// that were computed together.
-    pub(super) fn settle_results(
+    /// that were computed together. The interpreter takes long: where the caller awaits, it has a thread of its own.
+    pub(super) async fn settle_results(
         &self,
         purpose: Purpose,
         values: &[f32],
         results: &mut [f32],
         part: usize,
         draw: State,
+        how: Wait,
     ) -> Result<()> {
         let (width, result) = self.network().widths(purpose);
-        let mut bad = bad_rows(results, result);
+        let mut bad = bad_rows(results, result, how).await;
         if bad.is_empty() {
             return Ok(());
         }
         if matches!(purpose, Purpose::Score | Purpose::Evidence) {
-            let mut exact = Exact::new(self, purpose)?;
+            let mut kept = None;
             for together in bad.chunk_by(|a, b| a / part == b / part) {
                 let (at, last) = (together[0] / part, together[together.len() - 1]);
                 // What is drawn depends on a row's place in its part.
                 let rows = if purpose == Purpose::Score { together.to_vec() } else { (at * part..=last).collect() };
                 let inputs: Vec<f32> = rows.iter().flat_map(|&row| &values[row * width..][..width]).copied().collect();
-                let found = exact.rows(&inputs, State { step: part_step(draw.step, at), ..draw })?;
+                let (model, draw, begun) =
+                    (self.clone(), State { step: part_step(draw.step, at), ..draw }, kept.take());
+                let settle = move |_: &dyn Fn(())| {
+                    let mut exact = begun.map_or_else(|| Exact::new(&model, purpose), Ok)?;
+                    let found = exact.rows(&inputs, draw)?;
+                    Ok((exact, found))
+                };
+                let (exact, found) = apart(how, &mut |()| {}, settle).await?;
+                kept = Some(exact);
                 for (row, found) in rows.into_iter().zip(found) {
                     if !results[row].is_finite() {
                         results[row] = found as f32;

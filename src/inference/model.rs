@@ -20,8 +20,9 @@ use crate::plan::{Role, Target, Tuning};
 /// [`crate::Session`] has one and trains it.
 ///
 /// Cloning gives another handle to the same model. All its methods take `&self`, so that threads share it: each call
-/// takes a compiled plan of its own. While a session trains the model on another thread, every 1,024 rows of a call are
-/// computed with the parameters as they are between two steps; what reads tensors one by one ([`Model::parameters`],
+/// takes a compiled plan of its own. While a session trains the model on another thread, rows of a call that are
+/// computed together (1,024; on an adopted device as many as keep it busy for about 4 ms, 64 at least) are so with the parameters
+/// as they are between two steps; what reads tensors one by one ([`Model::parameters`],
 /// [`Model::save`]) may then have them of different steps, so save from the session.
 ///
 /// ```no_run
@@ -209,11 +210,13 @@ impl Model {
     }
 
     /// Copies one trainable tensor, by its name, into the host's buffer on the same device, row-major without padding,
-    /// from the byte `offset` on. Nothing is read back and nothing waits.
+    /// from the byte `offset` on. Nothing is read back and nothing waits. Rows whose width is no multiple of eight (of four, up to
+    /// four) are padded in memory and take a command each, some 1.5 µs of the calling thread: .6 ms for 784 rows, 120 to 240 ms for
+    /// 100,000 (two cores, 2026-11-27). All others take one together.
     ///
     /// # Errors
-    /// [`Error::Data`] where there is none of this name; [`Error::Device`] where the place is no multiple of four or
-    /// the buffer too small; [`Error::DeviceLost`].
+    /// [`Error::Data`] where there is none of this name; [`Error::Spec`] where the place is no multiple of four, the
+    /// buffer too small or without the usage `COPY_DST`; [`Error::Device`] and [`Error::DeviceLost`].
     pub fn copy_parameter(&self, name: &str, buffer: &Buffer, offset: u64) -> Result<()> {
         self.resident().copy_out(self.tensor(name)?, buffer, offset)
     }

@@ -136,7 +136,8 @@ impl Resident {
         let (rows, columns, stride) =
             if columns == stride { (1, shape.blocks() * columns, 0) } else { (shape.blocks(), columns, stride) };
         let bytes = columns as u64 * 4;
-        into.check("copy a parameter", offset, bytes.saturating_mul(rows as u64))?;
+        let what = format!("place for {} in the host's own buffer", self.params()[i].name);
+        into.check_target(&what, offset, bytes.saturating_mul(rows as u64))?;
         let row = |row: u64| {
             let start = (first as u64 + row * stride as u64) * 4;
             Ok([from.slice(start, bytes)?, into.slice(offset + row * bytes, bytes)?])

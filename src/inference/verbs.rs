@@ -163,7 +163,7 @@ impl Model {
         }
         drop(lent);
         let mut results = found?;
-        self.settle_results(purpose, values, &mut results, rows, draw)?;
+        self.settle_results(purpose, values, &mut results, rows, draw, how).await?;
         Ok(results)
     }
 }

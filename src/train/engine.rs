@@ -15,17 +15,15 @@ use super::spread::Spread;
 use super::table::Table;
 use super::{Loading, Progress};
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, Timed, Wait, Work, apart};
+use crate::gpu::{Buffer, Clock, Gpu, Program, Readback, SHARED, Timed, Wait, Work, apart};
 use crate::graph::{Kept, Scalars, Sink};
 use crate::kernel::{RING, TERMS};
 use crate::plan::{AdapterKind, Recording, Role, Target};
 use crate::state::State;
 
-/// The longest that a submit should keep the device busy: the system's watchdogs wait behind it,
+/// The longest that a submit should keep the device busy: the system's watchdogs wait for it,
+/// or [`SHARED`] where the host's frames do.
 const SUBMIT: Duration = Duration::from_millis(50);
-
-/// and the host's frames where the device is the host's own.
-pub(super) const SHARED: Duration = Duration::from_millis(4);
 
 /// Steps in one submit at most: several submits fit the ring.
 pub(super) const STEPS: u64 = RING as u64 / 4;

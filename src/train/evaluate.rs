@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::feed::{Feed, fitting};
+use super::feed::{Feed, fitting, of_rows};
 use super::scaling::check_labels;
 use super::table::Table;
 use super::{Objective, Session, Training};
@@ -12,14 +12,20 @@ use crate::data::{Fixed, Source};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::{Buffer, Gpu, Program, Readback, Wait, Work, apart};
+use crate::gpu::{Buffer, FEWEST, Gpu, Paced, Program, Readback, Wait, Work, apart};
 use crate::inference::{Model, halving};
 use crate::kernel::{RING, TERMS};
 use crate::model::{Network, Purpose};
-use crate::plan::{Recording, Role, Target};
+use crate::plan::{AdapterKind, Recording, Role, Target};
 
 /// Rows of a batch, where so many fit.
 const ROWS: usize = 1024;
+
+/// Operations of a product in about 4 ms on software adapters, of two cores,
+const SOFTWARE: u64 = 1 << 27;
+
+/// and on hardware adapters, of a processor's own.
+const HARDWARE: u64 = 1 << 32;
 
 /// Batches in one submit at most.
 const STEPS: u64 = RING as u64 / 4;
@@ -32,6 +38,8 @@ pub(super) struct Evaluation {
     ring: Buffer,
     programs: [Program; 2],
     readback: Readback,
+    /// What keeps submits short, where the device is shared.
+    paced: Option<Paced>,
     terms: Vec<String>,
 }
 
@@ -40,6 +48,10 @@ impl Session {
     /// takes that mean over up to 1,024 rows at a time. Rows beyond what the loss is made for cost more for it, as
     /// [`crate::Loss`] says. Where a term is not finite in some row, its mean and the whole objective are not finite
     /// either; the other terms are still the means over all rows.
+    ///
+    /// On an adopted device it leaves the queue to the host about every 4 ms, and computes fewer rows at a time where the model is
+    /// large, but for the sake of a mean activity: a mean over the same rows may then differ in its last digits from that on a
+    /// device of strait's own. On one device it is the same to the bit.
     ///
     /// ```no_run
     /// # fn show(session: &mut strait::Session, test: &strait::Data) -> strait::Result<()> {
@@ -71,7 +83,8 @@ impl Session {
         self.check_shape(&*data, false)?;
         let graph = self.network.graph(Purpose::Evaluate, false)?;
         self.check_known(&graph)?;
-        check_labels(&self.network, &*data, how, &mut |_| {}).await?;
+        let labels = check_labels(&self.network, &*data, how, &mut |_| {}).await;
+        labels.map_err(|error| of_rows(self.gpu(), error))?;
         let ground = self.ground();
         let evaluation = apart(how, &mut |()| {}, move |_| Evaluation::new(&ground, data)).await;
         evaluation?.run(self.gpu(), how).await
@@ -92,11 +105,33 @@ pub(super) struct Ground {
     shared: BTreeMap<Role, Buffer>,
 }
 
+impl Ground {
+    /// Rows of a batch, `most` at most. On a device that is shared the longest dispatch is not to keep the host's frames waiting, so
+    /// there may be fewer: by what it costs, not by what was measured, so that the same rows give the same bits again.
+    fn rows_of_batch(&self, most: usize) -> Result<usize> {
+        let gpu = self.model.gpu();
+        // A mean activity of other rows would be another penalty.
+        let coupled = self.network.spec().penalties.iter().any(|penalty| penalty.of_mean(&0.5.into()).is_some());
+        if !gpu.is_shared() || coupled || most <= FEWEST {
+            return Ok(most);
+        }
+        let graph = self.network.graph(Purpose::Evaluate, false)?;
+        let Ok(recording) = Recording::new(&graph, Target { data_rows: most, ..self.model.target(most) }) else {
+            // Of what does not fit, halves are tried.
+            return Ok(most);
+        };
+        let longest = recording.dispatches.iter().map(|dispatch| dispatch.cost.flops).max().unwrap_or(0).max(1);
+        let allowed = if gpu.kind() == AdapterKind::Software { SOFTWARE } else { HARDWARE };
+        let fit = (most as u64).saturating_mul(allowed) / longest;
+        Ok((fit as usize / FEWEST * FEWEST).clamp(FEWEST, most))
+    }
+}
+
 impl Evaluation {
     /// For batches of 1,024 rows, or as many as fit; of rows that fit the model.
     pub fn new(ground: &Ground, source: Arc<dyn Source>) -> Result<Evaluation> {
         let most = fitting(ground.model.gpu(), &ground.training, source.columns()).min(ROWS);
-        halving(most, |batch| Evaluation::of(ground, source.clone(), batch))
+        halving(ground.rows_of_batch(most)?, |batch| Evaluation::of(ground, source.clone(), batch))
     }
 
     fn of(ground: &Ground, source: Arc<dyn Source>, batch: usize) -> Result<Evaluation> {
@@ -122,12 +157,16 @@ impl Evaluation {
         let (terms, names) = (program.buffer(Role::Terms)?, graph.terms().to_vec());
         let finish = Program::finish(gpu, &state, terms, &ring, &shared[&Role::Flags], names.len() as u32, true)?;
         let readback = Readback::new(gpu, ring.bytes())?;
-        Ok(Evaluation { feed, rows, state, ring, programs: [program, finish], readback, terms: names })
+        let programs = [program, finish];
+        let dispatches = programs.iter().map(Program::dispatches).sum();
+        let paced = gpu.is_shared().then(|| Paced::new(gpu, dispatches)).transpose()?;
+        Ok(Evaluation { feed, rows, state, ring, programs, readback, paced, terms: names })
     }
 
     /// The buffers it holds, shared or not.
     pub fn held(&self) -> impl Iterator<Item = (Option<Role>, &Buffer)> {
-        let own = [&self.state, &self.ring, self.readback.buffer()].map(|buffer| (None, buffer));
+        let own = [&self.state, &self.ring, self.readback.buffer()].into_iter();
+        let own = own.chain(self.paced.iter().flat_map(Paced::held)).map(|buffer| (None, buffer));
         self.programs.iter().flat_map(Program::held).chain(own)
     }
 
@@ -143,9 +182,17 @@ impl Evaluation {
             self.feed.fetch(gpu, how, &mut |_| {}).await?;
             self.feed.place(gpu, &self.state, done)?;
             let steps = STEPS.min(self.feed.steps_left_in_chunk());
-            let step = self.programs.iter().map(Work::Run);
-            let (work, parts) = ((0..steps).flat_map(|_| step.clone()), [(&self.ring, 0..self.ring.bytes())]);
-            self.readback.start_after(work, None, &parts)?;
+            let parts = [(&self.ring, 0..self.ring.bytes())];
+            match &mut self.paced {
+                Some(paced) => {
+                    paced.run(&self.programs, steps as usize, how).await?;
+                    self.readback.start(&parts)?;
+                }
+                None => {
+                    let step = self.programs.iter().map(Work::Run);
+                    self.readback.start_after((0..steps).flat_map(|_| step.clone()), None, &parts)?;
+                }
+            }
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(&self.readback.finish(how).await?);
             for step in done..done + steps {
                 let rows = (self.rows - step * batch).min(batch) as f64;

@@ -14,7 +14,7 @@ use super::progress::Told;
 use super::{Loading, Training};
 use crate::data::Source;
 use crate::error::{Error, Result, finite_rows};
-use crate::gpu::{Buffer, Gpu, Wait, apart, pause};
+use crate::gpu::{Buffer, Gpu, Wait, apart, pause, rows_of_piece};
 use crate::graph::Scalars;
 use crate::random::{key, permute};
 use crate::state::State;
@@ -225,14 +225,9 @@ impl Feed {
     }
 
     async fn upload(&mut self, gpu: &Gpu, chunk: usize, how: Wait, told: Told<'_>) -> Result<()> {
-        /// Values read at a time, so that no second copy of a large data set is held,
-        const PIECE: usize = 1 << 22;
-        /// and where others wait for the thread.
-        const SMALL: usize = 1 << 18;
         self.resident = None;
         let (columns, all) = (self.source.columns(), self.rows_of(chunk));
-        let piece = if how == Wait::Await { SMALL } else { PIECE };
-        let piece_rows = (piece / columns).max(1).min(all);
+        let piece_rows = rows_of_piece(columns, how).min(all);
         let mut piece = vec![0.0f32; piece_rows * columns];
         let mut done = 0;
         while done < all {
@@ -241,7 +236,8 @@ impl Feed {
             let (first, length) = (chunk * self.chunk_rows + done, rows * columns);
             let source = self.source.clone();
             let read = move |_: &dyn Fn(())| source.read(first, &mut piece[..length]).map(|()| piece);
-            piece = apart(if self.computed { how } else { Wait::Block }, &mut |()| {}, read).await?;
+            let read = apart(if self.computed { how } else { Wait::Block }, &mut |()| {}, read).await;
+            piece = read.map_err(|error| of_rows(gpu, error))?;
             let values = &piece[..length];
             finite_rows(self.source.name(), self.source.columns(), first, values)?;
             gpu.write(&self.buffer, (done * columns * 4) as u64, bytemuck::cast_slice(values))?;
@@ -282,6 +278,17 @@ pub(super) fn place(gpu: &Gpu, state: &Buffer, now: u64, next: State) -> Result<
     gpu.write(state, sticky.end as u64, &bytes[sticky.end..])
 }
 
+/// What reading rows failed with: that a device was lost is another matter where it is not the one that they are read for.
+pub(super) fn of_rows(gpu: &Gpu, error: Error) -> Error {
+    match error {
+        Error::DeviceLost { reason } if gpu.alive().is_ok() => {
+            let found = format!("rows on another device, which was lost ({reason})");
+            Error::data("rows", found, format!("rows that can be read: a ring is made anew on {}", gpu.adapter().name))
+        }
+        other => other,
+    }
+}
+
 /// Bytes that data may take on the GPU.
 fn budget(gpu: &Gpu, training: &Training) -> u64 {
     training.data_budget.min(gpu.limits().binding_bytes).min(gpu.limits().buffer_bytes)
@@ -306,12 +313,12 @@ pub(super) async fn scan(
     told: Told<'_>,
     mut see: impl FnMut(usize, &[f32]) -> Result<()>,
 ) -> Result<()> {
-    const ROWS: usize = 4096;
     let (rows, columns) = (source.rows(), source.columns());
-    let mut values = vec![0.0f32; ROWS.min(rows) * columns];
-    for first in (0..rows).step_by(ROWS) {
+    let together = rows_of_piece(columns, how).min(rows).max(1);
+    let mut values = vec![0.0f32; together * columns];
+    for first in (0..rows).step_by(together) {
         pause(how).await;
-        let count = ROWS.min(rows - first);
+        let count = together.min(rows - first);
         let values = &mut values[..count * columns];
         source.read(first, values)?;
         finite_rows(source.name(), columns, first, values)?;

@@ -11,7 +11,6 @@ use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::gpu::{Wait, apart};
 use crate::graph::Kept;
-use crate::plan::AdapterKind;
 
 /// What is trained in whole runs: a session or a trainer.
 pub(super) trait Trained: Send {
@@ -133,9 +132,7 @@ impl Fitting {
     async fn fill(&mut self, course: &mut Course, how: Wait) -> Result<()> {
         let gpu = &course.resident.gpu;
         let shared = gpu.is_shared();
-        // The queue of a device that is shared is left to the host between two submits. So is the thread of an executor,
-        // where a driver that works on the CPU lets a submit wait for the one before.
-        let one = shared || how == Wait::Await && gpu.kind() == AdapterKind::Software;
+        let one = gpu.submits_alone(how);
         while !one || course.in_flight() == 0 {
             // Where rows are held out, every epoch ends with a look at them.
             let left = course.steps_left_in_epoch()?.unwrap_or(u64::MAX);

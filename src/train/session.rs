@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::course::{Ahead, Course};
-use super::feed::{Part, chunk_rows};
+use super::feed::{Part, chunk_rows, of_rows};
 use super::fit::{Loads, Reading, Trained};
 use super::live::Rows;
 use super::looked::Looked;
@@ -268,6 +268,7 @@ impl Session {
     /// [`Session::load`], blocking or not.
     async fn ready(&mut self, source: Source, how: Wait, told: Told<'_>) -> Result<()> {
         let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
+        ring.iter().try_for_each(|ring| ring.check_on(self.gpu()))?;
         let source: Source = Arc::new(Fixed::new(source));
         let weighted = source.is_weighted();
         self.check_shape(&*source, weighted)?;
@@ -291,7 +292,10 @@ impl Session {
         };
         check_labels(&self.network, &*source, how, told).await?;
         let looked = match &validation {
-            Some(rows) => Some(Looked::at(&self.network, &**rows, how, told).await?),
+            Some(rows) => {
+                let looked = Looked::at(&self.network, &**rows, how, told).await;
+                Some(looked.map_err(|error| of_rows(self.gpu(), error))?)
+            }
             None => None,
         };
         // Rows that are held out may lie outside what the loss is made for, and cost more for it.

@@ -8,22 +8,18 @@ use std::time::Duration;
 use super::engine::{Engine, STEPS};
 use super::resident::Resident;
 use crate::error::Result;
-use crate::gpu::{Buffer, Clock, Gpu, Readback, Wait, Work};
+use crate::gpu::{Buffer, Clock, Gpu, Parts, Readback, Wait, Work};
 
 /// How long the parts of steps take, and how far one has come.
 pub(super) struct Spread {
-    /// Of each of the phase's steps the seconds of every dispatch of its passes, then of all that follows them, as far as
-    /// they were measured.
-    seconds: Vec<Vec<Option<f64>>>,
+    /// Of each of the phase's steps how long every dispatch of its passes takes, then all that follows them.
+    steps: Vec<Parts>,
     /// The step that was begun, and how many of its dispatches were submitted.
     begun: Option<(u64, usize)>,
     /// Reads how long some parts took, and of which of the phase's steps they are.
     probe: Readback,
     timed: (usize, Range<usize>),
 }
-
-/// The part of a difference by which an estimate falls.
-const SLOWLY: f64 = 0.1;
 
 /// What fits a time.
 pub(super) enum Fitting {
@@ -37,8 +33,8 @@ impl Spread {
     /// Of steps whose passes have so many dispatches.
     fn new(gpu: &Gpu, clock: &Clock, dispatches: impl Iterator<Item = usize>) -> Result<Spread> {
         let probe = Readback::new(gpu, clock.ticks.bytes())?;
-        let seconds = dispatches.map(|dispatches| vec![None; dispatches + 1]).collect();
-        Ok(Spread { seconds, begun: None, probe, timed: (0, 0..0) })
+        let steps = dispatches.map(|dispatches| Parts::new(dispatches + 1)).collect();
+        Ok(Spread { steps, begun: None, probe, timed: (0, 0..0) })
     }
 
     /// The buffer that it holds.
@@ -58,24 +54,13 @@ impl Spread {
 
     /// Seconds of the whole of one of the phase's steps, where all its parts were measured.
     pub fn whole(&self, which: usize) -> Option<f64> {
-        self.seconds.get(which)?.iter().copied().sum()
+        self.steps.get(which)?.whole()
     }
 
-    /// Notes how long some parts took together. Where each of them was measured before, all estimates change by the
-    /// same factor: at once where they took longer, little by little where they took less. Else each is taken for as
-    /// long as the others.
+    /// Notes how long some parts of one of the phase's steps took together.
     pub fn learn(&mut self, which: usize, parts: Range<usize>, seconds: f64) {
-        let Some(parts) = self.seconds.get_mut(which).and_then(|all| all.get_mut(parts)) else { return };
-        let known: Option<f64> = parts.iter().copied().sum();
-        let even = seconds / parts.len().max(1) as f64;
-        for part in parts {
-            *part = match (*part, known) {
-                (Some(before), Some(known)) if known > 0.0 => {
-                    let out = seconds / known;
-                    Some(before * if out < 1.0 { 1.0 - (1.0 - out) * SLOWLY } else { out })
-                }
-                _ => Some(even),
-            };
+        if let Some(step) = self.steps.get_mut(which) {
+            step.learn(parts, seconds);
         }
     }
 
@@ -90,7 +75,7 @@ impl Spread {
 
     /// The parts of one of the phase's steps after so many dispatches.
     pub fn parts_after(&self, which: usize, dispatches: usize) -> Range<usize> {
-        dispatches..self.seconds.get(which).map_or(dispatches, Vec::len)
+        dispatches..self.steps.get(which).map_or(dispatches, Parts::count)
     }
 
     fn is_working(&self) -> bool {
@@ -123,17 +108,9 @@ impl Engine {
         if from == 0 && steps > 0 {
             return Ok(Some(Fitting::Steps(steps)));
         }
-        let parts = self.spread.iter().flat_map(|spread| &spread.seconds[which][from..]);
-        let (mut end, mut sum) = (from, 0.0);
-        for part in parts {
-            // What is not known yet comes alone.
-            sum += part.unwrap_or(f64::INFINITY);
-            if end > from && sum > budget.as_secs_f64() {
-                break;
-            }
-            end += 1;
-        }
         let whole = self.steps[which].passes.dispatches() + 1;
+        let spread = self.spread.as_ref().and_then(|spread| spread.steps.get(which));
+        let end = spread.map_or(whole, |step| step.fitting(from..whole, budget));
         Ok(Some(if end == whole { Fitting::Steps(1) } else { Fitting::Part(end) }))
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Stop;
 use super::course::Course;
-use super::engine::{Engine, SHARED};
+use super::engine::Engine;
 use super::spread::Fitting;
 use super::{Cancel, Progress, Session, Taken};
 use crate::error::{Error, Result};
-use crate::gpu::Wait;
+use crate::gpu::{SHARED, Wait};
 
 impl Session {
     /// Submits up to `steps` steps without waiting and says how many were taken, or why none. For hosts that share the

@@ -318,6 +318,7 @@ impl Trainer {
     /// [`Trainer::load`], blocking or not.
     async fn ready(&mut self, source: Arc<dyn Source>, how: Wait, told: Told<'_>) -> Result<()> {
         let ring = source.as_any().and_then(|source| source.downcast_ref::<Ring>()).cloned();
+        ring.iter().try_for_each(|ring| ring.check_on(self.gpu()))?;
         let source: Arc<dyn Source> = Arc::new(Fixed::new(source));
         self.course.settle(how).await?;
         let over = self.is_over();

@@ -101,6 +101,18 @@ pub fn host_buffer(gpu: &Gpu, values: &[f32]) -> wgpu::Buffer {
     buffer
 }
 
+/// How many submits something makes, on a device that nobody else uses meanwhile. wgpu numbers them, and gives every buffer that is
+/// mapped a number, too: what is read back counts twice.
+pub fn submits<T>(gpu: &Gpu, work: impl FnOnce() -> T) -> (T, u64) {
+    // What is submitted here counts, too.
+    let number = || {
+        let number: String = format!("{:?}", gpu.queue().submit([])).chars().filter(char::is_ascii_digit).collect();
+        number.parse::<u64>().expect("a number")
+    };
+    let (before, done) = (number(), work());
+    (done, number() - before - 1)
+}
+
 /// A device of the host's own with these features, where its adapter has them.
 pub fn host_device(wanted: wgpu::Features) -> Option<(wgpu::Device, wgpu::Queue)> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());

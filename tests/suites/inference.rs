@@ -258,7 +258,10 @@ fn parts_of_the_hosts_buffer() {
     assert_eq!(gpu.read(&inner, 0, 2).unwrap(), data.values()[WIDTH..WIDTH + 2]);
     for (offset, bytes) in [(1200, 4), (1196, 8), (u64::MAX, 4), (2, 4), (0, 3), (0, u64::MAX)] {
         let refused = whole.slice(offset, bytes);
-        assert!(matches!(&refused, Err(Error::Device { op, .. }) if op == "slice"), "{offset}, {bytes}: {refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Spec { field, .. }) if field == "slice"),
+            "{offset}, {bytes}: {refused:?}"
+        );
     }
     assert!(input.slice(0, ROWS as u64 * WIDTH as u64 * 4 + 4).is_err(), "the part ends there");
     let out = || part(512, ROWS * CODE).unwrap();
@@ -372,12 +375,62 @@ fn parameters_are_copied_on_the_device() {
         assert!(gpu.read(&buffer, 0, 80).unwrap() == expected, "{}", tensor.name);
         for offset in [10, 320 - 4 * values.len() as u64 + 4, u64::MAX - 3] {
             let refused = model.copy_parameter(&tensor.name, &buffer, offset);
-            assert!(matches!(refused, Err(Error::Device { .. })), "{offset}: {refused:?}");
+            match refused {
+                Err(Error::Spec { field, value, .. }) => {
+                    assert_eq!(field, format!("place for {} in the host's own buffer", tensor.name));
+                    assert_eq!(value, format!("{} bytes from byte {offset} on", 4 * values.len()));
+                }
+                other => panic!("{offset}: {other:?}"),
+            }
         }
         assert!(gpu.read(&buffer, 0, 80).unwrap() == expected);
     }
     let buffer = Buffer::adopt(host_buffer(&gpu, &untouched));
     assert!(matches!(model.copy_parameter("bias", &buffer, 0), Err(Error::Data { .. })));
+    // Nobody may copy into it.
+    let unwritten = Buffer::adopt(usable(&gpu, 320, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC));
+    assert_eq!(
+        model.copy_parameter("encoder.0.bias", &unwritten, 0).unwrap_err().to_string(),
+        "place for encoder.0.bias in the host's own buffer is a buffer of the usages COPY_SRC | STORAGE; allowed: one whose \
+         usages have COPY_DST"
+    );
+}
+
+/// A buffer of the host's for some uses only.
+fn usable(gpu: &Gpu, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+}
+
+/// What attaching refuses says which buffer it is and what it lacks.
+#[test]
+fn a_buffer_of_other_uses_is_named() {
+    let gpu = gpu();
+    let model =
+        Session::new(&gpu, &Spec::symmetric(&[8, 4], Activation::Identity), Training::default()).unwrap().model();
+    let all = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let buffer = |usage| Buffer::adopt(usable(&gpu, 1024, usage));
+    let copied = wgpu::BufferUsages::COPY_DST;
+    for (input, output, place) in [(copied, all, "input buffer"), (all, copied, "output buffer")] {
+        match model.attach(Purpose::Encode, buffer(input), buffer(output), 4) {
+            Err(Error::Spec { field, value, allowed, .. }) => {
+                assert_eq!(field, place);
+                assert_eq!(value, "a buffer of the usages COPY_DST");
+                assert_eq!(allowed, "one whose usages have STORAGE");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // A single dispatch would read and write one buffer: rows are copied first.
+    let whole = buffer(wgpu::BufferUsages::STORAGE);
+    match model.attach(Purpose::Encode, whole.slice(0, 128).unwrap(), whole.slice(512, 64).unwrap(), 4) {
+        Err(Error::Spec { field, allowed, .. }) => {
+            assert_eq!((&field[..], &allowed[..]), ("input buffer", "one whose usages have COPY_SRC"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let readable = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+    let attached = model.attach(Purpose::Encode, readable.slice(0, 128).unwrap(), readable.slice(512, 64).unwrap(), 4);
+    attached.unwrap().run(4).unwrap();
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod old_files;
 mod outliers;
 mod own;
 mod own_process;
+mod pace;
 mod parity;
 mod pca;
 mod phases;

@@ -251,6 +251,56 @@ fn the_hosts_own_buffer_is_trained_on() {
     }
 }
 
+/// A ring lies on one device, and no other trains on it. That its device was lost is not told as a loss of the one that trains.
+#[test]
+fn a_ring_of_another_device_is_refused() {
+    let (here, there) = (own_gpu(), own_gpu());
+    let far = Ring::uniform(&there, COLUMNS, 16).unwrap();
+    far.push(&rows(0, 8)).unwrap();
+    let near = Ring::uniform(&here, COLUMNS, 16).unwrap();
+    near.push(&rows(0, 8)).unwrap();
+    let early = EarlyStopping { validation: 0.2, patience: 3, min_delta: 0.0 };
+    let training = Training { batch: 4, epochs: 2, early_stopping: Some(early), ..Training::default() };
+    let spec = Spec::symmetric(&[COLUMNS, 2], Activation::Tanh);
+    let mut session = Session::new(&here, &spec, training).unwrap();
+    session.set_validation(Some(Data::from_rows(COLUMNS, rows(0, 4)).unwrap().into()));
+    let mut trainer = Trainer::new(&here, looking(true, 4)).unwrap();
+    let name = &here.adapter().name;
+    let refuse = |refused: Result<(), Error>, place: &str| match refused {
+        Err(Error::Data { place: of, found, allowed, .. }) => {
+            assert_eq!(of, "pushed rows");
+            assert_eq!(found, format!("a ring of up to 16 rows of 3 values on {place} ({name})"));
+            assert!(allowed.contains(name) && allowed.contains("made anew"), "{allowed}");
+        }
+        other => panic!("{other:?}"),
+    };
+    refuse(session.load(&far), "another device");
+    refuse(session.fit(&far).map(drop), "another device");
+    refuse(pollster::block_on(session.load_async(&far, |_| {})), "another device");
+    refuse(trainer.load(&far), "another device");
+    // Rows that are only looked at go through the host's memory.
+    let (of_far, of_near) = (session.evaluate(&far).unwrap(), session.evaluate(&near).unwrap());
+    assert_eq!(of_far, of_near);
+    there.device().destroy();
+    refuse(session.load(&far), "a device that was lost");
+    refuse(trainer.fit(&far).map(drop), "a device that was lost");
+    let gone = |found: Error| {
+        assert!(
+            matches!(&found, Error::Data { found, .. } if found.contains("another device, which was lost")),
+            "{found}"
+        );
+    };
+    gone(session.evaluate(&far).unwrap_err());
+    session.set_validation(Some((&far).into()));
+    gone(session.fit(&near).unwrap_err());
+    // A new one is trained on, and a loss of its device is one.
+    session.set_validation(Some(Data::from_rows(COLUMNS, rows(0, 4)).unwrap().into()));
+    assert_eq!(session.fit(&near).unwrap().steps, 4, "the epoch after the look that failed");
+    here.device().destroy();
+    assert!(matches!(session.load(&near), Err(Error::DeviceLost { .. })));
+    assert!(matches!(session.evaluate(&near), Err(Error::DeviceLost { .. })));
+}
+
 /// The same pushes between the same steps give the same bits, resumed in the middle, too.
 #[test]
 fn the_same_pushes_give_the_same_bits() {
@@ -376,13 +426,37 @@ fn what_cannot_be_pushed_is_refused() {
     assert_eq!(refused(&[1.0; 4]), ["rows to push", "4 values"]);
     assert_eq!(refused(&[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0]), ["rows to push: row 1, column 1", "NaN"]);
     let small = Buffer::adopt(host_buffer(&gpu, &rows(0, 2)));
-    assert!(matches!(ring.push_buffer(&small, 3), Err(Error::Device { .. })));
+    assert_eq!(
+        ring.push_buffer(&small, 3).unwrap_err().to_string(),
+        "3 rows to push out of the host's own buffer is 36 bytes from byte 0 on; allowed: what lies in a buffer of 24 bytes"
+    );
     assert!(matches!(ring.push_buffer(&small, 0), Err(Error::Data { .. })));
-    assert!(matches!(ring.push_buffer(&small, usize::MAX), Err(Error::Device { .. })));
+    assert!(matches!(ring.push_buffer(&small, usize::MAX), Err(Error::Spec { .. })));
     let usage = wgpu::BufferUsages::STORAGE;
     let descriptor = wgpu::BufferDescriptor { label: None, size: 48, usage, mapped_at_creation: false };
     let kept = Buffer::adopt(gpu.device().create_buffer(&descriptor));
-    assert!(matches!(ring.push_buffer(&kept, 2), Err(Error::Device { .. })), "nobody may copy out of it");
+    match ring.push_buffer(&kept, 2) {
+        Err(Error::Spec { allowed, .. }) => assert_eq!(allowed, "one whose usages have COPY_SRC"),
+        other => panic!("{other:?}"),
+    }
+    // One to train on is looked at when the ring is made of it.
+    let lies = Buffer::adopt(host_buffer(&gpu, &rows(0, 32)));
+    let unread = |usage| {
+        let descriptor = wgpu::BufferDescriptor { label: None, size: 48, usage, mapped_at_creation: false };
+        Buffer::adopt(gpu.device().create_buffer(&descriptor))
+    };
+    for (buffer, what) in [
+        (lies.slice(16, 48).unwrap(), "a start at a multiple of 256"),
+        (unread(wgpu::BufferUsages::STORAGE), "one whose usages have COPY_SRC"),
+        (unread(wgpu::BufferUsages::COPY_SRC), "one whose usages have STORAGE"),
+    ] {
+        match Ring::of_buffer(&gpu, buffer, COLUMNS, 4) {
+            Err(Error::Spec { field, allowed, .. }) => {
+                assert_eq!((&field[..], &allowed[..]), ("buffer of rows to train on", what));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
     assert_eq!(ring.rows(), 0, "nothing was pushed");
     // Nothing to train on, rows of another width, none to hold out.
     let spec = Spec::symmetric(&[COLUMNS, 2], Activation::Tanh);

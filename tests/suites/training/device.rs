@@ -27,7 +27,7 @@ fn an_adopted_device_keeps_its_handlers() {
     session.encode(rows(9).values()).unwrap();
     // An error in a call of strait's is strait's to report.
     let refused = gpu.write(&gpu.buffer("small", 16).unwrap(), 0, &[0; 64]).unwrap_err();
-    assert!(matches!(refused, Error::Device { .. }));
+    assert!(matches!(refused, Error::Spec { .. }));
     let unmapped = session.attach(
         strait::model::Purpose::Encode,
         strait::gpu::Buffer::adopt(device.create_buffer(&wgpu::BufferDescriptor {
@@ -39,7 +39,7 @@ fn an_adopted_device_keeps_its_handlers() {
         gpu.buffer("codes", 64).unwrap(),
         4,
     );
-    assert!(matches!(unmapped, Err(Error::Device { .. })));
+    assert!(matches!(unmapped, Err(Error::Spec { .. })));
     assert_eq!(*errors.lock().unwrap(), 0);
     // An error of the host's own goes to the host, and strait goes on.
     provoke(&device);
@@ -148,7 +148,7 @@ fn memory_is_touched_within_bounds_only() {
     gpu.write(&buffer, 32, &[]).unwrap();
     for (offset, bytes) in [(0, 36), (32, 4), (4, 32), (2, 4), (0, 3), (u64::MAX, 4), (u64::MAX - 3, 4), (1 << 40, 4)] {
         let refused = gpu.write(&buffer, offset, &vec![0; bytes]);
-        assert!(matches!(refused, Err(Error::Device { .. })), "{offset} {bytes}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Spec { .. })), "{offset} {bytes}: {refused:?}");
     }
     let mut expected = vec![1.0; 8];
     expected[7] = 2.0;
@@ -158,7 +158,7 @@ fn memory_is_touched_within_bounds_only() {
     for (first, count) in [(0, 9), (8, 1), (7, 2), (usize::MAX, 1), (0, usize::MAX), (usize::MAX / 4, 4), (0, 1 << 40)]
     {
         let refused = gpu.read(&buffer, first, count);
-        assert!(matches!(refused, Err(Error::Device { .. } | Error::Limit { .. })), "{first} {count}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Spec { .. } | Error::Limit { .. })), "{first} {count}: {refused:?}");
     }
     assert!(matches!(gpu.buffer("huge", u64::MAX), Err(Error::Limit { .. })));
     assert_eq!(gpu.read(&buffer, 0, 8).unwrap(), expected);
