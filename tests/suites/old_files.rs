@@ -266,6 +266,10 @@ fn models_compute_what_they_did() {
             let session = Session::open(&gpu(), place(bytes).path).unwrap();
             let file = File::of(bytes).values(&names(&session));
             assert!(bits(&values(&session)) == bits(&file), "{}", what("parameters"));
+            if name == "unit_norm" {
+                // What was missing in training was looked at afterwards: see `what_is_missing_is_missing_today`.
+                continue;
+            }
             let codes = session.encode(&shown).unwrap();
             same(&what("codes"), &codes, &recorded.singles("codes"), here, old.forward());
             let (mut found, mut expected) = (session.reconstruct(&shown).unwrap(), recorded.singles("reconstruction"));
@@ -286,6 +290,50 @@ fn models_compute_what_they_did() {
             }
         }
     }
+}
+
+/// That commit looked at missing features once training was over, through weights that nothing had trained. Today they are
+/// missing always. Expected is what plain f64 makes of the file, and of the parameters at the run's end.
+#[test]
+fn what_is_missing_is_missing_today() {
+    const UNITS: usize = 4;
+    const KEPT: [f64; FEATURES] = [1.0, 1.0, 0.0, 1.0, 1.0, 0.0];
+    let old = ALL.iter().find(|old| old.name == "unit_norm").unwrap();
+    // Codes and reconstructions of rows, by encoder and decoder.
+    let pass = |parameters: &[Vec<f32>], rows: &[f32]| {
+        let [w, b, v, c] = [0, 1, 2, 3].map(|i| parameters[i].iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+        let norm = |j: usize| v[j * FEATURES..(j + 1) * FEATURES].iter().map(|v| v * v).sum::<f64>().sqrt();
+        let code = |x: &[f32], j: usize| {
+            let z: f64 = (0..FEATURES).map(|i| f64::from(x[i]) * KEPT[i] * w[i * UNITS + j]).sum::<f64>() + b[j];
+            z.max(0.0) + (-z.abs()).exp().ln_1p()
+        };
+        let codes: Vec<f64> =
+            rows.chunks(FEATURES).flat_map(|x| (0..UNITS).map(move |j| (x, j))).map(|(x, j)| code(x, j)).collect();
+        let made = |h: &[f64], i: usize| (0..UNITS).map(|j| h[j] * v[j * FEATURES + i] / norm(j)).sum::<f64>() + c[i];
+        let rows = codes
+            .chunks(UNITS)
+            .flat_map(|h| (0..FEATURES).map(move |i| (h, i)))
+            .map(|(h, i)| made(h, i))
+            .collect::<Vec<f64>>();
+        (codes, rows)
+    };
+    let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<_>>();
+    let shown = old.shown();
+    for bytes in [old.model, old.checkpoint] {
+        let session = Session::open(&gpu(), place(bytes).path).unwrap();
+        let (codes, rows) = pass(&session.parameters().unwrap(), &shown);
+        same("codes", &session.encode(&shown).unwrap(), &narrow(&codes), false, FORWARD);
+        same("reconstructions", &session.reconstruct(&shown).unwrap(), &narrow(&rows), false, FORWARD);
+    }
+    let mut session = resumed(old.checkpoint);
+    session.fit(old.data()).unwrap();
+    let data = old.data();
+    let (codes, rows) = pass(&session.parameters().unwrap(), data.values());
+    let squares = rows.iter().zip(data.values()).map(|(r, &x)| (r - f64::from(x)).powi(2)).sum::<f64>();
+    let active = |j: usize| codes.iter().skip(j).step_by(UNITS).sum::<f64>() / ROWS as f64;
+    let sparse: f64 = (0..UNITS).map(|j| 0.01 * active(j) + 0.1 * (active(j) - 0.5).powi(2)).sum();
+    let (found, expected) = (session.evaluate(data).unwrap().loss, squares / (ROWS * FEATURES) as f64 + sparse);
+    assert!((found / expected - 1.0).abs() < FORWARD, "an objective of {found}, not {expected}");
 }
 
 /// A file of that commit has a scale of 0 for a feature that was constant in training. It is taken for 1, so that deviations
@@ -404,7 +452,8 @@ fn runs_go_on_to_the_end_they_had() {
         let exact = recorded.here() && old.run == Same;
         assert!(if exact { off == 0.0 } else { off <= bound }, "{name}: {off:e} of the way off");
         let found = session.evaluate(old.data()).unwrap().loss;
-        assert!(near(found, objective), "{name}: an objective of {found}, was {objective}");
+        // That of `unit_norm` had what is missing in it: see `what_is_missing_is_missing_today`.
+        assert!(name == "unit_norm" || near(found, objective), "{name}: an objective of {found}, was {objective}");
     }
 }
 
