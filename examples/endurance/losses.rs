@@ -93,7 +93,7 @@ pub const OPERATIONS: &[Operation] = &[
     ("progress of a trainer", |h| h.trainer.progress().map(drop)),
     ("fit of a trainer", |h| h.trainer.fit_with(&h.data, |_| ControlFlow::Break(())).map(drop)),
     ("parameters of a trainer", |h| h.trainer.parameters().map(drop)),
-    ("checkpoint of a trainer", |h| h.trainer.checkpoint(&h.file)),
+    ("checkpoint of a trainer", |h| h.trainer.checkpoint(h.file.with_extension("trainer"))),
     ("snapshot of a trainer", |h| h.trainer.snapshot().map(drop)),
     ("fit", |h| h.session.fit_with(&h.data, |_| ControlFlow::Break(())).map(drop)),
     ("fit_async", |h| {

@@ -88,6 +88,8 @@ fn an_evaluation_leaves_the_queue_to_the_host() {
     let rows = data(2500, 6);
     let own = own_gpu();
     let mut session = Session::new(&own, &deep(), Training::default()).unwrap();
+    // Kernels are dispatched once where they are made.
+    session.evaluate(&rows).unwrap();
     let (expected, at_once) = submits(&own, || session.evaluate(&rows).unwrap());
     assert!(at_once <= 2, "{at_once}");
     for gpu in shared() {
@@ -155,6 +157,8 @@ fn inference_leaves_the_queue_to_the_host() {
     for gpu in shared() {
         let here = Session::new(&gpu, &deep(), Training::default()).unwrap();
         for call in [Session::encoded, Session::reconstructed, Session::scored] {
+            // Kernels are dispatched once where they are made.
+            call(&there, rows.values());
             let (expected, at_once) = submits(&own, || call(&there, rows.values()));
             let (found, parted) = submits(&gpu, || call(&here, rows.values()));
             // 64 rows, no more than 256 and no more than 704.

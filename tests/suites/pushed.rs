@@ -295,7 +295,7 @@ fn a_ring_of_another_device_is_refused() {
     gone(session.fit(&near).unwrap_err());
     // A new one is trained on, and a loss of its device is one.
     session.set_validation(Some(Data::from_rows(COLUMNS, rows(0, 4)).unwrap().into()));
-    assert_eq!(session.fit(&near).unwrap().steps, 4, "the epoch after the look that failed");
+    assert_eq!(session.fit(&near).unwrap().steps, 8, "rows to look at were refused before a step");
     here.device().destroy();
     assert!(matches!(session.load(&near), Err(Error::DeviceLost { .. })));
     assert!(matches!(session.evaluate(&near), Err(Error::DeviceLost { .. })));
