@@ -37,7 +37,8 @@ impl Need {
 }
 
 /// Every test, or part of one, that needs something.
-const NEEDS: [(&str, Need); 11] = [
+const NEEDS: [(&str, Need); 12] = [
+    ("adversarial::half_precision_trains_players", Need::F16),
     ("half::factors_are_rounded_and_nothing_else", Need::F16),
     ("half::memory_in_half_precision_changes_no_bit", Need::F16),
     ("half::digits_train_as_well_as_in_single_precision", Need::F16),

@@ -5,6 +5,7 @@ mod draws;
 
 use crate::common::{gpu, squared_error, values};
 use crate::phases::report;
+use crate::what_this_device_lacks::{Need, has};
 use strait::graph::{Expr, Graph, NodeId, Over, Set, Shape, Sink};
 use strait::internals::graph::Op;
 use strait::internals::model::Network;
@@ -189,6 +190,9 @@ fn codes_are_computed_once() {
 /// By plain descent each tensor goes in half precision as far as in single, to a few roundings of 2^-11.
 #[test]
 fn half_precision_trains_players() {
+    if !has("adversarial::half_precision_trains_players", Need::F16) {
+        return;
+    }
     let (whole, update) = descent();
     let discriminator = Discriminator {
         update: update.clone(),
